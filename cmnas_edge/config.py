@@ -1,0 +1,181 @@
+"""Settings: a TOML file becomes a frozen struct, or one sentence that says why not.
+
+Every settings struct in the house is a ``msgspec.Struct`` with ``frozen=True`` and
+``forbid_unknown_fields=True``, so a typo is refused instead of ignored. A relative path in
+a file means *relative to that file*. Secrets never stand in settings: a setting names the
+file that holds one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import stat
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from cmnas_edge.errors import ConfigError
+from cmnas_edge.log import scrub
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["load", "read_secret", "show"]
+
+T = TypeVar("T")
+_KEY = re.compile(r"""\s*(?P<key>[\w"'.-]+)\s*=""")
+_HEADER = re.compile(r"""\s*(?P<open>\[{1,2})\s*(?P<name>[\w"'.-]+)\s*\]{1,2}""")
+
+
+def load(path: Path, kind: type[T]) -> T:
+    """Read settings of one kind.
+
+    Args:
+        path: A TOML file.
+        kind: A frozen ``msgspec.Struct`` that forbids unknown fields. ``Path`` fields are
+            resolved against the file's folder.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, has an unknown key (the nearest valid
+            one is named), lacks a required one, or holds a value of the wrong kind.
+    """
+    try:
+        text = path.read_text("utf-8")
+        tree = tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: expected a settings file, found none; name one that exists") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its mode") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected UTF-8 text, found other bytes; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for where, key, known in _unknown_keys(tree, kind, ()):
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+        line = _line_of(text, (*where, key))
+        table = f" in [{_dotted(where)}]" if where else ""
+        raise ConfigError(f"{path}{line}: unknown key {key!r}{table}; {hint}")
+    folder = path.resolve().parent
+
+    def hook(wanted: type, value: Any) -> Any:
+        if wanted is Path and isinstance(value, str):
+            return folder / Path(value).expanduser()
+        raise TypeError(f"expected {wanted.__name__}, found {type(value).__name__}")
+
+    try:
+        return msgspec.convert(tree, kind, dec_hook=hook)
+    except msgspec.ValidationError as error:
+        reason, _, spot = str(error).partition(" - at `$")
+        spots = re.finditer(r"\.?([\w-]+)|\[(\d+)\]", spot.rstrip("`"))
+        steps = tuple(int(part[2]) if part[2] else part[1] for part in spots)
+        at = f" at {_dotted(steps)}" if steps else ""
+        raise ConfigError(f"{path}{_line_of(text, steps)}: {reason.replace('`', chr(39))}{at}") from None
+
+
+def show(settings: msgspec.Struct) -> str:
+    """Print effective settings as TOML, credentials in URLs replaced by ``***``."""
+    tree = msgspec.to_builtins(settings, enc_hook=str)
+    return scrub("\n".join(_toml(tree, ())).strip()) + "\n"
+
+
+def read_secret(path: Path) -> str:
+    """Read a secret from a file that only its owner may read.
+
+    Raises:
+        ConfigError: The file is missing, empty, or readable by others.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        secret = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise ConfigError(f"{path}: expected a file with a secret, {reason}; create it, mode 0600") from None
+    if mode & 0o077:
+        raise ConfigError(f"{path}: expected mode 0600, found {mode:04o}: others can read this secret; "
+                          f"run chmod 600 {path}")
+    if not secret:
+        raise ConfigError(f"{path}: expected a secret, found an empty file; write it again")
+    return secret
+
+
+def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
+                  ) -> Iterator[tuple[tuple[str | int, ...], str, list[str]]]:
+    """Yield (table, key, known keys) for each key that no field of ``kind`` takes."""
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        structs = [arm for arm in typing.get_args(kind) if _is_struct(arm)]
+        if len(structs) == 1:
+            yield from _unknown_keys(tree, structs[0], where)
+        return
+    if origin in (list, tuple) and isinstance(tree, list):
+        for index, item in enumerate(tree):
+            yield from _unknown_keys(item, typing.get_args(kind)[0], (*where, index))
+    elif origin is dict and isinstance(tree, dict):
+        for key, item in tree.items():
+            yield from _unknown_keys(item, typing.get_args(kind)[1], (*where, key))
+    elif _is_struct(kind) and isinstance(tree, dict):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        for key, item in tree.items():
+            if key in fields:
+                yield from _unknown_keys(item, fields[key], (*where, key))
+            elif key != kind.__struct_config__.tag_field:
+                yield where, key, list(fields)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _dotted(steps: tuple[str | int, ...]) -> str:
+    return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
+
+
+def _line_of(text: str, steps: tuple[str | int, ...]) -> str:
+    """Return ``": line N"`` for the key or table at ``steps``, or nothing if it cannot be found."""
+    table: tuple[str | int, ...] = ()
+    counts: dict[tuple[str | int, ...], int] = {}
+    best = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            table = ()
+            for part in header["name"].split("."):
+                table = (*table, part.strip("\"' "))
+                if table in counts and header["open"] == "[":
+                    table = (*table, counts[table])
+            if header["open"] == "[[":
+                counts[table] = counts.get(table, -1) + 1
+                table = (*table, counts[table])
+            at = table
+        elif key := _KEY.match(line):
+            at = (*table, *(part.strip("\"' ") for part in key["key"].split(".")))
+        else:
+            continue
+        if at == steps:
+            return f": line {number}"
+        if steps[:len(at)] == at:  # an inline table or array holds it
+            best = f": line {number}"
+    return best
+
+
+def _toml(tree: Mapping[str, Any], where: tuple[str, ...]) -> Iterator[str]:
+    tables = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+            tables[key] = value
+        elif value is not None:
+            yield f"{key} = {msgspec.json.encode(value).decode()}"
+    for key, value in tables.items():
+        name = ".".join((*where, key))
+        for item in value if isinstance(value, list) else [value]:
+            yield ""
+            yield f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+            yield from _toml(item, (*where, key))

@@ -1,0 +1,116 @@
+"""A settings file is read whole or refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cmnas_edge import config
+from cmnas_edge.errors import ConfigError
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A camera's picture source."""
+
+    video: Path | None = None
+    silence_s: float = 5.0
+
+
+class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One camera."""
+
+    name: str
+    source: Source = Source()
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole file."""
+
+    device: str
+    cameras: list[Camera] = []
+    url: str = "http://127.0.0.1"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "camera.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(folder, text), Settings)
+    return str(caught.value)
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
+    path = write(tmp_path, 'device = "d"\n[[cameras]]\nname = "a"\nsource = { video = "clips/x.mp4" }\n')
+    assert config.load(path, Settings).cameras[0].source.video == tmp_path / "clips" / "x.mp4"
+
+
+def test_a_typo_is_refused_with_its_line_and_the_nearest_key(tmp_path: Path) -> None:
+    said = refusal(tmp_path, 'device = "d"\n\n[[cameras]]\nname = "a"\n[[cameras]]\nname = "b"\n'
+                             "[cameras.source]\nsilence = 3.0\n")
+    assert said.endswith("camera.toml: line 8: unknown key 'silence' in [cameras[1].source]; "
+                         "did you mean 'silence_s'?")
+
+
+def test_a_key_like_no_other_is_answered_with_those_that_are_known(tmp_path: Path) -> None:
+    assert "known here: cameras, device, url" in refusal(tmp_path, 'device = "d"\nxyzzy = 1\n')
+
+
+def test_a_value_of_the_wrong_kind_is_refused_where_it_stands(tmp_path: Path) -> None:
+    said = refusal(tmp_path, 'device = "d"\n[[cameras]]\nname = "a"\nsource = { silence_s = "long" }\n')
+    assert ": line 4: Expected 'float', got 'str' at cameras[0].source.silence_s" in said
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    assert "missing required field 'device'" in refusal(tmp_path, "")
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("device = ", "not valid TOML"),
+    ("device = 'a'\ndevice = 'b'", "not valid TOML"),
+])
+def test_what_is_no_toml_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in refusal(tmp_path, text)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="expected UTF-8"):
+        config.load(path, Settings)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a settings file, found none"):
+        config.load(tmp_path / "none.toml", Settings)
+
+
+def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
+    text = 'device = "d"\n[[cameras]]\nname = "a b"\nsource = { silence_s = 2 }\n'
+    first = config.load(write(tmp_path, text), Settings)
+    assert config.load(write(tmp_path, config.show(first)), Settings) == first
+
+
+def test_credentials_in_a_url_are_not_shown(tmp_path: Path) -> None:
+    shown = config.show(Settings(device="d", url="rtsp://root:pass@10.0.0.1/live"))
+    assert "pass" not in shown
+    assert "rtsp://***@10.0.0.1/live" in shown
+
+
+def test_a_secret_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("s3cret\n")
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="expected mode 0600, found 0640") as caught:
+        config.read_secret(path)
+    assert "s3cret" not in str(caught.value)
+    path.chmod(0o600)
+    assert config.read_secret(path) == "s3cret"
+    path.write_text("\n")
+    with pytest.raises(ConfigError, match="empty"):
+        config.read_secret(path)

@@ -1,0 +1,53 @@
+"""Nothing secret passes the log, and a repeated complaint is said once."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cmnas_edge import log
+
+letters = st.characters(codec="ascii", exclude_characters="/@:", categories=["L", "N", "P"])
+word = st.text(letters, min_size=3)
+
+
+@given(user=word, password=word)
+def test_no_password_in_a_url_survives_the_scrubber(user: str, password: str) -> None:
+    scrubbed = log.scrub(f"cannot open rtsp://{user}:{password}@camera.example/live, trying again")
+    assert scrubbed == "cannot open rtsp://***@camera.example/live, trying again"
+
+
+def test_tokens_are_scrubbed() -> None:
+    assert log.scrub("Authorization: Bearer abc.def") == "Authorization: Bearer ***"
+    assert log.scrub("token cmnas_" + "A1-_" * 10 + " refused") == "token cmnas_*** refused"
+
+
+def test_text_without_secrets_is_left_alone() -> None:
+    text = "http://127.0.0.1:8700/v1 camera a@b: 3 frames"
+    assert log.scrub(text) == text
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_logged_url_is_scrubbed_in_both_forms(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    log.configure(as_json=as_json)
+    logging.getLogger("cmnas.camera").warning("lost %s", "rtsp://root:hunter2@cam/1")
+    said = capsys.readouterr().err
+    assert "hunter2" not in said
+    assert "rtsp://***@cam/1" in (json.loads(said)["message"] if as_json else said)
+
+
+def test_a_repeated_message_is_let_through_once_per_interval_and_counted() -> None:
+    now = [0.0]
+    repeats = log.Repeats(every_s=10, clock=lambda: now[0])
+    assert repeats.admit("down") == 0
+    now[0] = 9.9
+    assert repeats.admit("down") is None
+    assert repeats.admit("other") == 0
+    now[0] = 10.0
+    assert repeats.admit("down") == 1
+    now[0] = 20.0
+    assert repeats.admit("down") == 0
