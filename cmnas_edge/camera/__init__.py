@@ -1,0 +1,1 @@
+"""Room 1, the camera: from frames to sightings, and to the collector without losing one."""

@@ -1,0 +1,261 @@
+"""What an operator writes about a device and its cameras: one TOML file, every key documented.
+
+A relative path means *relative to the settings file*. The smallest useful file::
+
+    device = "gate"
+    collector = "https://collector.example:8700"
+    token = "gate.token"
+
+    [[cameras]]
+    name = "north"
+    source = {location = "rtsp://10.0.0.7/live"}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from cmnas_edge.embedding import Packing
+from cmnas_edge.sighting import EngineName
+
+__all__ = ["CameraSettings", "DetectorSettings", "DeviceSettings", "EngineSettings", "LinkSettings",
+           "SelectSettings", "SourceSettings", "SpectrumSettings", "SpoolSettings", "TrackSettings"]
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+Point = tuple[float, float]
+
+
+class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where frames come from.
+
+    Attributes:
+        location: A video file, a folder of images, a URL (``rtsp://``, ``http://``), or the
+            ``site.toml`` of a drawn site.
+        kind: What ``location`` is; ``auto`` judges by its form.
+        camera: Of a drawn site: which of its cameras.
+        pace: Of a recorded source: ``real`` plays it as it was taken, ``fast`` as fast as it can be read.
+        starts_at: Of a recorded source: epoch seconds of its first frame. None: when the file
+            was last written, less its length.
+        fps: Frames per second of a recorded source; None: what the file says.
+        max_fps: Take no more than this many frames per second of footage; None: all.
+        silence_s: A live source is lost after this long without a frame.
+        loop: Start a recorded source again when it ends, for a rehearsal without an end.
+        rtsp_transport: How RTSP carries frames; ``tcp`` loses none.
+    """
+
+    location: str
+    kind: Literal["auto", "video", "folder", "url", "site"] = "auto"
+    camera: str | None = None
+    pace: Literal["real", "fast"] = "real"
+    starts_at: NotNegative | None = None
+    fps: Positive | None = None
+    max_fps: Positive | None = None
+    silence_s: Positive = 10.0
+    loop: bool = False
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+
+
+class SpectrumSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a camera knows whether it sees visible light or infrared.
+
+    Attributes:
+        modality: ``auto`` judges the image; the others say so for good.
+        visible_above: Chroma (0 to 255) of a thumbnail above which a frame votes for visible.
+        infrared_below: Chroma below which it votes for infrared; between the two it does not vote.
+        dwell_s: How long votes must agree before the camera switches.
+        settle_s: After a switch nothing is selected for this long, while exposure settles.
+        dark_below: Mean brightness (0 to 255) below which a frame does not vote.
+    """
+
+    modality: Literal["auto", "visible", "infrared"] = "auto"
+    visible_above: Positive = 6.0
+    infrared_below: Positive = 3.0
+    dwell_s: NotNegative = 2.0
+    settle_s: NotNegative = 1.0
+    dark_below: NotNegative = 8.0
+
+
+class DetectorSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How people are found in a frame.
+
+    Attributes:
+        kind: ``motion`` needs no weights and a camera that stands still; ``onnx`` runs a
+            YOLOX-layout network of yours; ``boxes`` reads what another detector wrote.
+        path: The network, or the boxes (JSON lines); not used by ``motion``.
+        score: Detections below this score are dropped (``onnx``, ``boxes``).
+        overlap: Non-maximum suppression: of two boxes that overlap more (IoU), one stays.
+        threads: Threads of the network.
+        max_side: ``motion`` looks at the frame scaled down to this many pixels.
+        min_area: ``motion`` ignores blobs below this share of the frame.
+    """
+
+    kind: Literal["motion", "onnx", "boxes"] = "motion"
+    path: Path | None = None
+    score: Share = 0.1
+    overlap: Share = 0.45
+    threads: Count = 1
+    max_side: Count = 480
+    min_area: Share = 0.002
+
+
+class TrackSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How boxes become tracklets (two-stage IoU association, constant velocity).
+
+    Attributes:
+        high_score: Detections at or above it are paired first.
+        low_score: Those between it and ``high_score`` may only continue a tracklet.
+        new_score: Least score that opens one.
+        match_iou: Least overlap of a prediction with a high-score box.
+        weak_match_iou: The same, with a low-score box.
+        confirm_count: Detections running before a tracklet counts.
+        lost_s: A tracklet ends after this long without a detection.
+    """
+
+    high_score: Share = 0.5
+    low_score: Share = 0.1
+    new_score: Share = 0.6
+    match_iou: Share = 0.2
+    weak_match_iou: Share = 0.4
+    confirm_count: Count = 3
+    lost_s: Positive = 1.0
+
+
+class SelectSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which views of a person are worth an embedding, and how often one is sent.
+
+    Attributes:
+        min_height: Least height of a box in pixels.
+        min_aspect: Least height / width of a box.
+        max_aspect: Greatest height / width.
+        border: Boxes nearer to the frame's edge than this share of its side are cut off people.
+        max_overlap: A box covered by another by more than this share shows two people.
+        min_sharpness: Variance of the Laplacian below which a crop is too blurred.
+        view_count: Best views averaged into one vector.
+        view_gap_s: Least time between two views kept.
+        period_s: At most one sighting per tracklet in this time, and one at its end.
+    """
+
+    min_height: Count = 48
+    min_aspect: Positive = 1.2
+    max_aspect: Positive = 5.0
+    border: Share = 0.005
+    max_overlap: Share = 0.5
+    min_sharpness: NotNegative = 10.0
+    view_count: Count = 4
+    view_gap_s: NotNegative = 0.2
+    period_s: Positive = 10.0
+
+
+class CameraSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One camera of this device.
+
+    Attributes:
+        name: Unique on this device.
+        source: Where its frames come from.
+        detector: How people are found.
+        spectrum: Visible or infrared.
+        track: How boxes become tracklets.
+        select: Which views are sent.
+        ignore: Polygons in shares of the frame (0 to 1); a box whose foot lies in one is ignored.
+    """
+
+    name: Name
+    source: SourceSettings
+    detector: DetectorSettings = DetectorSettings()
+    spectrum: SpectrumSettings = SpectrumSettings()
+    track: TrackSettings = TrackSettings()
+    select: SelectSettings = SelectSettings()
+    ignore: tuple[tuple[Point, ...], ...] = ()
+
+
+class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What runs the network.
+
+    Attributes:
+        name: ``onnxruntime`` runs anywhere.
+        threads: Threads of one engine; there is one per modality.
+        max_batch: Most crops in one call.
+        packing: ``fp16``, or ``int8`` for half the bytes and a little less accuracy.
+    """
+
+    name: EngineName = "onnxruntime"
+    threads: Count = 1
+    max_batch: Count = 32
+    packing: Packing = "fp16"
+
+
+class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What waits for the collector, on disk.
+
+    Attributes:
+        path: The spool's file; one daemon per file.
+        mib: Most it may take; beyond it the oldest records go, counted, and the collector is told.
+        memory_count: Records held in memory while the disk is full; beyond it the oldest go, counted.
+    """
+
+    path: Path = Path("spool.db")
+    mib: Annotated[int, Meta(ge=4)] = 64
+    memory_count: Count = 1024
+
+
+class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How records reach the collector.
+
+    Attributes:
+        batch: Most records in one request.
+        wait_s: A record waits at most this long for others to share its request.
+        timeout_s: For connecting, and for each answer.
+        backoff_s: First pause after a failure; it doubles, and is drawn at random up to that.
+        max_backoff_s: Longest pause.
+        certificate_authority: PEM file to trust instead of the system's, for a collector with its own.
+        allow_plain_http_off_loopback: Send tokens and embeddings readable by the whole network.
+    """
+
+    batch: Annotated[int, Meta(ge=1, le=64)] = 64
+    wait_s: NotNegative = 1.0
+    timeout_s: Positive = 10.0
+    backoff_s: Positive = 1.0
+    max_backoff_s: Positive = 60.0
+    certificate_authority: Path | None = None
+    allow_plain_http_off_loopback: bool = False
+
+
+class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A device: one daemon, its token, its cameras.
+
+    Attributes:
+        device: The name it was enrolled under (``cmnas-edge collector enrol NAME``).
+        collector: URL of the collector.
+        token: File with the token that enrolling printed, mode 0600.
+        cameras: At least one.
+        bundle: Folder of the model bundle; None: the one shipped, trained on drawn people.
+        engine: What runs it.
+        spool: What waits on disk.
+        link: How it is sent.
+        drain_s: Longest it goes on sending after the last frame, or after being told to stop.
+        status_s: Seconds between status lines in the log.
+        log: ``line`` for people, ``json`` for machines.
+        trace: JSON-lines file of boxes per frame, for looking at; never sent.
+        report: JSON file written at the end: counts and milliseconds per stage.
+    """
+
+    device: Name
+    collector: str
+    token: Path
+    cameras: Annotated[tuple[CameraSettings, ...], Meta(min_length=1)]
+    bundle: Path | None = None
+    engine: EngineSettings = EngineSettings()
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
+    link: LinkSettings = LinkSettings()
+    drain_s: NotNegative = 20.0
+    status_s: Positive = 30.0
+    log: Literal["line", "json"] = "line"
+    trace: Path | None = None
+    report: Path | None = None

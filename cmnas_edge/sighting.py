@@ -1,0 +1,203 @@
+"""A sighting: one person in front of one camera for a while. What may be said of it, and no more.
+
+`sighting.proto` is the form of it on the wire; the limits here are what makes that schema a
+closed one. `faults` is the one definition of what is legal.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cmnas_edge import sighting_pb2 as pb
+from cmnas_edge.embedding import Modality, Packing, packed_size, unpack
+
+__all__ = ["MAX_DIMENSION", "MAX_SEQUENCE", "EngineName", "Gap", "Outcome", "Precision", "Refusal", "Result",
+           "Sighting", "faults", "gap_faults", "is_name", "is_spool"]
+
+F32 = npt.NDArray[np.float32]
+EngineName = Literal["onnxruntime", "tensorrt"]
+Precision = Literal["fp32", "fp16", "int8"]
+Result = Literal["stored", "duplicate", "refused"]
+
+MAX_DIMENSION = 2048            # ResNet-50's embedding
+MAX_SEQUENCE = 2**63 - 1        # what SQLite counts to
+FINGERPRINT_BYTES = 32
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
+_SPOOL = re.compile(r"[0-9a-f]{16}")
+_LAST_SECOND = 2.0**33          # the year 2242
+_MAX_BOX = 65535
+# One entry of a float32 unit vector is off by 2**-24 of itself; the norm by less than this.
+_FLOAT32_SLACK = 1e-6
+
+# The words of this house and the numbers of sighting.proto.
+MODALITY_NUMBERS: dict[Modality, pb.Modality] = {
+    "visible": pb.MODALITY_VISIBLE, "infrared": pb.MODALITY_INFRARED}
+PACKING_NUMBERS: dict[Packing, pb.Packing] = {"fp16": pb.PACKING_FP16, "int8": pb.PACKING_INT8}
+ENGINE_NUMBERS: dict[EngineName, pb.Engine] = {
+    "onnxruntime": pb.ENGINE_ONNXRUNTIME, "tensorrt": pb.ENGINE_TENSORRT}
+PRECISION_NUMBERS: dict[Precision, pb.Precision] = {
+    "fp32": pb.PRECISION_FP32, "fp16": pb.PRECISION_FP16, "int8": pb.PRECISION_INT8}
+MODALITIES: dict[int, Modality] = {number: word for word, number in MODALITY_NUMBERS.items()}
+PACKINGS: dict[int, Packing] = {number: word for word, number in PACKING_NUMBERS.items()}
+ENGINES: dict[int, EngineName] = {number: word for word, number in ENGINE_NUMBERS.items()}
+PRECISIONS: dict[int, Precision] = {number: word for word, number in PRECISION_NUMBERS.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """One person in front of one camera for a while.
+
+    ``vector`` is float32 of shape ``(d,)``, unit length; decoded, it is what the packing
+    left of it. ``spool`` and ``sequence`` are empty until the record is addressed.
+    """
+
+    device: str
+    camera: str
+    seen_from: float
+    seen_at: float
+    modality: Modality
+    tracklet: int
+    view_count: int
+    quality: float
+    box_width: int
+    box_height: int
+    fingerprint: bytes
+    engine: EngineName
+    precision: Precision
+    packing: Packing
+    vector: F32 = field(repr=False)     # biometric: it belongs in no log
+    transform: int = 0
+    spool: str = ""
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Records ``first`` to ``last`` of a spool, ``count`` of them lost on the camera."""
+
+    spool: str
+    first: int
+    last: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A record of a batch that is not legal, and why. Spool and sequence as far as readable."""
+
+    spool: str
+    sequence: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one record. A gap's outcome carries its ``last`` as sequence."""
+
+    spool: str
+    sequence: int
+    result: Result
+    reason: str = ""
+
+
+def is_name(text: str) -> bool:
+    """Say whether a device or camera may be called this: 1 to 64 ASCII letters, digits, `` ._-``."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_spool(text: str) -> bool:
+    """Say whether this is a spool's name: 16 hexadecimal digits."""
+    return _SPOOL.fullmatch(text) is not None
+
+
+def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = None,
+           fingerprint: bytes | None = None) -> dict[str, str]:
+    """Say of each field that is not legal why: what was expected, what was found.
+
+    Args:
+        m: A record as parsed.
+        dimension: Entries its vector must have; None takes any up to `MAX_DIMENSION`.
+        device: The name it must carry; None takes any.
+        fingerprint: The bundle it must come from; None takes any.
+    """
+    wrong: dict[str, str] = {}
+
+    def check(field: str, legal: bool, expected: str, found: object) -> None:
+        if not legal:
+            wrong[field] = f"{field}: expected {expected}, found {found}"
+
+    check("device", is_name(m.device), "a name", _shown(m.device))
+    if device is not None:
+        check("device", m.device == device, f"{device!r}, whose token this is", _shown(m.device))
+    check("camera", is_name(m.camera), "a name", _shown(m.camera))
+    check("spool", is_spool(m.spool), "16 hexadecimal digits", _shown(m.spool))
+    check("sequence", 0 < m.sequence <= MAX_SEQUENCE, "a number from 1", m.sequence)
+    check("seen_from", 0 <= m.seen_from <= m.seen_at, "a time not after seen_at", m.seen_from)
+    check("seen_at", 0 < m.seen_at < _LAST_SECOND, "epoch seconds", m.seen_at)
+    check("modality", m.modality in MODALITIES, "visible or infrared", m.modality)
+    check("view_count", m.view_count > 0, "at least 1", m.view_count)
+    check("quality", 0 <= m.quality <= 1, "0 to 1", m.quality)
+    check("box_width", 0 < m.box_width <= _MAX_BOX, f"1 to {_MAX_BOX}", m.box_width)
+    check("box_height", 0 < m.box_height <= _MAX_BOX, f"1 to {_MAX_BOX}", m.box_height)
+    check("fingerprint", len(m.fingerprint) == FINGERPRINT_BYTES, "32 bytes", f"{len(m.fingerprint)}")
+    if fingerprint is not None:
+        check("fingerprint", m.fingerprint == fingerprint, f"bundle {fingerprint.hex()[:12]}",
+              f"{m.fingerprint.hex()[:12]}; its vectors cannot be compared: give both the same bundle")
+    check("engine", m.engine in ENGINES, "a known engine", m.engine)
+    check("precision", m.precision in PRECISIONS, "a known precision", m.precision)
+    check("packing", m.packing in PACKINGS, "a known packing", m.packing)
+    if m.packing not in PACKINGS:
+        wrong["vector"] = "vector: expected a known packing, found bytes nobody can read"
+    elif reason := _vector_fault(m.vector, PACKINGS[m.packing], dimension):
+        wrong["vector"] = f"vector: {reason}"
+    return wrong
+
+
+def _vector_fault(data: bytes, packing: Packing, dimension: int | None) -> str:
+    """Say why these bytes are no packed unit vector, or nothing.
+
+    A unit vector packed and unpacked is off unit length by no more than rounding moves it:
+    fp16 rounds an entry by ``2**-11`` of itself, or ``2**-25`` near zero; int8 by half a
+    step of its scale.
+    """
+    entry_count = len(data) // 2 if packing == "fp16" else len(data) - 4
+    wanted = entry_count if dimension is None else dimension
+    if not 0 < wanted <= MAX_DIMENSION or len(data) != packed_size(packing, wanted):
+        return (f"expected {packing} of {dimension or f'1 to {MAX_DIMENSION}'} dimensions, "
+                f"found {len(data)} bytes")
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = float(np.linalg.norm(unpack([data], packing, wanted)[0].astype(np.float64)))
+    if packing == "fp16":
+        slack = 2.0**-11 + math.sqrt(wanted) * 2.0**-25
+    else:
+        codes = np.abs(np.frombuffer(data, np.int8, offset=4).astype(np.int16))
+        step = float(np.frombuffer(data, "<f4", 1)[0])
+        if codes.max() != 127 or not 0 < step <= 1.001 / 127:
+            return "expected int8 codes that reach 127 at a scale of at most 1/127, found others"
+        slack = math.sqrt(wanted) * step / 2
+    if not abs(norm - 1) <= slack + _FLOAT32_SLACK:  # also true of NaN
+        return f"expected unit length, found {norm:.4g}"
+    return ""
+
+
+def gap_faults(m: pb.Gap) -> dict[str, str]:
+    """As `faults`, for a gap."""
+    wrong: dict[str, str] = {}
+    if not is_spool(m.spool):
+        wrong["spool"] = f"spool: expected 16 hexadecimal digits, found {_shown(m.spool)}"
+    if not 0 < m.first <= m.last <= MAX_SEQUENCE:
+        wrong["first"] = wrong["last"] = f"gap: expected first to last, found {m.first} to {m.last}"
+    elif not 0 < m.count <= m.last - m.first + 1:
+        wrong["count"] = f"count: expected 1 to {m.last - m.first + 1}, found {m.count}"
+    return wrong
+
+
+def _shown(text: str) -> str:
+    """What a stranger sent, fit for one line of a log."""
+    return ascii(text if len(text) <= 40 else text[:37] + "...")

@@ -1,0 +1,284 @@
+"""The sighting on the wire: `sighting.proto` encoded, and decoded without trust.
+
+One definition of what is legal (`cmnas_edge.sighting.faults`) serves two questions: may this
+record be stored (`decode_batch`), and how many of these bytes are accounted for
+(`explained_bytes`). A field counts only if it is in the schema, stands there once, is encoded
+as short as it can be, and holds a value a camera could have meant; everything else is a fault
+of that record, never of the others in its batch.
+
+What stays open: a sender that means harm can choose the bits of a legal unit vector, of
+times and of numbers. That channel is bounded by `MAX_SIGHTING_BYTES`; it cannot be closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from google.protobuf.message import DecodeError
+
+from cmnas_edge import sighting_pb2 as pb
+from cmnas_edge.embedding import pack, unpack
+from cmnas_edge.sighting import (
+    ENGINE_NUMBERS,
+    ENGINES,
+    MAX_SEQUENCE,
+    MODALITIES,
+    MODALITY_NUMBERS,
+    PACKING_NUMBERS,
+    PACKINGS,
+    PRECISION_NUMBERS,
+    PRECISIONS,
+    Gap,
+    Outcome,
+    Refusal,
+    Result,
+    Sighting,
+    faults,
+    gap_faults,
+    is_name,
+    is_spool,
+)
+
+__all__ = ["MAX_BATCH_BYTES", "MAX_GAPS", "MAX_REASON", "MAX_SIGHTINGS", "MAX_SIGHTING_BYTES", "Gap",
+           "Outcome", "Refusal", "Sighting", "WireError", "address", "decode_answer", "decode_batch",
+           "encode_answer", "encode_batch", "encode_sighting", "explained_bytes", "is_name"]
+
+MAX_SIGHTING_BYTES = 8192       # the largest legal one is about half of it; a test adds it up
+MAX_SIGHTINGS = 64              # in a batch
+MAX_GAPS = 17
+MAX_BATCH_BYTES = MAX_SIGHTINGS * (MAX_SIGHTING_BYTES + 4) + MAX_GAPS * 64
+MAX_REASON = 300
+
+_RESULT_NUMBERS: dict[Result, pb.Result] = {
+    "stored": pb.RESULT_STORED, "duplicate": pb.RESULT_DUPLICATE, "refused": pb.RESULT_REFUSED}
+_RESULTS: dict[int, Result] = {number: word for word, number in _RESULT_NUMBERS.items()}
+
+
+class WireError(ValueError):
+    """Bytes that are no batch (or no answer) at all."""
+
+
+def encode_sighting(sighting: Sighting) -> bytes:
+    """Encode one record; without spool and sequence if it has none yet."""
+    message = pb.Sighting(
+        device=sighting.device, camera=sighting.camera, spool=sighting.spool, sequence=sighting.sequence,
+        seen_from=sighting.seen_from, seen_at=sighting.seen_at, modality=MODALITY_NUMBERS[sighting.modality],
+        tracklet=sighting.tracklet, view_count=sighting.view_count, quality=sighting.quality,
+        box_width=sighting.box_width, box_height=sighting.box_height, fingerprint=sighting.fingerprint,
+        engine=ENGINE_NUMBERS[sighting.engine], precision=PRECISION_NUMBERS[sighting.precision],
+        transform=sighting.transform, packing=PACKING_NUMBERS[sighting.packing],
+        vector=pack(sighting.vector[None], sighting.packing)[0])
+    return bytes(message.SerializeToString(deterministic=True))
+
+
+def address(body: bytes, spool: str, sequence: int) -> bytes:
+    """Put spool and sequence in front of an encoded record that has none.
+
+    A spool numbers records it cannot read. The two stand first, so that even a record whose
+    rest is damaged can be answered by name.
+    """
+    return bytes(pb.Sighting(spool=spool, sequence=sequence).SerializeToString(deterministic=True)) + body
+
+
+def encode_batch(sightings: Iterable[Sighting | bytes], gaps: Iterable[Gap] = ()) -> bytes:
+    """Encode what one request carries; records may be encoded already."""
+    parts = []
+    for item in sightings:
+        body = item if isinstance(item, bytes) else encode_sighting(item)
+        parts.append(b"\x0a" + _varint(len(body)) + body)  # field 1, length-delimited
+    for gap in gaps:
+        body = pb.Gap(spool=gap.spool, first=gap.first, last=gap.last, count=gap.count).SerializeToString()
+        parts.append(b"\x12" + _varint(len(body)) + body)
+    return b"".join(parts)
+
+
+def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
+                 fingerprint: bytes | None = None) -> list[Sighting | Gap | Refusal]:
+    """Decode a batch, trusting nothing in it.
+
+    Args:
+        data: The body of a request.
+        dimension: Entries a vector must have; None takes any up to `MAX_DIMENSION`.
+        device: Who the token says is sending; a record that names another is refused.
+        fingerprint: The one bundle whose vectors are comparable; None takes any.
+
+    Returns:
+        One item per record, in the order sent.
+
+    Raises:
+        WireError: The bytes are no batch, or hold more than a batch may.
+    """
+    if len(data) > MAX_BATCH_BYTES:
+        raise WireError(f"batch: expected at most {MAX_BATCH_BYTES} bytes, found {len(data)}; send fewer")
+    items: list[Sighting | Gap | Refusal] = []
+    counts = {1: 0, 2: 0}
+    for number, body in _split(data):
+        if number not in counts or isinstance(body, int):
+            raise WireError(f"batch: expected sightings (1) and gaps (2), found field {number}; "
+                            "this collector does not know it")
+        counts[number] += 1
+        items.append(_decode_gap(body) if number == 2 else _decode_one(body, dimension, device, fingerprint))
+    if counts[1] > MAX_SIGHTINGS or counts[2] > MAX_GAPS:
+        raise WireError(f"batch: expected at most {MAX_SIGHTINGS} sightings and {MAX_GAPS} gaps, "
+                        f"found {counts[1]} and {counts[2]}; send fewer")
+    return items
+
+
+def explained_bytes(data: bytes) -> int:
+    """Count the bytes of an encoded batch that the schema accounts for, field by field.
+
+    Unknown or repeated fields, text or vectors that are not legal, padded numbers and bytes
+    that cannot be read are not accounted for, so ``len(data) - explained_bytes(data)`` is
+    what a picture hidden in a batch adds.
+    """
+    total = 0
+    try:
+        for number, body in _split(data):
+            if isinstance(body, int) or number not in (1, 2):
+                continue
+            size = _explained_record(pb.Sighting() if number == 1 else pb.Gap(), body)
+            total += 1 + len(_varint(len(body))) + size if size else 0
+    except WireError:
+        pass  # what follows cannot be read; what came before stands
+    return total
+
+
+def encode_answer(outcomes: Iterable[Outcome]) -> bytes:
+    """Encode what became of each record; long reasons are cut."""
+    answer = pb.Answer()
+    for o in outcomes:
+        answer.outcomes.add(spool=o.spool, sequence=o.sequence, result=_RESULT_NUMBERS[o.result],
+                            reason=o.reason[:MAX_REASON])
+    return bytes(answer.SerializeToString())
+
+
+def decode_answer(data: bytes) -> list[Outcome]:
+    """Decode a collector's answer. A result this version does not know is left out: it frees nothing.
+
+    Raises:
+        WireError: The bytes are no answer.
+    """
+    try:
+        answer = pb.Answer.FromString(data)
+    except DecodeError:
+        raise WireError(f"answer: expected the collector's, found {len(data)} other bytes") from None
+    return [Outcome(o.spool, o.sequence, _RESULTS[o.result],
+                    "".join(c if c.isprintable() else " " for c in o.reason[:MAX_REASON]))
+            for o in answer.outcomes if o.result in _RESULTS]
+
+
+def _decode_one(body: bytes, dimension: int | None, device: str | None,
+                fingerprint: bytes | None) -> Sighting | Refusal:
+    if len(body) > MAX_SIGHTING_BYTES:
+        return Refusal(*_named(body), f"expected at most {MAX_SIGHTING_BYTES} bytes, found {len(body)}")
+    message = pb.Sighting()
+    if reason := _misread(message, body):
+        return Refusal(*_named(body), reason)
+    for reason in faults(message, dimension, device, fingerprint).values():
+        return Refusal(*_named(body), reason)
+    packing = PACKINGS[message.packing]
+    size = len(message.vector)
+    width = size // 2 if packing == "fp16" else size - 4
+    return Sighting(
+        device=message.device, camera=message.camera, spool=message.spool, sequence=message.sequence,
+        seen_from=message.seen_from, seen_at=message.seen_at, modality=MODALITIES[message.modality],
+        tracklet=message.tracklet, view_count=message.view_count, quality=message.quality,
+        box_width=message.box_width, box_height=message.box_height, fingerprint=message.fingerprint,
+        engine=ENGINES[message.engine], precision=PRECISIONS[message.precision],
+        transform=message.transform, packing=packing, vector=unpack([message.vector], packing, width)[0])
+
+
+def _decode_gap(body: bytes) -> Gap | Refusal:
+    message = pb.Gap()
+    reason = _misread(message, body) or next(iter(gap_faults(message).values()), "")
+    if reason:
+        spool = message.spool if is_spool(message.spool) else ""
+        return Refusal(spool, message.last, reason)
+    return Gap(message.spool, message.first, message.last, message.count)
+
+
+def _misread(message: pb.Sighting | pb.Gap, body: bytes) -> str:
+    """Parse into ``message``; say what in the bytes the schema has no place for."""
+    try:
+        message.ParseFromString(body)
+    except DecodeError:
+        return f"expected a record of {message.DESCRIPTOR.full_name}, found {len(body)} bytes that are none"
+    message.DiscardUnknownFields()
+    # The shortest encoding of what was understood; anything beyond it was not.
+    if (excess := len(body) - message.ByteSize()) == 0:
+        return ""
+    known = {field.number for field in message.DESCRIPTOR.fields}
+    foreign = sorted({number for number, _ in _split(body)} - known)
+    what = f"unknown field {foreign[0]}" if foreign else "a field twice, padded, or spelt-out zeros"
+    return f"expected only fields of {message.DESCRIPTOR.full_name}, found {what} ({excess} bytes)"
+
+
+def _named(body: bytes) -> tuple[str, int]:
+    """Spool and sequence of a record, however damaged what follows them is."""
+    spool, sequence = "", 0
+    try:
+        for number, value in _split(body):
+            if number == 3 and isinstance(value, bytes):
+                text = value.decode("ascii", "replace")
+                spool = text if is_spool(text) else ""
+            elif number == 4 and isinstance(value, int):
+                sequence = value if value <= MAX_SEQUENCE else 0
+    except WireError:
+        pass  # damaged from here on
+    return spool, sequence
+
+
+def _explained_record(message: pb.Sighting | pb.Gap, body: bytes) -> int:
+    try:
+        message.ParseFromString(body)
+    except DecodeError:
+        return 0
+    message.DiscardUnknownFields()
+    wrong = faults(message) if isinstance(message, pb.Sighting) else gap_faults(message)
+    for field in wrong:
+        message.ClearField(field)
+    return message.ByteSize()
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _split(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield (field number, value) along a message: int for a varint, bytes for all else.
+
+    Raises:
+        WireError: The bytes end inside a field, or a field has no known wire type.
+    """
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = 0
+        for shift in range(0, 70, 7):
+            if at >= len(data):
+                break
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise WireError(f"batch: expected a number at byte {at}, found none; it is cut off or damaged")
+
+    while at < len(data):
+        number, kind = divmod(varint(), 8)
+        if kind == 0:
+            yield number, varint()
+            continue
+        size = {1: 8, 5: 4}.get(kind)
+        if kind == 2:
+            size = varint()
+        if size is None or at + size > len(data):
+            raise WireError(f"batch: expected a field at byte {at}, found it cut off or of no known kind")
+        yield number, data[at:at + size]
+        at += size
