@@ -29,8 +29,9 @@ def test_huge_and_tiny_rows_keep_their_direction() -> None:
     np.testing.assert_allclose(unit(x), [[0.6, 0.8]] * 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("x", [np.zeros((1, 4)), np.full((1, 4), np.nan), np.full((1, 4), np.inf), np.ones(4)],
-                         ids=["zero", "not a number", "infinite", "flat"])
+@pytest.mark.parametrize("x", [
+    np.zeros((1, 4)), np.full((1, 4), np.nan), np.full((1, 4), np.inf), np.ones(4),
+], ids=["zero", "not a number", "infinite", "flat"])
 def test_a_row_without_direction_is_refused(x: F32) -> None:
     with pytest.raises(ValueError, match="expected"):
         unit(x.astype(np.float32))

@@ -1,0 +1,66 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# More options for pip, such as another index. The constraints are what this project tests with.
+PIP_ARGS ?= -c constraints.txt
+export OMP_NUM_THREADS ?= 1
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.PHONY: help demo test check prove bench workshop pythons clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else \
+	  "make: expected Python 3.10 to 3.12, found %d.%d; run: make PYTHON=python3.11 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/.demo: $(BIN)/pip pyproject.toml
+	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.workshop: $(BIN)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[workshop]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.workshop
+	$(BIN)/pip install --quiet $(PIP_ARGS) -e '.[dev,workshop]'
+	@touch $@
+
+demo: $(VENV)/.demo  ## weights to matches in one command: ARGS="--once --report demo.json" ends by itself
+	$(BIN)/cmnas-edge demo $(ARGS)
+
+test: $(VENV)/.dev  ## every test, at most five minutes on two cores
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(VENV)/.dev  ## lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+prove: $(VENV)/.dev  ## the long promises at full count, under an hour; figures go to docs/proofs.jsonl
+	CMNAS_PROVE=1 $(BIN)/pytest -n 2 --timeout 3000 -m prove $(ARGS)
+
+bench: $(VENV)/.dev  ## every benchmark; results/*.jsonl are tracked
+	$(BIN)/python -m benchmarks $(ARGS)
+
+workshop: $(VENV)/.workshop  ## what `python -m train` and `python -m export` need (torch)
+	@echo "ready: $(BIN)/python -m train --help; $(BIN)/python -m export --help"
+
+pythons:  ## the house's tests on each other Python found (3.10, 3.12)
+	@for v in 3.10 3.12; do \
+	  if python$$v -c '' 2>/dev/null; then \
+	    test -x .venv-$$v/bin/pytest || { python$$v -m venv .venv-$$v && \
+	      .venv-$$v/bin/pip install --quiet --upgrade pip && .venv-$$v/bin/pip install --quiet -e '.[dev]'; } || exit 1; \
+	    echo "== Python $$v"; \
+	    .venv-$$v/bin/pytest -q -n 2 tests/hall tests/engine tests/camera tests/collector tests/synthetic || exit 1; \
+	  else echo "== Python $$v: not found, not tested"; fi; done
+
+clean:  ## what was built and installed here
+	rm -rf $(VENV) .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out

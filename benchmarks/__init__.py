@@ -1,0 +1,1 @@
+"""One script a question; each compares ratios within one run and appends to ``results/*.jsonl``."""
