@@ -167,15 +167,16 @@ def _line_of(text: str, steps: tuple[str | int, ...]) -> str:
 
 
 def _toml(tree: Mapping[str, Any], where: tuple[str, ...]) -> Iterator[str]:
-    tables = {}
+    tables: dict[str, list[Mapping[str, Any]] | Mapping[str, Any]] = {}
     for key, value in tree.items():
-        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
-            tables[key] = value
+        array = isinstance(value, list | tuple) and value and isinstance(value[0], dict)
+        if array or isinstance(value, dict):
+            tables[key] = list(value) if array else value
         elif value is not None:
             yield f"{key} = {msgspec.json.encode(value).decode()}"
-    for key, value in tables.items():
+    for key, table in tables.items():
         name = ".".join((*where, key))
-        for item in value if isinstance(value, list) else [value]:
+        for item in table if isinstance(table, list) else [table]:
             yield ""
-            yield f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+            yield f"[[{name}]]" if isinstance(table, list) else f"[{name}]"
             yield from _toml(item, (*where, key))

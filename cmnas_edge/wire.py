@@ -28,8 +28,10 @@ from cmnas_edge.sighting import (
     PACKINGS,
     PRECISION_NUMBERS,
     PRECISIONS,
+    EngineName,
     Gap,
     Outcome,
+    Precision,
     Refusal,
     Result,
     Sighting,
@@ -39,9 +41,10 @@ from cmnas_edge.sighting import (
     is_spool,
 )
 
-__all__ = ["MAX_BATCH_BYTES", "MAX_GAPS", "MAX_REASON", "MAX_SIGHTINGS", "MAX_SIGHTING_BYTES", "Gap",
-           "Outcome", "Refusal", "Sighting", "WireError", "address", "decode_answer", "decode_batch",
-           "encode_answer", "encode_batch", "encode_sighting", "explained_bytes", "is_name"]
+__all__ = ["MAX_BATCH_BYTES", "MAX_GAPS", "MAX_REASON", "MAX_SIGHTINGS", "MAX_SIGHTING_BYTES", "EngineName",
+           "Gap", "Outcome", "Precision", "Refusal", "Result", "Sighting", "WireError", "address",
+           "decode_answer", "decode_batch", "encode_answer", "encode_batch", "encode_sighting",
+           "explained_bytes", "is_name"]
 
 MAX_SIGHTING_BYTES = 8192       # the largest legal one is about half of it; a test adds it up
 MAX_SIGHTINGS = 64              # in a batch
