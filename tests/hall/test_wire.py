@@ -81,6 +81,15 @@ def test_no_unit_vector_is_refused_however_its_entries_are_spread(d: int, seed: 
     assert isinstance(got, Sighting), got
 
 
+def test_a_vector_whose_every_entry_rounds_the_same_way_is_taken() -> None:
+    # The worst case for int8's norm: all entries but the largest just below a half step.
+    for shape in (126.499, 0.499, 126.501):
+        x = unit(np.array([[127.0] + [shape] * 299], np.float32))
+        (got,) = wire.decode_batch(wire.encode_batch([sighting(vector=x[0], packing="int8")]), dimension=300,
+                                   device="gate")
+        assert isinstance(got, Sighting), got
+
+
 @given(st.integers(2, 300), st.integers(0, 2**32), st.sampled_from(["fp16", "int8"]),
        st.floats(0.5, 2.0).filter(lambda factor: abs(factor - 1) > 0.2))
 def test_a_vector_scaled_by_more_than_rounding_can_is_refused(d: int, seed: int, packing: str,
