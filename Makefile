@@ -53,14 +53,15 @@ bench: $(VENV)/.dev  ## every benchmark; results/*.jsonl are tracked
 workshop: $(VENV)/.workshop  ## what `python -m train` and `python -m export` need (torch)
 	@echo "ready: $(BIN)/python -m train --help; $(BIN)/python -m export --help"
 
-pythons:  ## the house's tests on each other Python found (3.10, 3.12)
-	@for v in 3.10 3.12; do \
-	  if python$$v -c '' 2>/dev/null; then \
-	    test -x .venv-$$v/bin/pytest || { python$$v -m venv .venv-$$v && \
-	      .venv-$$v/bin/pip install --quiet --upgrade pip && .venv-$$v/bin/pip install --quiet -e '.[dev]'; } || exit 1; \
-	    echo "== Python $$v"; \
-	    .venv-$$v/bin/pytest -q -n 2 tests/hall tests/engine tests/camera tests/collector tests/synthetic || exit 1; \
-	  else echo "== Python $$v: not found, not tested"; fi; done
+pythons:  ## the house's tests on each other Python found (3.10, 3.12), with the newest of every package
+	@for v in 3.10 3.12; do py=; \
+	  for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python; do $$p -c '' 2>/dev/null && py=$$p && break; done; \
+	  if [ -z "$$py" ]; then echo "== Python $$v: not found, not tested"; continue; fi; \
+	  test -f .venv-$$v/.test || { $$py -m venv .venv-$$v && .venv-$$v/bin/pip install --quiet --upgrade pip && \
+	    .venv-$$v/bin/pip install --quiet -e '.[test]' && touch .venv-$$v/.test; } || exit 1; \
+	  echo "== Python $$v"; \
+	  .venv-$$v/bin/pytest -q -n 2 tests/hall tests/engine tests/camera tests/collector tests/synthetic || exit 1; \
+	done
 
 clean:  ## what was built and installed here
 	rm -rf $(VENV) .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out
