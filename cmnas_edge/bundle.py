@@ -1,0 +1,282 @@
+"""What crosses from the workshop to a camera: a folder of graphs that vouches for each of its bytes.
+
+A bundle holds one plain ONNX graph per modality and the weights both share, crops with the
+embeddings they must give, thresholds, and drawn crops for retrieval checks on the device::
+
+    manifest.json      what this is; size and sha256 of every other file
+    manifest.sha256    sha256 of manifest.json, as `sha256sum -c` reads it
+    visible.onnx  infrared.onnx  weights.bin
+    golden.npz         per modality: crops (n, h, w, 3) uint8, embeddings (n, d) float32
+    calibration.json   thresholds per pair of modalities, for one fingerprint
+    validation/        drawn crops as JPEG, and labels.json (may be absent)
+    MODEL.md           the model card
+
+`Bundle.open` reads nothing it has not verified: a flipped bit, a missing or an extra file and
+an unknown schema are each a `BundleError`. That is integrity, not authorship: whoever can
+write the folder can make another bundle.
+
+The *fingerprint* says which embeddings may be compared: it digests the float32 graphs, the
+preprocessing and the dimension, never file layout, precision or thresholds. So recalibrating
+or quantising does not orphan a gallery.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cmnas_edge.calibration import (
+    SCHEMA,
+    CalibratedOn,
+    Calibration,
+    Count,
+    Digest,
+    Pair,
+    Threshold,
+    decode,
+    pair,
+    read_calibration,
+)
+from cmnas_edge.embedding import MODALITIES, Modality
+from cmnas_edge.errors import BundleError
+
+__all__ = ["CALIBRATION", "GOLDEN", "LABELS", "SCHEMA", "Bundle", "Calibration", "Drawn", "FileRecord",
+           "Manifest", "Pair", "Threshold", "default_path", "pair", "seal"]
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+MANIFEST = "manifest.json"
+MANIFEST_DIGEST = "manifest.sha256"
+GOLDEN = "golden.npz"
+CALIBRATION = "calibration.json"
+LABELS = "validation/labels.json"
+REQUIRED = ("visible.onnx", "infrared.onnx", "weights.bin", GOLDEN, CALIBRATION, "MODEL.md")
+# One folder deep, no name that a shell, an archive or another file system would read differently.
+_VALIDATION_NAME = re.compile(r"validation/[a-z0-9_]{1,64}\.(?:jpg|json)\Z")
+_LARGEST_MANIFEST = 8 << 20
+
+
+class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file must be: its bytes counted and digested."""
+
+    bytes: Count
+    sha256: Digest
+
+
+class Drawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From what a set of crops was drawn, enough to draw it again.
+
+    ``identities`` people from ``first_identity`` on, ``per_camera`` crops by each camera.
+    """
+
+    first_identity: Count
+    identities: Count
+    cameras: tuple[int, ...]
+    per_camera: Count
+    seed: Count
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bundle says of itself; unknown fields are refused."""
+
+    schema: Literal[1]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[\w. -]{1,80}$")]
+    made_by: str
+    backbone: str
+    precision: Literal["fp32"]
+    fingerprint: Digest
+    dimension: Size
+    height: Size
+    width: Size
+    preprocessing: str
+    golden: Drawn
+    validation: Drawn
+    files: dict[str, FileRecord]
+
+
+def default_path() -> Path:
+    """The bundle that ships with the package, made from drawn people.
+
+    Raises:
+        BundleError: This installation carries none.
+    """
+    path = Path(__file__).parent / "models" / "drawn"
+    if not (path / MANIFEST).is_file():
+        raise BundleError(f"{path}: expected the bundle that ships with cmnas-edge, found none; "
+                          "reinstall the package or name a bundle of your own")
+    return path
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. Make one with `open`; the fields are what its files say."""
+
+    path: Path
+    manifest: Manifest
+    calibration: Calibration
+
+    @classmethod
+    def open(cls, path: Path | str) -> Bundle:
+        """Verify a bundle, every byte of it, and read its manifest and thresholds.
+
+        Raises:
+            BundleError: A file is missing, changed, too many or of an unknown schema; the
+                message names it.
+        """
+        path = Path(path)
+        manifest = _read_manifest(path)
+        _verify_files(path, manifest)
+        where = path / CALIBRATION
+        return cls(path, manifest, read_calibration(where.read_bytes(), manifest.fingerprint, str(where)))
+
+    @property
+    def name(self) -> str:
+        """What the bundle calls itself."""
+        return self.manifest.name
+
+    @property
+    def fingerprint(self) -> bytes:
+        """32 bytes; embeddings of the same fingerprint may be compared, others not."""
+        return bytes.fromhex(self.manifest.fingerprint)
+
+    @property
+    def fingerprint_hex(self) -> str:
+        """The fingerprint as 64 lower-case hexadecimal digits."""
+        return self.manifest.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """Entries of an embedding."""
+        return self.manifest.dimension
+
+    @property
+    def height(self) -> int:
+        """Rows of a crop."""
+        return self.manifest.height
+
+    @property
+    def width(self) -> int:
+        """Columns of a crop."""
+        return self.manifest.width
+
+    @property
+    def precision(self) -> Literal["fp32"]:
+        """Arithmetic of the graphs."""
+        return self.manifest.precision
+
+    @property
+    def thresholds(self) -> dict[Pair, Threshold]:
+        """From which cosine on two embeddings match, per pair of modalities."""
+        return self.calibration.thresholds
+
+    @property
+    def calibrated_on(self) -> CalibratedOn:
+        """On whom the thresholds were found; ``"drawn"`` people promise little about real ones."""
+        return self.calibration.calibrated_on
+
+    def graph(self, modality: Modality) -> Path:
+        """The ONNX graph of a modality; its weights lie beside it."""
+        return self.path / f"{modality}.onnx"
+
+    def golden(self, modality: Modality) -> tuple[U8, F32]:
+        """Crops ``(n, h, w, 3)`` and the unit vectors ``(n, d)`` that every engine must give for them.
+
+        Raises:
+            BundleError: The arrays are not of that shape and type.
+        """
+        where = self.path / GOLDEN
+        names = sorted(f"{m}_{what}" for m in MODALITIES for what in ("crops", "embeddings"))
+        try:
+            with np.load(io.BytesIO(where.read_bytes()), allow_pickle=False) as arrays:
+                found = sorted(arrays.files)
+                if found != names:
+                    raise BundleError(f"{where}: expected arrays {names}, found {found}; export again")
+                crops, embeddings = arrays[f"{modality}_crops"], arrays[f"{modality}_embeddings"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{where}: expected numpy arrays, found {error}; export again") from error
+        n = len(crops)
+        shapes = crops.shape == (n, self.height, self.width, 3) and embeddings.shape == (n, self.dimension)
+        if not n or not shapes or crops.dtype != np.uint8 or embeddings.dtype != np.float32:
+            raise BundleError(f"{where}: expected uint8 crops and float32 embeddings of this bundle's size, "
+                              f"found {crops.dtype} {crops.shape} and {embeddings.dtype} {embeddings.shape}")
+        return crops, embeddings
+
+
+def seal(folder: Path, manifest: Manifest) -> Bundle:
+    """Write the manifest over the files a folder holds now, and open the result.
+
+    Args:
+        folder: Holds every other file of the bundle.
+        manifest: Everything but ``files``, which is filled in here.
+
+    Raises:
+        BundleError: What the folder holds makes no bundle.
+    """
+    for name in (MANIFEST, MANIFEST_DIGEST):
+        (folder / name).unlink(missing_ok=True)
+    files = {}
+    for name in sorted(_names(folder)):
+        data = (folder / name).read_bytes()
+        files[name] = FileRecord(len(data), hashlib.sha256(data).hexdigest())
+    text = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(manifest, files=files)), indent=1)
+    (folder / MANIFEST).write_bytes(text + b"\n")
+    (folder / MANIFEST_DIGEST).write_bytes(_digest_line(text + b"\n"))
+    return Bundle.open(folder)
+
+
+def _digest_line(data: bytes) -> bytes:
+    return f"{hashlib.sha256(data).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def _names(folder: Path) -> set[str]:
+    """Everything in the folder that is not itself a folder, links included."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")
+            if path.is_symlink() or not path.is_dir()}
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    where = folder / MANIFEST
+    if not where.is_file():
+        raise BundleError(f"{folder}: expected a bundle with {MANIFEST}, found none; check the path")
+    for path in (where, folder / MANIFEST_DIGEST):
+        if not path.is_file() or path.is_symlink():
+            raise BundleError(f"{path}: expected a plain file, found none; copy the bundle again")
+        if (size := path.stat().st_size) > _LARGEST_MANIFEST:
+            raise BundleError(f"{path}: expected at most {_LARGEST_MANIFEST} bytes, found {size}; "
+                              "this is no manifest")
+    data = where.read_bytes()
+    if (folder / MANIFEST_DIGEST).read_bytes() != _digest_line(data):
+        raise BundleError(f"{where}: its digest is not the one in {MANIFEST_DIGEST}: one of the two was "
+                          "changed or cut short; copy the bundle again")
+    return decode(data, Manifest, str(where))
+
+
+def _verify_files(folder: Path, manifest: Manifest) -> None:
+    listed = manifest.files
+    for name in listed:
+        if name not in REQUIRED and not _VALIDATION_NAME.match(name):
+            raise BundleError(f"{folder / MANIFEST}: lists {name!r}, which is no file of a bundle; "
+                              "use the cmnas-edge that made it")
+    if missing := [name for name in REQUIRED if name not in listed]:
+        raise BundleError(f"{folder / MANIFEST}: expected {', '.join(missing)} to be listed; export again")
+    present = _names(folder) - {MANIFEST, MANIFEST_DIGEST}
+    if extra := sorted(present - listed.keys()):
+        raise BundleError(f"{folder / extra[0]}: not part of this bundle ({len(extra)} such); remove it")
+    for name, record in listed.items():
+        path = folder / name
+        if not path.is_file() or path.is_symlink():
+            raise BundleError(f"{path}: expected a plain file, found none; copy the bundle again")
+        if (size := path.stat().st_size) != record.bytes:
+            raise BundleError(f"{path}: expected {record.bytes} bytes, found {size}; copy the bundle again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != record.sha256:
+            raise BundleError(f"{path}: its bytes are not those that were packed; copy the bundle again")

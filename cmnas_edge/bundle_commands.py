@@ -1,0 +1,79 @@
+"""``cmnas-edge bundle show|verify PATH``: what a bundle is, and whether it is what it says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cmnas_edge.bundle import Bundle, default_path
+from cmnas_edge.embedding import MODALITIES
+
+__all__ = ["add_arguments", "run"]
+
+_DRAWN_ONLY = "found on drawn people; what they promise on real ones is unknown until calibrated on site"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("action", choices=("show", "verify"),
+                        help="show: what it is, after checking every byte; verify: also run its graphs against "
+                             "the golden embeddings, and draw its pictures again")
+    parser.add_argument("path", nargs="?", type=Path, help="a bundle's folder; default: the one that ships")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads for the graphs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Open a bundle and print what is asked.
+
+    Raises:
+        BundleError: It is not what it says.
+    """
+    bundle = Bundle.open(args.path or default_path())
+    lines = _show(bundle) if args.action == "show" else _verify(bundle, args.threads)
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    return 0
+
+
+def _show(bundle: Bundle) -> list[str]:
+    manifest = bundle.manifest
+    pictures = [name for name in manifest.files if name.startswith("validation/")]
+    drawn = sum(manifest.files[name].bytes for name in pictures)
+    own = sum(record.bytes for record in manifest.files.values()) - drawn
+    lines = [
+        f"bundle        {bundle.path}",
+        f"name          {manifest.name}, made by {manifest.made_by}",
+        f"backbone      {manifest.backbone}, {manifest.precision}",
+        f"crops         {bundle.height} x {bundle.width} (height x width), BGR",
+        f"embeddings    {bundle.dimension} numbers of unit length",
+        f"fingerprint   {bundle.fingerprint_hex}",
+        f"size          {own / 1e6:.2f} MB, and {drawn / 1e6:.2f} MB in {len(pictures)} files of validation crops",
+        f"thresholds    calibrated on: {bundle.calibrated_on}",
+    ]
+    for name, threshold in bundle.thresholds.items():
+        lines.append(f"  {name:<18} cosine {threshold.score:.4f}: {threshold.false_match_rate:.1e} of strangers match, "
+                     f"{threshold.false_non_match_rate:.1%} of same do not "
+                     f"({threshold.genuine_count} genuine, {threshold.impostor_count} impostor pairs)")
+    if bundle.calibrated_on == "drawn":
+        lines.append(f"  {_DRAWN_ONLY}")
+    return lines
+
+
+def _verify(bundle: Bundle, threads: int) -> list[str]:
+    # Drawing and running graphs is for those who verify; `show` needs neither.
+    from cmnas_edge.bundle_pictures import verify_pictures  # noqa: PLC0415
+    from cmnas_edge.engine import check_golden, open_engine  # noqa: PLC0415
+
+    lines = [f"files         {len(bundle.manifest.files)} files, every byte as packed"]
+    for modality in MODALITIES:
+        with open_engine(bundle, modality, threads=threads) as engine:
+            worst = check_golden(engine, bundle, modality)
+            count = len(bundle.golden(modality)[0])
+        lines.append(f"{modality:<13} {count} golden embeddings reproduced, worst difference {worst:.1e}")
+    report = verify_pictures(bundle)
+    lines.append(f"pictures      {report.picture_count} drawn again from their seed, worst mean difference "
+                 f"{report.worst:.2f} grey levels")
+    lines.append(f"verified      {bundle.name}, fingerprint {bundle.fingerprint_hex}")
+    return lines

@@ -1,0 +1,155 @@
+"""The pictures inside a bundle, which are drawn ones, and the proof of it.
+
+A bundle says from which seed its crops were drawn. Whoever doubts that no photograph of a
+person lies in it draws them again, and compares: golden crops value by value, validation crops
+after the same JPEG round trip. On the machine that packed it both are equal to the bit; elsewhere
+another OpenCV or processor may round otherwise, so a picture may differ by `TOLERANCE` grey levels
+on average. Files may not be longer than what is drawn explains, so nothing travels behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cmnas_edge import __version__
+from cmnas_edge.bundle import GOLDEN, LABELS, Bundle, Drawn
+from cmnas_edge.embedding import MODALITIES, Modality
+from cmnas_edge.errors import BundleError
+from cmnas_edge.synthetic.crops import CropSet, draw_set
+
+__all__ = ["TOLERANCE", "Label", "Labels", "draw", "jpeg", "labels", "of_modality", "verify_pictures"]
+
+U8 = npt.NDArray[np.uint8]
+# Mean absolute difference of a picture, in levels of 255. Two strangers' crops differ by 20 and more.
+TOLERANCE = 2.0
+_QUALITY = 92
+# JPEG of a picture that differs by rounding may be a little longer; a picture behind it is not little.
+_LONGER = 1.05
+_ARRAY_OVERHEAD = 4096  # zip and npy headers of four arrays
+
+
+class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who and what a validation crop shows."""
+
+    file: str
+    identity: int
+    camera: int
+    modality: Modality
+
+
+class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``validation/labels.json`` holds: a row per crop, in drawing order."""
+
+    crops: list[Label]
+
+
+class PictureReport(NamedTuple):
+    """What was drawn again: how many pictures, and the worst mean difference in grey levels."""
+
+    picture_count: int
+    worst: float
+
+
+def draw(drawn: Drawn, height: int, width: int) -> CropSet:
+    """Draw a bundle's crops, again or for the first time."""
+    people = range(drawn.first_identity, drawn.first_identity + drawn.identities)
+    return draw_set(people, drawn.cameras, drawn.per_camera, height, width, drawn.seed)
+
+
+def of_modality(crops: CropSet, modality: Modality) -> U8:
+    """The pictures of one modality, in drawing order."""
+    return crops.images[crops.infrared == (modality == "infrared")]
+
+
+def labels(crops: CropSet) -> Labels:
+    """Name the crops of a validation set, each by its row, identity and camera."""
+    rows = zip(crops.identity.tolist(), crops.camera.tolist(), crops.infrared.tolist(), strict=True)
+    return Labels([Label(f"{row:05d}_{identity}_{camera}.jpg", identity, camera,
+                         "infrared" if infrared else "visible")
+                   for row, (identity, camera, infrared) in enumerate(rows)])
+
+
+def jpeg(image: U8) -> bytes:
+    """Encode a crop as the validation set keeps it."""
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not done:
+        raise ValueError(f"expected a picture OpenCV can encode, found {image.dtype} {image.shape}")
+    return bytes(data)
+
+
+def verify_pictures(bundle: Bundle) -> PictureReport:
+    """Draw every picture of a bundle again and compare.
+
+    Raises:
+        BundleError: A picture is not the drawn one, or a file holds more than it.
+    """
+    manifest = bundle.manifest
+    drawn = draw(manifest.golden, manifest.height, manifest.width)
+    differences: list[float] = []
+    explained = _ARRAY_OVERHEAD
+    for modality in MODALITIES:
+        crops, embeddings = bundle.golden(modality)
+        explained += crops.nbytes + embeddings.nbytes
+        differences += _compare(f"{bundle.path / GOLDEN}: {modality} crop", crops, of_modality(drawn, modality))
+    _refuse_longer(f"{bundle.path / GOLDEN}", manifest.files[GOLDEN].bytes, explained)
+    if manifest.validation.identities or LABELS in manifest.files:
+        differences += _verify_validation(bundle)
+    elif any(name.startswith("validation/") for name in manifest.files):
+        raise BundleError(f"{bundle.path}/validation: expected no crops, found some; export again")
+    return PictureReport(len(differences), max(differences, default=0.0))
+
+
+def _verify_validation(bundle: Bundle) -> list[float]:
+    folder = bundle.path / "validation"
+    drawn = draw(bundle.manifest.validation, bundle.height, bundle.width)
+    expected = labels(drawn)
+    wanted = {LABELS, *(f"validation/{label.file}" for label in expected.crops)}
+    found = {name for name in bundle.manifest.files if name.startswith("validation/")}
+    if found != wanted or (bundle.path / LABELS).read_bytes() != msgspec.json.encode(expected):
+        raise BundleError(f"{folder}: expected the {len(expected.crops)} crops and labels of the recorded seed, "
+                          "found others; export again")
+    differences = []
+    for label, image in zip(expected.crops, drawn.images, strict=True):
+        data, again = (folder / label.file).read_bytes(), jpeg(image)
+        if data == again:
+            differences.append(0.0)
+            continue
+        where = f"{folder / label.file}"
+        _refuse_longer(where, len(data), int(_LONGER * len(again)))
+        differences += _compare(where, [_decode(data, where)], [_decode(again, where)])
+    return differences
+
+
+def _decode(data: bytes, where: str) -> U8:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise BundleError(f"{where}: expected a JPEG, found something else; export again")
+    decoded: U8 = np.asarray(image, np.uint8)
+    return decoded
+
+
+def _compare(where: str, found: Sequence[U8] | U8, expected: Sequence[U8] | U8) -> list[float]:
+    if len(found) != len(expected):
+        raise BundleError(f"{where}: expected {len(expected)} drawn pictures, found {len(found)}; export again")
+    differences = []
+    for row, (a, b) in enumerate(zip(found, expected, strict=True)):
+        same = a.shape == b.shape
+        difference = float(np.abs(a.astype(np.int16) - b.astype(np.int16)).mean()) if same else 255.0
+        if difference > TOLERANCE:
+            raise BundleError(f"{where} {row}: expected the picture drawn from the recorded seed within {TOLERANCE} "
+                              f"grey levels on average, found {difference:.1f}; it is another picture, or "
+                              f"drawn by another version (this one is {__version__}): export again")
+        differences.append(difference)
+    return differences
+
+
+def _refuse_longer(where: str, found: int, explained: int) -> None:
+    if found > explained:
+        raise BundleError(f"{where}: expected at most {explained} bytes for what is drawn, found {found}; "
+                          "something else is in this file: do not use it, export again")

@@ -1,0 +1,89 @@
+"""ONNX Runtime on the processor: the engine every device has.
+
+Measured against a plain ``InferenceSession``: see `OnnxRuntimeEngine`.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.embedding import Modality
+from cmnas_edge.errors import BundleError
+
+__all__ = ["OnnxRuntimeEngine"]
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+_QUIET = 3  # ONNX Runtime logs errors only; what matters is raised
+
+
+class OnnxRuntimeEngine:
+    """Runs a graph with the threads it was given and no others."""
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, modality: Modality, *, threads: int, max_batch: int) -> None:
+        if threads < 1 or max_batch < 1:
+            raise ValueError(f"expected at least 1 thread and batch, found {threads} and {max_batch}")
+        self.precision: str = bundle.precision
+        self.max_batch = max_batch
+        self._shape = (bundle.height, bundle.width, 3)
+        self._dimension = bundle.dimension
+        self._session: onnxruntime.InferenceSession | None = _session(bundle, modality, threads)
+
+    def embed(self, crops: U8) -> F32:
+        """Embed crops ``(n, h, w, 3)`` to ``(n, d)``; see `cmnas_edge.engine.Engine`."""
+        if self._session is None:
+            raise ValueError("expected an open engine, found it closed")
+        if crops.ndim != 4 or crops.shape[1:] != self._shape or crops.dtype != np.uint8:
+            raise ValueError(f"expected uint8 crops of shape (n, {', '.join(map(str, self._shape))}), "
+                             f"found {crops.dtype} {crops.shape}")
+        crops = np.ascontiguousarray(crops)
+        embeddings = np.empty((len(crops), self._dimension), np.float32)
+        binding = self._session.io_binding()
+        for start in range(0, len(crops), self.max_batch):
+            rows = slice(start, start + self.max_batch)
+            # Both are the caller's memory, read and written in place: nothing is copied.
+            source, target = crops[rows], embeddings[rows]
+            binding.bind_input("crops", "cpu", 0, np.uint8, source.shape, source.ctypes.data)
+            binding.bind_output("embeddings", "cpu", 0, np.float32, target.shape, target.ctypes.data)
+            self._session.run_with_iobinding(binding)
+        return embeddings
+
+    def close(self) -> None:
+        """Free the graph; again is harmless."""
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeEngine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _session(bundle: Bundle, modality: Modality, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _QUIET
+    path = bundle.graph(modality)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own exceptions share no public base
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot run it ({reason}); "
+                          "export again") from error
+    signature = [(value.name, value.type, list(value.shape)[1:])
+                 for value in (*session.get_inputs(), *session.get_outputs())]
+    expected = [("crops", "tensor(uint8)", [bundle.height, bundle.width, 3]),
+                ("embeddings", "tensor(float)", [bundle.dimension])]
+    if signature != expected:
+        raise BundleError(f"{path}: expected {expected}, found {signature}; export again")
+    return session

@@ -1,0 +1,152 @@
+"""Every engine keeps one contract: any number of crops, the same numbers, never a wrong graph."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.engine import ENGINES, Engine, check_golden, open_engine
+from cmnas_edge.errors import BundleError, DeviceError
+from tests.tiny_bundle import TINY, copy_tiny, reseal
+
+CROPS = np.random.default_rng(3).integers(0, 256, (23, 32, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with open_engine(Bundle.open(TINY), "visible", name=request.param, max_batch=7) as engine:
+        yield engine
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(CROPS)))
+def test_any_number_of_crops_gives_a_row_each_and_the_same_as_alone(engine: Engine, n: int) -> None:
+    found = engine.embed(CROPS[:n])
+    assert found.shape == (n, 8)
+    assert found.dtype == np.float32
+    alone = [engine.embed(CROPS[i:i + 1])[0] for i in range(n)]
+    np.testing.assert_allclose(found, np.array(alone, np.float32).reshape(n, 8), atol=1e-6)
+
+
+def test_every_row_has_length_one(engine: Engine) -> None:
+    np.testing.assert_allclose(np.linalg.norm(engine.embed(CROPS), axis=1), 1, atol=1e-6)
+
+
+def test_a_result_is_the_callers_and_later_calls_leave_it_alone(engine: Engine) -> None:
+    first = engine.embed(CROPS[:5])
+    kept = first.copy()
+    engine.embed(CROPS[5:10])
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 0
+    np.testing.assert_array_equal(engine.embed(CROPS[:5]), kept)
+
+
+def test_crops_that_do_not_lie_in_one_piece_are_embedded_all_the_same(engine: Engine) -> None:
+    turned = CROPS[::-2, :, ::-1]
+    assert not turned.flags.c_contiguous
+    np.testing.assert_array_equal(engine.embed(turned), engine.embed(turned.copy()))
+
+
+@pytest.mark.parametrize("crops", [
+    CROPS[0], CROPS[:, :31], CROPS[..., :1], CROPS.astype(np.float32), CROPS.transpose(0, 3, 1, 2),
+    np.empty((0, 16, 32, 3), np.uint8),
+])
+def test_crops_of_another_shape_or_type_are_refused(engine: Engine, crops: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"expected uint8 crops of shape \(n, 32, 16, 3\), found"):
+        engine.embed(crops)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_an_engine_gives_the_golden_embeddings_of_its_modality(modality: str) -> None:
+    bundle = Bundle.open(TINY)
+    with open_engine(bundle, modality) as engine:
+        assert check_golden(engine, bundle, modality) < 1e-6
+        assert (engine.name, engine.precision, engine.max_batch) == ("onnxruntime", "fp32", 32)
+        crops, _ = bundle.golden(modality)
+        other = "infrared" if modality == "visible" else "visible"
+        with open_engine(bundle, other) as stranger:
+            assert np.abs(stranger.embed(crops) - engine.embed(crops)).max() > 1e-2
+
+
+def test_an_engine_that_computes_something_else_never_serves(tmp_path: Path) -> None:
+    path = copy_tiny(tmp_path)
+    shutil.copy(TINY / "visible.onnx", path / "infrared.onnx")
+    reseal(path)
+    bundle = Bundle.open(path)
+    open_engine(bundle, "visible").close()
+    with pytest.raises(BundleError, match=r"infrared\.onnx: expected the golden embeddings"):
+        open_engine(bundle, "infrared")
+
+
+def test_an_embedding_that_is_not_a_number_is_no_agreement(tmp_path: Path) -> None:
+    path = copy_tiny(tmp_path)
+    weights = np.fromfile(path / "weights.bin", np.float32)
+    weights[:] = np.nan
+    weights.tofile(path / "weights.bin")
+    reseal(path)
+    with pytest.raises(BundleError, match=r"expected the golden embeddings within 0\.0001, found nan"):
+        open_engine(Bundle.open(path), "visible")
+
+
+def test_a_file_that_is_no_graph_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = copy_tiny(tmp_path)
+    (path / "visible.onnx").write_bytes(b"no graph")
+    reseal(path)
+    with pytest.raises(BundleError, match=r"visible\.onnx: ONNX Runtime .* cannot run it") as caught:
+        open_engine(Bundle.open(path), "visible")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_of_another_size_is_refused(tmp_path: Path) -> None:
+    path = copy_tiny(tmp_path)
+    reseal(path, lambda manifest: manifest.update(height=64))
+    with pytest.raises(BundleError, match=r"expected .*64.* found .*32"):
+        open_engine(Bundle.open(path), "visible")
+
+
+@pytest.mark.skipif(onnxruntime.__version__.startswith(("1.20.", "1.21.", "1.22.", "1.23.")),
+                    reason="ONNX Runtime up to 1.23 reads external weights from anywhere")
+def test_weights_that_lie_outside_the_bundle_are_not_read(tmp_path: Path) -> None:
+    path = copy_tiny(tmp_path)
+    shutil.copy(path / "weights.bin", tmp_path / "outw.bin")
+    graph = (path / "visible.onnx").read_bytes()
+    assert graph.count(b"weights.bin") > 1
+    # As long as the honest name, so that the graph stays well formed.
+    (path / "visible.onnx").write_bytes(graph.replace(b"weights.bin", b"../outw.bin"))
+    reseal(path)
+    with pytest.raises(BundleError, match=r"visible\.onnx: ONNX Runtime .* cannot run it"):
+        open_engine(Bundle.open(path), "visible")
+
+
+def test_tensorrt_says_what_is_missing_and_what_to_do() -> None:
+    with pytest.raises(DeviceError, match=r"cmnas-edge\[tensorrt\].*onnxruntime"):
+        open_engine(Bundle.open(TINY), "visible", name="tensorrt")
+
+
+def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
+    with pytest.raises(DeviceError, match="'onxruntime': expected one of onnxruntime"):
+        open_engine(Bundle.open(TINY), "visible", name="onxruntime")
+
+
+@pytest.mark.parametrize(("threads", "max_batch"), [(0, 1), (1, 0), (-1, 8)])
+def test_an_engine_needs_a_thread_and_a_batch(threads: int, max_batch: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        open_engine(Bundle.open(TINY), "visible", threads=threads, max_batch=max_batch)
+
+
+def test_a_closed_engine_says_so() -> None:
+    engine = open_engine(Bundle.open(TINY), "visible")
+    with engine:
+        pass
+    engine.close()
+    with pytest.raises(ValueError, match="closed"):
+        engine.embed(CROPS)

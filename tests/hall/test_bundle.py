@@ -1,0 +1,226 @@
+"""A bundle vouches for each of its bytes, and says in one sentence what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmnas_edge import bundle as bundle_module
+from cmnas_edge.bundle import Bundle, default_path, pair, seal
+from cmnas_edge.calibration import PAIRS, read_calibration
+from cmnas_edge.cli import main
+from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.errors import BundleError
+from tests.tiny_bundle import TINY, copy_tiny, reseal
+
+FILES = sorted(path.relative_to(TINY).as_posix() for path in TINY.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return copy_tiny(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_tiny(tmp_path_factory.mktemp("flipped"))
+
+
+def refuse(path: Path, *words: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(path)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_bundle_tells_what_it_is() -> None:
+    bundle = Bundle.open(TINY)
+    assert (bundle.name, bundle.height, bundle.width, bundle.dimension) == ("tiny", 32, 16, 8)
+    assert bundle.fingerprint.hex() == bundle.fingerprint_hex
+    assert len(bundle.fingerprint) == 32
+    assert bundle.precision == "fp32"
+    assert bundle.calibrated_on == "drawn"
+    assert set(bundle.thresholds) == set(PAIRS)
+    assert all(bundle.graph(modality).is_file() for modality in MODALITIES)
+
+
+def test_the_golden_pair_is_crops_and_unit_vectors_of_each_modality() -> None:
+    bundle = Bundle.open(TINY)
+    for modality in MODALITIES:
+        crops, embeddings = bundle.golden(modality)
+        assert crops.shape == (3, 32, 16, 3)
+        assert embeddings.shape == (3, 8)
+        np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+    assert not np.array_equal(bundle.golden("visible")[0], bundle.golden("infrared")[0])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_changed_byte_in_any_file_is_refused(scratch: Path, data: st.DataObject) -> None:
+    path = scratch / data.draw(st.sampled_from(FILES))
+    original = path.read_bytes()
+    at = data.draw(st.integers(0, len(original) - 1))
+    change = data.draw(st.integers(1, 255))
+    path.write_bytes(original[:at] + bytes([original[at] ^ change]) + original[at + 1:])
+    try:
+        refuse(scratch, path.name)
+    finally:
+        path.write_bytes(original)
+    Bundle.open(scratch)
+
+
+def test_a_changed_bit_anywhere_in_the_manifests_digest_is_refused(tiny: Path) -> None:
+    path = tiny / "manifest.sha256"
+    original = path.read_bytes()
+    for at in range(len(original)):
+        for bit in range(8):
+            path.write_bytes(original[:at] + bytes([original[at] ^ (1 << bit)]) + original[at + 1:])
+            refuse(tiny, "manifest.json")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(tiny: Path, name: str) -> None:
+    (tiny / name).unlink()
+    refuse(tiny, name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_cut_short_or_made_longer_is_named(tiny: Path, name: str) -> None:
+    data = (tiny / name).read_bytes()
+    for other in (data[:-1], b"", data + b"\0"):
+        (tiny / name).write_bytes(other)
+        refuse(tiny, Path(name).name)
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "validation/photo.jpg", "deeper/still/x", ".hidden"])
+def test_a_file_that_does_not_belong_is_named(tiny: Path, name: str) -> None:
+    (tiny / name).parent.mkdir(parents=True, exist_ok=True)
+    (tiny / name).write_bytes(b"")
+    refuse(tiny, name, "remove it")
+
+
+def test_a_link_is_no_file_of_a_bundle(tiny: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "weights.bin"
+    shutil.move(tiny / "weights.bin", elsewhere)
+    (tiny / "weights.bin").symlink_to(elsewhere)
+    refuse(tiny, "weights.bin", "plain file")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "validation/../../outside", "validation/a/b.jpg",
+                                  "validation/A.jpg", "validation\\a.jpg", "other.onnx", "validation/a.jpg\n", ""])
+def test_a_name_that_is_none_of_a_bundles_is_refused(tiny: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_bytes(b"")
+    record = {"bytes": 0, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
+    reseal(tiny, lambda manifest: manifest["files"].update({name: record}))
+    refuse(tiny, "no file of a bundle")
+
+
+@pytest.mark.parametrize("name", ["visible.onnx", "weights.bin", "golden.npz", "calibration.json", "MODEL.md"])
+def test_a_manifest_that_leaves_out_a_file_is_refused(tiny: Path, name: str) -> None:
+    (tiny / name).unlink()
+    reseal(tiny, lambda manifest: manifest["files"].pop(name))
+    refuse(tiny, name, "listed")
+
+
+def test_an_unknown_schema_says_which_version_can_read_it(tiny: Path) -> None:
+    reseal(tiny, lambda manifest: manifest.update(schema=2))
+    refuse(tiny, "expected schema 1, found 2", "the cmnas-edge that made it")
+
+
+@pytest.mark.parametrize(("key", "value"), [("owner", "x"), ("dimension", 0), ("dimension", "8"), ("fingerprint", "ab"),
+                                            ("precision", "fp4"), ("name", "a\nb"), ("height", 1 << 20)])
+def test_a_field_that_is_unknown_or_wrong_is_named(tiny: Path, key: str, value: Any) -> None:
+    reseal(tiny, lambda manifest: manifest.update({key: value}))
+    refuse(tiny, "manifest.json", key)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"null", b"\xff\xfe", b"{", b'"schema"'])
+def test_a_manifest_that_is_no_json_object_is_refused(tiny: Path, text: bytes) -> None:
+    reseal(tiny)
+    (tiny / "manifest.json").write_bytes(text)
+    (tiny / "manifest.sha256").write_bytes(bundle_module._digest_line(text))
+    refuse(tiny, "manifest.json", "JSON")
+
+
+def test_a_folder_without_a_bundle_says_so(tmp_path: Path) -> None:
+    refuse(tmp_path, "expected a bundle", "check the path")
+    refuse(tmp_path / "nowhere", "expected a bundle")
+    (tmp_path / "file").write_bytes(b"")
+    refuse(tmp_path / "file", "expected a bundle")
+
+
+def test_thresholds_of_another_fingerprint_are_refused(tiny: Path) -> None:
+    other = "0" * 64
+    text = (tiny / "calibration.json").read_text().replace(Bundle.open(tiny).fingerprint_hex, other)
+    (tiny / "calibration.json").write_text(text)
+    reseal(tiny)
+    refuse(tiny, "calibration.json", other[:16], "calibrate")
+
+
+def test_a_calibration_without_one_of_the_pairs_is_refused(tiny: Path) -> None:
+    found = json.loads((tiny / "calibration.json").read_text())
+    del found["thresholds"]["visible-infrared"]
+    with pytest.raises(BundleError, match="visible-infrared"):
+        read_calibration(json.dumps(found).encode(), found["fingerprint"], "here")
+
+
+def test_recalibrating_keeps_the_fingerprint(tiny: Path) -> None:
+    before = Bundle.open(tiny)
+    text = (tiny / "calibration.json").read_text()
+    (tiny / "calibration.json").write_text(text.replace('"drawn"', '"site"'))
+    after = seal(tiny, before.manifest)
+    assert after.calibrated_on == "site"
+    assert after.fingerprint == before.fingerprint
+    assert after.manifest.files["calibration.json"] != before.manifest.files["calibration.json"]
+
+
+@pytest.mark.parametrize("arrays", [
+    {"visible_crops": np.zeros((1, 32, 16, 3), np.uint8)},
+    {f"{m}_{what}": np.zeros((1, 32, 16, 3), np.uint8) for m in MODALITIES for what in ("crops", "embeddings")},
+    {f"{m}_{what}": np.array([object()]) for m in MODALITIES for what in ("crops", "embeddings")},
+    None,
+])
+def test_golden_arrays_of_another_kind_are_refused_and_nothing_is_unpickled(tiny: Path, arrays: Any) -> None:
+    if arrays is None:
+        (tiny / "golden.npz").write_bytes(b"PK\x03\x04 no zip after all")
+    else:
+        np.savez(tiny / "golden.npz", **arrays)
+    reseal(tiny)
+    with pytest.raises(BundleError, match=r"golden\.npz"):
+        Bundle.open(tiny).golden("visible")
+
+
+def test_a_pair_has_one_name_whichever_comes_first() -> None:
+    assert pair("infrared", "visible") == pair("visible", "infrared") == "visible-infrared"
+    assert {pair(a, b) for a in MODALITIES for b in MODALITIES} == set(PAIRS)
+
+
+def test_an_installation_without_weights_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bundle_module, "__file__", str(tmp_path / "bundle.py"))
+    with pytest.raises(BundleError, match="reinstall"):
+        default_path()
+
+
+def test_show_prints_fingerprint_and_what_the_thresholds_are_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "show", str(TINY)]) == 0
+    shown = capsys.readouterr().out
+    assert Bundle.open(TINY).fingerprint_hex in shown
+    assert "calibrated on: drawn" in shown
+    assert "unknown until calibrated on site" in shown
+
+
+def test_a_damaged_bundle_ends_show_with_one_sentence_and_exit_65(
+        tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tiny / "weights.bin").write_bytes(b"")
+    assert main(["bundle", "show", str(tiny)]) == 65
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+    assert "weights.bin" in shown.err
