@@ -1,0 +1,130 @@
+"""Lay out a bundle: graphs, golden pair, thresholds, drawn crops, model card; then seal it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from cmnas_edge import __version__
+from cmnas_edge.bundle import (
+    CALIBRATION,
+    GOLDEN,
+    LABELS,
+    SCHEMA,
+    Bundle,
+    Calibration,
+    Drawn,
+    Manifest,
+    Pair,
+    Threshold,
+    seal,
+)
+from cmnas_edge.bundle_pictures import draw, jpeg, labels, of_modality
+from cmnas_edge.embedding import MODALITIES, Modality
+from cmnas_edge.errors import ConfigError
+from cmnas_edge.preprocess import DEFINITION
+from export.weights import fingerprint, write_graphs
+
+__all__ = ["Contents", "write_bundle"]
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+Embed = Callable[[U8, Modality], F32]  # crops (n, h, w, 3), BGR -> unit vectors (n, d)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into a bundle.
+
+    Attributes:
+        name: What the bundle calls itself.
+        backbone: For people to read.
+        models: The float32 model of each modality, weights inside.
+        height: Rows of a crop.
+        width: Columns of a crop.
+        dimension: Entries of an embedding.
+        golden: From what the golden crops are drawn; cameras of both modalities.
+        validation: From what the validation crops are drawn; 0 identities for none.
+        thresholds: Per pair, found on drawn people.
+        card: Text of the model card, Markdown; ``{fingerprint}`` is filled in.
+    """
+
+    name: str
+    backbone: str
+    models: Mapping[Modality, onnx.ModelProto]
+    height: int
+    width: int
+    dimension: int
+    golden: Drawn
+    validation: Drawn
+    thresholds: dict[Pair, Threshold]
+    card: str
+
+
+def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool = False) -> Bundle:
+    """Write a bundle; a half-written one is never seen under its name.
+
+    Args:
+        out: The folder to become a bundle.
+        contents: What goes in.
+        embed: The source of truth for golden embeddings: the training network itself.
+        replace: Put the new bundle in the place of one that is there.
+
+    Raises:
+        ConfigError: ``out`` exists, and is no bundle or not to be replaced.
+    """
+    if out.exists() and not (replace and (out / "manifest.json").is_file()):
+        raise ConfigError(f"{out}: expected a path where nothing is, found something; name another"
+                          " or, if it is a bundle, pass --replace")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        folder = Path(scratch) / "bundle"
+        folder.mkdir()
+        print_of = fingerprint(contents.models, DEFINITION, contents.dimension)
+        write_graphs(contents.models, folder)
+        _write_golden(folder, contents, embed)
+        _write_validation(folder, contents)
+        calibration = Calibration(SCHEMA, print_of, "drawn", contents.thresholds)
+        (folder / CALIBRATION).write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n")
+        (folder / "MODEL.md").write_text(contents.card.replace("{fingerprint}", print_of), "utf-8")
+        seal(folder, Manifest(
+            schema=SCHEMA, name=contents.name, made_by=f"cmnas-edge {__version__}", backbone=contents.backbone,
+            precision="fp32", fingerprint=print_of, dimension=contents.dimension, height=contents.height,
+            width=contents.width, preprocessing=DEFINITION, golden=contents.golden,
+            validation=contents.validation, files={}))
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
+    return Bundle.open(out)
+
+
+def _write_golden(folder: Path, contents: Contents, embed: Embed) -> None:
+    drawn = draw(contents.golden, contents.height, contents.width)
+    arrays: dict[str, npt.NDArray[np.uint8] | F32] = {}
+    for modality in MODALITIES:
+        crops = of_modality(drawn, modality)
+        arrays[f"{modality}_crops"] = crops
+        arrays[f"{modality}_embeddings"] = embed(crops, modality)
+    data = io.BytesIO()
+    np.savez(data, **arrays)  # type: ignore[arg-type] # not compressed: its size then says that nothing else is in it
+    (folder / GOLDEN).write_bytes(data.getvalue())
+
+
+def _write_validation(folder: Path, contents: Contents) -> None:
+    if not contents.validation.identities:
+        return
+    drawn = draw(contents.validation, contents.height, contents.width)
+    rows = labels(drawn)
+    (folder / LABELS).parent.mkdir()
+    (folder / LABELS).write_bytes(msgspec.json.encode(rows))
+    for label, image in zip(rows.crops, drawn.images, strict=True):
+        (folder / "validation" / label.file).write_bytes(jpeg(image))
