@@ -125,6 +125,17 @@ def test_a_gap_is_delivered_like_a_record_and_does_not_change_once_told(path: Pa
         assert spool.gaps() == [second]
 
 
+def test_an_answer_for_a_record_displaced_meanwhile_settles_no_gap(path: Path) -> None:
+    with Spool(path, MIN_BYTES) as spool:
+        in_flight = spool.put([bytes(4000)] * 20)
+        while not spool.dropped_count:
+            spool.put([bytes(4000)])
+        ((first, last, count),) = spool_gaps(path)
+        assert first == in_flight
+        assert spool.settle(range(first, last + 1)) == 0
+        assert spool_gaps(path) == [(first, last, count)]
+
+
 def test_gaps_told_again_and_again_stay_few(path: Path) -> None:
     with Spool(path, MIN_BYTES) as spool:
         for _ in range(40):
