@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -111,6 +111,10 @@ class Stage:
             raise DeviceError(f"{name}: ended with exit code {code}, saying: {words[-1]}; "
                               f"its log is {self._folder / name}.log")
         return code is None
+
+    def running(self, names: Iterable[str]) -> int:
+        """How many of these processes still run; raises as `alive` does, whichever ended badly."""
+        return sum(list(map(self.alive, names)))
 
     def wait_for(self, api: Api, name: str) -> None:
         """Wait until the collector answers.
