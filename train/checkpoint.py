@@ -1,0 +1,167 @@
+"""A trained network on disk: safetensors with a JSON header that says what it is.
+
+Tensors carry the network's own parameter names; the header, one JSON text under the key
+``cmnas_edge`` of the safetensors metadata, carries what is needed to build the network
+again and to know where it came from. No pickle: reading a checkpoint runs no code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, cast
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from cmnas_edge.errors import BundleError, ConfigError
+from cmnas_edge.preprocess import DEFINITION
+from train.networks import Network, build
+from train.space import Arch, Choice
+
+__all__ = ["SCHEMA", "Checkpoint", "load", "place", "save"]
+
+SCHEMA = "cmnas-edge checkpoint 1"
+_KEY = "cmnas_edge"
+
+_Size = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a network came from; backbone, arch and identities are the network's own.
+
+    Attributes:
+        height: Rows of the crops it was trained on.
+        width: Columns.
+        preprocessing: The definition the crops went through (`cmnas_edge.preprocess.DEFINITION`).
+        seed: Of the training run.
+        commit: Git commit of the code that trained it.
+        data: Fingerprint of the training data.
+    """
+
+    height: _Size
+    width: _Size
+    preprocessing: str = DEFINITION
+    seed: int
+    commit: str
+    data: str
+
+
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    schema: str
+    backbone: str
+    choices: dict[str, str]
+    identities: Annotated[int, msgspec.Meta(ge=0)]
+    run: Checkpoint
+
+
+class _Schema(msgspec.Struct, frozen=True):
+    schema: str
+
+
+def save(path: Path, network: Network, meta: Checkpoint) -> None:
+    """Write a network; the file is whole or not there, also when the power fails.
+
+    Args:
+        path: File to write; its folder exists. An older file is replaced.
+        network: What to keep, classifier included.
+        meta: Where it came from.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    header = _Header(schema=SCHEMA, backbone=network.arch.backbone, choices=dict(network.arch.choices),
+                     identities=network.identities, run=meta)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    data = to_bytes(tensors, {_KEY: msgspec.json.encode(header).decode()})
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path) -> tuple[Network, Checkpoint]:
+    """Build the network a file describes and put its numbers in, on the CPU, in evaluation mode.
+
+    Raises:
+        ConfigError: There is no such file.
+        BundleError: Damaged, not a checkpoint of this project, of another schema, or its
+            tensors aren't exactly those of the network it names.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: expected a checkpoint, found no such file; train one with python -m train")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise BundleError(f"{path}: expected a safetensors checkpoint, found a damaged or foreign file "
+                          f"({error}); copy or train it again") from error
+    if text is None:
+        raise BundleError(f"{path}: expected a header under {_KEY!r}, found safetensors without it; "
+                          "weights from elsewhere come in through train.importers")
+    header = _read_header(path, text)
+    try:
+        arch = Arch(header.backbone, cast("tuple[tuple[str, Choice], ...]", tuple(header.choices.items())))
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}") from error
+    with torch.random.fork_rng(devices=[]):  # reading must not move anybody's random numbers
+        network = build(arch, identities=header.identities)
+    place(tensors, network, str(path))
+    return network.eval(), header.run
+
+
+def place(tensors: Mapping[str, Tensor], network: Network, where: str, *,
+          names: Mapping[str, str] = MappingProxyType({}), unknown: Sequence[str] = ()) -> None:
+    """Copy tensors into a network whose parameters and buffers they must be, all of them.
+
+    Args:
+        tensors: By the network's own names.
+        network: Filled in place, or left as it was.
+        where: The file, for the message.
+        names: What the file calls a tensor of ours, where that differs.
+        unknown: Further tensors of the file that are nobody's.
+
+    Raises:
+        BundleError: Naming every tensor that is missing, unknown, of another shape, or has a
+            value that isn't a finite floating-point number.
+    """
+    own = network.state_dict()
+    missing, wrong = [], []
+    for name, mine in own.items():
+        called, tensor = names.get(name, name), tensors.get(name)
+        if tensor is None:
+            missing.append(f"missing {called} {tuple(mine.shape)}")
+        elif tensor.shape != mine.shape:
+            wrong.append(f"{called} expected {tuple(mine.shape)}, found {tuple(tensor.shape)}")
+        elif not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            wrong.append(f"{called} has values that are not finite floating-point numbers")
+    strange = [f"unknown {name}" for name in (*unknown, *(name for name in tensors if name not in own))]
+    faults = list(dict.fromkeys(missing + wrong + strange))  # two branches may start from one tensor
+    if faults:
+        raise BundleError(f"{where}: expected exactly the tensors of {network.arch.backbone}, found "
+                          f"{len(faults)} at fault: {'; '.join(faults)}; take a checkpoint of this network")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def _read_header(path: Path, text: str) -> _Header:
+    try:
+        schema = msgspec.json.decode(text, type=_Schema).schema
+        if schema != SCHEMA:
+            raise BundleError(f"{path}: expected schema {SCHEMA!r}, found {schema!r}; "
+                              "read it with the version that wrote it")
+        return msgspec.json.decode(text, type=_Header)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{path}: expected a header of {SCHEMA!r}, found {error}") from error
