@@ -41,6 +41,7 @@ from cmnas_edge.calibration import (
     Count,
     Digest,
     Pair,
+    Rate,
     Threshold,
     decode,
     pair,
@@ -50,7 +51,7 @@ from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import BundleError
 
 __all__ = ["CALIBRATION", "GOLDEN", "LABELS", "SCHEMA", "Bundle", "Calibration", "Drawn", "FileRecord",
-           "Manifest", "Pair", "Threshold", "default_path", "pair", "seal"]
+           "Manifest", "Pair", "Retrieval", "Threshold", "default_path", "pair", "seal"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -86,6 +87,14 @@ class Drawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Count
 
 
+class Retrieval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the training network finds among the validation crops, infrared asking visible."""
+
+    rank1: Rate
+    mean_ap: Rate
+    query_count: Count
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a bundle says of itself; unknown fields are refused."""
 
@@ -101,6 +110,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preprocessing: str
     golden: Drawn
     validation: Drawn
+    retrieval: Retrieval | None
     files: dict[str, FileRecord]
 
 

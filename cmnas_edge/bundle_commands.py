@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from cmnas_edge.bundle import Bundle, default_path
@@ -65,13 +66,20 @@ def _verify(bundle: Bundle, threads: int) -> list[str]:
     # Drawing and running graphs is for those who verify; `show` needs neither.
     from cmnas_edge.bundle_pictures import verify_pictures  # noqa: PLC0415
     from cmnas_edge.engine import check_golden, open_engine  # noqa: PLC0415
+    from cmnas_edge.validation import check_retrieval  # noqa: PLC0415
 
     lines = [f"files         {len(bundle.manifest.files)} files, every byte as packed"]
-    for modality in MODALITIES:
-        with open_engine(bundle, modality, threads=threads) as engine:
+    with ExitStack() as stack:
+        engines = {modality: stack.enter_context(open_engine(bundle, modality, threads=threads))
+                   for modality in MODALITIES}
+        for modality, engine in engines.items():
             worst = check_golden(engine, bundle, modality)
             count = len(bundle.golden(modality)[0])
-        lines.append(f"{modality:<13} {count} golden embeddings reproduced, worst difference {worst:.1e}")
+            lines.append(f"{modality:<13} {count} golden embeddings reproduced, worst difference {worst:.1e}")
+        if bundle.manifest.retrieval is not None:
+            found = check_retrieval(bundle, lambda crops, modality: engines[modality].embed(crops))
+            lines.append(f"retrieval     infrared -> visible rank-1 {found.rank1:.1%}, mAP {found.mean_ap:.1%} "
+                         f"({found.query_count} queries among the validation crops), as packed")
     report = verify_pictures(bundle)
     lines.append(f"pictures      {report.picture_count} drawn again from their seed, worst mean difference "
                  f"{report.worst:.2f} grey levels")

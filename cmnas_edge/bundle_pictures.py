@@ -23,7 +23,8 @@ from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import BundleError
 from cmnas_edge.synthetic.crops import CropSet, draw_set
 
-__all__ = ["TOLERANCE", "Label", "Labels", "draw", "jpeg", "labels", "of_modality", "verify_pictures"]
+__all__ = ["TOLERANCE", "Label", "Labels", "as_decoded", "draw", "jpeg", "labels", "of_modality", "stored",
+           "verify_pictures"]
 
 U8 = npt.NDArray[np.uint8]
 # Mean absolute difference of a picture, in levels of 255. Two strangers' crops differ by 20 and more.
@@ -64,7 +65,8 @@ def draw(drawn: Drawn, height: int, width: int) -> CropSet:
 
 def of_modality(crops: CropSet, modality: Modality) -> U8:
     """The pictures of one modality, in drawing order."""
-    return crops.images[crops.infrared == (modality == "infrared")]
+    chosen: U8 = crops.images[crops.infrared == (modality == "infrared")]
+    return chosen
 
 
 def labels(crops: CropSet) -> Labels:
@@ -81,6 +83,28 @@ def jpeg(image: U8) -> bytes:
     if not done:
         raise ValueError(f"expected a picture OpenCV can encode, found {image.dtype} {image.shape}")
     return bytes(data)
+
+
+def stored(bundle: Bundle) -> CropSet:
+    """A bundle's validation crops as its files have them.
+
+    Raises:
+        BundleError: A file is no JPEG of this bundle's size, or the labels are of another kind.
+    """
+    where = bundle.path / LABELS
+    try:
+        rows = msgspec.json.decode(where.read_bytes(), type=Labels).crops
+    except (OSError, msgspec.DecodeError) as error:
+        raise BundleError(f"{where}: expected a row per crop, found {error}; export again") from error
+    if unknown := [row.file for row in rows if f"validation/{row.file}" not in bundle.manifest.files]:
+        raise BundleError(f"{where}: names {unknown[0]!r}, which is not in the bundle; export again")
+    images = [as_decoded((where.parent / row.file).read_bytes(), str(where.parent / row.file)) for row in rows]
+    size = (bundle.height, bundle.width, 3)
+    if wrong := [row.file for row, image in zip(rows, images, strict=True) if image.shape != size]:
+        raise BundleError(f"{where.parent / wrong[0]}: expected a picture of {size}; export again")
+    return CropSet(np.array(images, np.uint8), np.array([row.identity for row in rows], np.int64),
+                   np.array([row.camera for row in rows], np.int64),
+                   np.array([row.modality == "infrared" for row in rows], bool))
 
 
 def verify_pictures(bundle: Bundle) -> PictureReport:
@@ -122,11 +146,12 @@ def _verify_validation(bundle: Bundle) -> list[float]:
             continue
         where = f"{folder / label.file}"
         _refuse_longer(where, len(data), int(_LONGER * len(again)))
-        differences += _compare(where, [_decode(data, where)], [_decode(again, where)])
+        differences += _compare(where, [as_decoded(data, where)], [as_decoded(again, where)])
     return differences
 
 
-def _decode(data: bytes, where: str) -> U8:
+def as_decoded(data: bytes, where: str) -> U8:
+    """Decode a picture, ``(h, w, 3)`` BGR; ``where`` is named if it is none."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise BundleError(f"{where}: expected a JPEG, found something else; export again")

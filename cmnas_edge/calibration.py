@@ -13,7 +13,7 @@ import msgspec
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError
 
-__all__ = ["PAIRS", "SCHEMA", "CalibratedOn", "Calibration", "Count", "Digest", "Pair", "Threshold", "decode",
+__all__ = ["PAIRS", "SCHEMA", "CalibratedOn", "Calibration", "Count", "Digest", "Pair", "Rate", "Threshold", "decode",
            "pair", "read_calibration"]
 
 Pair = Literal["visible-visible", "infrared-infrared", "visible-infrared"]

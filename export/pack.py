@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +26,21 @@ from cmnas_edge.bundle import (
     Drawn,
     Manifest,
     Pair,
+    Retrieval,
     Threshold,
     seal,
 )
-from cmnas_edge.bundle_pictures import draw, jpeg, labels, of_modality
+from cmnas_edge.bundle_pictures import as_decoded, draw, jpeg, labels, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.preprocess import DEFINITION
+from cmnas_edge.validation import Embed, search
 from export.weights import fingerprint, write_graphs
 
 __all__ = ["Contents", "write_bundle"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
-Embed = Callable[[U8, Modality], F32]  # crops (n, h, w, 3), BGR -> unit vectors (n, d)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
         print_of = fingerprint(contents.models, DEFINITION, contents.dimension)
         write_graphs(contents.models, folder)
         _write_golden(folder, contents, embed)
-        _write_validation(folder, contents)
+        retrieval = _write_validation(folder, contents, embed)
         calibration = Calibration(SCHEMA, print_of, "drawn", contents.thresholds)
         (folder / CALIBRATION).write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n")
         (folder / "MODEL.md").write_text(contents.card.replace("{fingerprint}", print_of), "utf-8")
@@ -100,7 +102,7 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
             schema=SCHEMA, name=contents.name, made_by=f"cmnas-edge {__version__}", backbone=contents.backbone,
             precision="fp32", fingerprint=print_of, dimension=contents.dimension, height=contents.height,
             width=contents.width, preprocessing=DEFINITION, golden=contents.golden,
-            validation=contents.validation, files={}))
+            validation=contents.validation, retrieval=retrieval, files={}))
         if out.exists():
             shutil.rmtree(out)
         folder.rename(out)
@@ -119,12 +121,16 @@ def _write_golden(folder: Path, contents: Contents, embed: Embed) -> None:
     (folder / GOLDEN).write_bytes(data.getvalue())
 
 
-def _write_validation(folder: Path, contents: Contents) -> None:
+def _write_validation(folder: Path, contents: Contents, embed: Embed) -> Retrieval | None:
     if not contents.validation.identities:
-        return
+        return None
     drawn = draw(contents.validation, contents.height, contents.width)
     rows = labels(drawn)
     (folder / LABELS).parent.mkdir()
     (folder / LABELS).write_bytes(msgspec.json.encode(rows))
-    for label, image in zip(rows.crops, drawn.images, strict=True):
-        (folder / "validation" / label.file).write_bytes(jpeg(image))
+    images = np.empty_like(drawn.images)
+    for image, label, original in zip(images, rows.crops, drawn.images, strict=True):
+        data = jpeg(original)
+        (folder / "validation" / label.file).write_bytes(data)
+        image[:] = as_decoded(data, label.file)
+    return search(dataclasses.replace(drawn, images=images), embed)

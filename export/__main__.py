@@ -1,0 +1,130 @@
+"""``python -m export pack CHECKPOINT --out BUNDLE``: from a trained network to what a camera carries."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.bundle_pictures import draw, of_modality
+from cmnas_edge.embedding import MODALITIES, Modality
+from cmnas_edge.engine import open_engine
+from cmnas_edge.errors import BundleError, CmnasError
+from cmnas_edge.preprocess import DEFINITION
+from export.calibrate import FALSE_MATCH_RATE, drawn_people, thresholds
+from export.card import write_card
+from export.fold import fold
+from export.pack import Contents, write_bundle
+from export.parity import F32, U8, Step, by_folded, by_network, by_onnx, compare, enforce
+from export.to_onnx import to_onnx
+from train import checkpoint
+
+__all__ = ["main", "pack"]
+
+# Golden crops are stored as they are; more would weigh more than they tell.
+_GOLDEN_BYTES = 400_000
+_PARITY_PEOPLE = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    parser = argparse.ArgumentParser("python -m export", description="Turn checkpoints into bundles.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    packing = commands.add_parser("pack", help="fold, write as ONNX, prove parity, calibrate, seal")
+    packing.add_argument("checkpoint", type=Path, help="written by python -m train")
+    packing.add_argument("--out", type=Path, required=True, help="the folder to become a bundle")
+    packing.add_argument("--name", help="what the bundle calls itself; default: the checkpoint's file name")
+    packing.add_argument("--drawn-identities", type=int, default=96, help="people the thresholds are found on")
+    packing.add_argument("--validation-identities", type=int, default=32,
+                         help="people whose drawn crops go along, for retrieval checks on a device; 0 for none")
+    packing.add_argument("--replace", action="store_true", help="replace a bundle that is there")
+    args = parser.parse_args(argv)
+    try:
+        bundle = pack(args.checkpoint, args.out, name=args.name or args.checkpoint.stem,
+                      drawn_identities=args.drawn_identities, validation_identities=args.validation_identities,
+                      replace=args.replace)
+    except CmnasError as error:
+        print(f"export {args.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"packed    {bundle.path}, fingerprint {bundle.fingerprint_hex}")
+    return 0
+
+
+def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, validation_identities: int = 32,
+         replace: bool = False) -> Bundle:
+    """Make a bundle from a checkpoint, and print the parity chain.
+
+    Args:
+        source: The checkpoint.
+        out: The folder to become a bundle.
+        name: What it calls itself.
+        drawn_identities: People the thresholds are found on.
+        validation_identities: People whose drawn crops go along; 0 for none.
+        replace: Replace a bundle that is there.
+
+    Raises:
+        ConfigError: No checkpoint there, something else at ``out``, or too few people.
+        BundleError: The checkpoint is damaged or of another preprocessing, or a link of the
+            parity chain is broken.
+    """
+    network, meta = checkpoint.load(source)
+    if meta.preprocessing != DEFINITION:
+        raise BundleError(f"{source}: expected crops made by {DEFINITION!r}, found training on "
+                          f"{meta.preprocessing!r}; train again, or export with the version that trained it")
+    print(f"network   {network.arch.backbone}, crops {meta.height}x{meta.width}, {network.dimension} dimensions")
+    folded = {modality: fold(network, modality) for modality in MODALITIES}
+    models = {modality: to_onnx(folded[modality], meta.height, meta.width, network.dimension)
+              for modality in MODALITIES}
+
+    def embed(crops: U8, modality: Modality) -> F32:
+        return by_network(network, crops, modality)
+
+    steps: list[Step] = []
+    for modality in MODALITIES:
+        crops = _parity_crops(modality, meta.height, meta.width)
+        trained, plain = embed(crops, modality), by_folded(folded[modality], crops)
+        written = by_onnx(models[modality], crops)
+        steps += [compare(modality, "training network = folded", trained, plain),
+                  compare(modality, "folded = ONNX Runtime", plain, written),
+                  compare(modality, "training network = ONNX Runtime", trained, written)]
+    _print(steps)
+    enforce(steps)
+    print(f"calibrate {drawn_identities} drawn people at a false match rate of {FALSE_MATCH_RATE:g}", flush=True)
+    found = thresholds(drawn_people(drawn_identities, 2), meta.height, meta.width, embed)
+    golden_identities = max(1, min(4, _GOLDEN_BYTES // (2 * meta.height * meta.width * 3)))
+    bundle = write_bundle(out, Contents(
+        name=name, backbone=network.arch.backbone, models=models, height=meta.height, width=meta.width,
+        dimension=network.dimension, golden=drawn_people(golden_identities, 1, cameras=(2, 3)),
+        validation=drawn_people(validation_identities, 1), thresholds=found,
+        card=write_card(name, network, meta, steps, found)), embed, replace=replace)
+    _print(last := [_serving(bundle, modality) for modality in MODALITIES])
+    enforce(last)
+    return bundle
+
+
+def _parity_crops(modality: Modality, height: int, width: int) -> U8:
+    """Drawn people, and what is harder: noise, all black, all white."""
+    people = of_modality(draw(drawn_people(_PARITY_PEOPLE, 1), height, width), modality)
+    noise = np.random.default_rng(0).integers(0, 256, (6, height, width, 3), dtype=np.uint8)
+    noise[-2:] = np.array([0, 255], np.uint8)[:, None, None, None]
+    return np.concatenate([people, noise])
+
+
+def _serving(bundle: Bundle, modality: Modality) -> Step:
+    """The last link: the golden embeddings by the engine that a camera opens."""
+    crops, embeddings = bundle.golden(modality)
+    with open_engine(bundle, modality) as engine:
+        return compare(modality, f"training network = {engine.name} engine", embeddings, engine.embed(crops))
+
+
+def _print(steps: Sequence[Step]) -> None:
+    for step in steps:
+        print(f"parity    {step}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""The model card that travels inside a bundle: what it is, what it was measured to do, what not to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cmnas_edge.bundle import Pair, Threshold
+from export.parity import LIMIT, Step
+from train.checkpoint import Checkpoint
+from train.networks import Network
+
+__all__ = ["write_card"]
+
+
+def write_card(name: str, network: Network, meta: Checkpoint, steps: Sequence[Step],
+               thresholds: dict[Pair, Threshold]) -> str:
+    """Markdown; ``{fingerprint}`` is left for who packs the graphs."""
+    choices = [choice for _, choice in network.arch.choices]
+    counts = ", ".join(f"{choices.count(choice)} {choice}" for choice in sorted(set(choices)))
+    worst = max(step.absolute_error for step in steps)
+    rows = "\n".join(
+        f"| {pair} | {found.score:.4f} | {found.false_match_rate:g} | {found.false_non_match_rate:.1%} "
+        f"| {found.genuine_count} | {found.impostor_count} |" for pair, found in thresholds.items())
+    return f"""# {name}
+
+Turns crops of people, visible or infrared, into embeddings that may be compared with each other.
+
+| | |
+|---|---|
+| backbone | {network.arch.backbone}; BatchNorm sites: {counts} |
+| input | `crops`, uint8 (n, {meta.height}, {meta.width}, 3), BGR |
+| output | `embeddings`, float32 (n, {network.dimension}), unit length |
+| fingerprint | `{{fingerprint}}` |
+| trained from | commit {meta.commit}, seed {meta.seed}, data {meta.data} |
+| parity, training network to ONNX Runtime | {worst:.1e} at most in an entry (limit {LIMIT:g}) |
+
+## Thresholds
+
+Calibrated on **drawn** people and cameras that were not trained on. A cosine from the threshold on is a match.
+
+| pair | cosine | false match rate, at most | false non-match rate | genuine pairs | impostor pairs |
+|---|---|---|---|---|---|
+{rows}
+
+## What it is not good for
+
+These thresholds say nothing about real people until calibrated on a site's own footage. An embedding is
+biometric data. No photograph of anybody is inside: every picture is drawn, and `cmnas-edge bundle verify`
+draws each again from its seed.
+"""
