@@ -105,7 +105,7 @@ class Spool:
             DiskFull: The disk has no room; nothing was added.
         """
         with self._transaction():
-            # Before, so that the file does not grow by what is dropped after; rows fill pages badly.
+            # Before, so that the file does not grow by what goes after; rows fill pages badly.
             dropped = self._make_room(3 * sum(map(len, bodies)) // (2 * self._page_bytes))
             for body in bodies:
                 self._db.execute("INSERT INTO record (body) VALUES (?)", (body,))
@@ -148,6 +148,11 @@ class Spool:
                                         (OPEN_GAPS,)).fetchall()
                 self._db.execute("UPDATE gap SET offered = 1 WHERE first <= ?", (rows[-1][0],))
         return [Gap(self.name, first, last, count) for first, last, count, _ in rows]
+
+    def has_gaps(self) -> bool:
+        """Whether the collector has still to be told of a loss."""
+        with self._mutex, self._translated():
+            return self._number("SELECT EXISTS (SELECT 1 FROM gap)") == 1
 
     def settle(self, sequences: Iterable[int]) -> int:
         """Forget records and gaps (by their ``last``) that the collector answered for; returns how many."""
