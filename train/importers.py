@@ -11,13 +11,14 @@ site of which its 53-integer config line uses one (shared) or two (split).
 
 from __future__ import annotations
 
-import pickle
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,10 @@ _COUNTER = "num_batches_tracked"
 _COUNTER_REASON = "a counter that only a BatchNorm without momentum reads"
 _HEAD_REASON = "another number of identities was asked for"
 _CMNAS_NORM = {"visible": "visible_bn", "infrared": "thermal_bn", "shared": "sharable_bn"}
+# Training checkpoints keep their scores as numpy numbers; reading these runs no code.
+_SCALAR = np.float32().__reduce__()[0]
+_NUMBERS: list[Any] = [(_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"), np.dtype,
+                       *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64))]
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -189,11 +194,16 @@ def read_state(path: Path, container: str | None = None) -> State:
     if not path.is_file():
         raise ConfigError(f"{path}: expected a checkpoint, found no such file; check the path")
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BundleError(f"{path}: expected tensors that load without running code, found {reason}; "
-                          "save the state_dict alone, or copy the file again") from error
+        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of them is in the sentence below
+            found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # on random bytes torch's reader fails in any way a parser can
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code:
+            raise BundleError(f"{path}: expected tensors only, found {code[1]}, which could run code when "
+                              "read; get the state_dict alone from whoever made the file") from error
+        raise BundleError(f"{path}: expected a file that torch.save wrote, found a damaged or foreign one "
+                          f"({type(error).__name__}); copy it again") from error
     if isinstance(found, Mapping) and container in found:
         found = found[container]
     if not isinstance(found, Mapping) or not found:
