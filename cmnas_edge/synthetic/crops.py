@@ -119,7 +119,7 @@ def crop_rng(seed: int, identity: int, camera: int, k: int) -> np.random.Generat
     return generator(_CROPS, seed, identity, camera, k)
 
 
-def draw_set(  # noqa: PLR0917 - sizes and counts, in the order of the layout they make
+def draw_set(
     identities: Sequence[int],
     cameras: Sequence[int] = CAMERAS,
     per_camera: int = 4,

@@ -69,6 +69,17 @@ class Placement:
     length_px: float  # of the body seen level
     tilt: float = 1.0  # foreshortening by a camera that looks down
 
+    def seen_from(self, left: int, top: int) -> Placement:
+        """The same place on a canvas whose corner lies at this pixel."""
+        return Placement(self.centre_px - left, self.crown_px - top, self.length_px, self.tilt)
+
+    def finer(self, times: int) -> Placement:
+        """The same place on a canvas with so many pixels for each; pixel centres are whole numbers."""
+        shift = (times - 1) / 2
+        return Placement(
+            self.centre_px * times + shift, self.crown_px * times + shift, self.length_px * times, self.tilt
+        )
+
     def column(self, x: float) -> float:
         """Pixels from body heights, across."""
         return self.centre_px + x * self.length_px

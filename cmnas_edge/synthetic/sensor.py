@@ -69,18 +69,25 @@ class Sensor:
         """How many this sensor sees: 3 in visible light, 1 in infrared."""
         return 1 if self.modality == "infrared" else 3
 
-    def colour_matrix(self, balance: F32) -> F32:
-        """White balance, then saturation, then gain, as one matrix on BGR.
+    def collect(self, radiance: F32, balance: F32) -> F32:
+        """What the pixels gather: white balance, then saturation, then gain.
 
         Args:
+            radiance: Linear light, ``(h, w, bands)``.
             balance: Factors of this picture on the camera's white balance, shape ``(3,)``.
 
         Returns:
-            Shape ``(3, 3)``, for ``cv2.transform``.
+            Linear, ``(h, w, 3)``, or ``(h, w)`` of an infrared sensor.
         """
+        if self.modality == "infrared":
+            return np.asarray(radiance[..., 0] * np.float32(self.gain))
         mix = np.full((3, 3), (1 - self.saturation) / 3, np.float32)
         mix += self.saturation * np.eye(3, dtype=np.float32)
-        return self.gain * mix * (self.white_balance * balance)
+        return np.asarray(cv2.transform(radiance, self.gain * mix * (self.white_balance * balance)), np.float32)
+
+    def tone(self, light: F32) -> F32:
+        """The signal of gathered light: gamma, and an end; shape kept, 0 to 1.05."""
+        return np.minimum(cv2.pow(np.maximum(light, 1e-4), self.gamma), 1.05, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -118,26 +125,27 @@ def expose(sensor: Sensor, radiance: F32, shot: Shot, rng: np.random.Generator) 
         Shape ``(h, w, 3)``, BGR, after compression; gray if the sensor is infrared.
     """
     height, width = radiance.shape[:2]
-    if sensor.modality == "visible":
-        matrix = sensor.colour_matrix(np.array(shot.balance, np.float32))
-        light = np.asarray(cv2.transform(radiance, matrix), np.float32)
-    else:
-        light = radiance[..., 0] * np.float32(sensor.gain)
+    light = sensor.collect(radiance, np.array(shot.balance, np.float32))
     if shot.auto_exposed:
-        light *= math.sqrt(_MID_GRAY / max(0.08, float(light.mean())))
+        light *= auto_exposure(light)
     share = max(0.25, sensor.resolution * shot.zoom)
     size = (round(width * share), round(height * share))
-    signal = cv2.pow(np.maximum(light, 1e-4), sensor.gamma)
-    signal = cv2.resize(np.minimum(signal, 1.05), size, interpolation=cv2.INTER_AREA)
-    signal = cv2.GaussianBlur(signal, (0, 0), max(0.3, sensor.blur_px * share * shot.focus))
+    seen = cv2.resize(sensor.tone(light), size, interpolation=cv2.INTER_AREA)
+    seen = cv2.GaussianBlur(seen, (0, 0), max(0.3, sensor.blur_px * share * shot.focus))
     if shot.motion_px:
-        signal = cv2.blur(signal, (shot.motion_px, 1))
+        seen = cv2.blur(seen, (shot.motion_px, 1))
+    signal = np.asarray(seen, np.float32)
     grain = np.asarray(rng.standard_normal(signal.shape, dtype=np.float32))
     grain *= 0.6 + 0.8 * np.sqrt(np.clip(signal, 0, 1))
     noisy = signal + grain * np.float32(sensor.noise)
     picture = compress(np.clip(noisy * 255, 0, 255).astype(np.uint8), sensor.jpeg_quality)
     full = np.asarray(cv2.resize(picture, (width, height)), np.uint8)
     return np.repeat(full[..., None], 3, 2) if full.ndim == 2 else full
+
+
+def auto_exposure(light: F32) -> float:
+    """The factor that brings a picture's mean halfway (in stops) to middle gray."""
+    return math.sqrt(_MID_GRAY / max(0.08, float(light.mean())))
 
 
 def compress(picture: U8, quality: int) -> U8:

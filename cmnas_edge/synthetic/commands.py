@@ -1,0 +1,158 @@
+"""``cmnas-edge synth crops|site``: draw people into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TextIO
+
+from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.synthetic.film import write_site
+from cmnas_edge.synthetic.site import KINDS, STARTS_AT, Site
+from cmnas_edge.synthetic.sysu import write_sysu
+
+__all__ = ["Progress", "add_arguments", "run"]
+
+_REDRAW_S: Final = 0.5  # on a terminal
+_REPEAT_S: Final = 10.0  # in a log
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare both commands."""
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="crops|site")
+    crops = verbs.add_parser(
+        "crops", help="labelled crops under six cameras", description="Draw crops in SYSU-MM01's layout."
+    )
+    crops.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="empty or new")
+    crops.add_argument("--train", type=int, default=296, metavar="N", help="identities (default %(default)s)")
+    crops.add_argument("--validation", type=int, default=99, metavar="N", help="identities (default %(default)s)")
+    crops.add_argument("--test", type=int, default=96, metavar="N", help="identities (default %(default)s)")
+    crops.add_argument(
+        "--per-camera", type=int, default=10, metavar="N", help="pictures of each identity (default %(default)s)"
+    )
+    crops.add_argument("--height", type=int, default=256, metavar="PX", help="(default %(default)s)")
+    crops.add_argument("--width", type=int, default=128, metavar="PX", help="(default %(default)s)")
+    crops.add_argument("--seed", type=int, default=0, help="of the world (default %(default)s)")
+    site = verbs.add_parser(
+        "site", help="a walk through several cameras", description="Film a site, with the truth beside the footage."
+    )
+    site.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="empty or new")
+    site.add_argument(
+        "--cameras", nargs="+", default=list(KINDS), metavar="KIND",
+        help="visible, infrared, or dual: visible until dusk (default: visible visible infrared dual)",
+    )  # fmt: skip
+    site.add_argument("--people", type=int, default=12, metavar="N", help="(default %(default)s)")
+    site.add_argument("--duration-s", type=float, default=120.0, metavar="S", help="(default %(default)s)")
+    site.add_argument("--fps", type=float, default=10.0, help="frames per second (default %(default)s)")
+    site.add_argument("--dusk-s", type=float, metavar="S", help="when dual cameras change (default: halfway)")
+    site.add_argument(
+        "--starts-at", type=float, default=STARTS_AT, metavar="S", help="epoch seconds (default: an afternoon)"
+    )
+    site.add_argument("--codec", choices=("auto", "h264", "mjpg"), default="auto", help="(default %(default)s)")
+    site.add_argument("--seed", type=int, default=7, help="of the world (default %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw what is asked.
+
+    Raises:
+        ConfigError: It cannot be drawn, or not there.
+        DiskFull: The folder's disk is.
+    """
+    command = {"crops": _crops, "site": _site}[args.what]
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise ConfigError(f"{args.out}: expected an empty or new folder, found something there; choose another")
+    try:
+        sys.stdout.write(command(args))
+    except ValueError as error:
+        raise ConfigError(f"{error}; see cmnas-edge synth {args.what} --help") from error
+    except OSError as error:
+        raise _unwritable(args.out, error) from error
+    return 0
+
+
+def _crops(args: argparse.Namespace) -> str:
+    with Progress("crops") as progress:
+        count = write_sysu(
+            args.out,
+            train=args.train,
+            validation=args.validation,
+            test=args.test,
+            per_camera=args.per_camera,
+            height=args.height,
+            width=args.width,
+            seed=args.seed,
+            progress=progress,
+        )
+    identities = args.train + args.validation + args.test
+    return f"{args.out}: {count} crops of {identities} people under 6 cameras, in SYSU-MM01's layout\n"
+
+
+def _site(args: argparse.Namespace) -> str:
+    site = Site.draw(
+        args.seed,
+        args.people,
+        args.cameras,
+        args.duration_s,
+        args.fps,
+        starts_at=args.starts_at,
+        dusk_s=args.dusk_s,
+    )
+    with Progress("frames") as progress:
+        videos = write_site(site, args.out, progress, codec=args.codec)
+    lines = [f"{args.out}: {args.people} people, {len(videos)} cameras, {site.frame_count} frames each"]
+    lines += [f"  {camera.name:<12} {camera.kind:<9} {videos[camera.name].name}" for camera in site.cameras]
+    return "\n".join(lines) + "\n"
+
+
+def _unwritable(folder: Path, error: OSError) -> CmnasError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"{folder}: expected room for what is drawn, found the disk full; make some or choose another")
+    reason = error.strerror or str(error)
+    return ConfigError(f"{folder}: expected a folder that can be written ({reason}); choose another")
+
+
+class Progress:
+    """A line on stderr that says how far, and how long still; nothing once its block ends early.
+
+    Args:
+        unit: What is counted.
+        out: Where to write; a terminal gets one line that changes, a log one now and then.
+        clock: Seconds.
+    """
+
+    def __init__(self, unit: str, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._unit = unit
+        self._out = sys.stderr if out is None else out
+        self._clock = clock
+        self._live = self._out.isatty()
+        self._began = clock()
+        self._shown = self._began
+        self._open = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._open:
+            self._out.write("\n")
+            self._out.flush()
+
+    def __call__(self, done: int, every: int) -> None:
+        """Say so if it is time to."""
+        now = self._clock()
+        if done < every and now - self._shown < (_REDRAW_S if self._live else _REPEAT_S):
+            return
+        self._shown = now
+        spent = now - self._began
+        left = spent / done * (every - done)
+        text = f"{done} of {every} {self._unit}, {100 * done // every}%, " + (
+            f"{left:.0f} s left" if done < every else f"{spent:.0f} s"
+        )
+        self._out.write(f"\r{text:<60}" if self._live else f"{text}\n")
+        self._open = self._live
+        self._out.flush()
