@@ -21,6 +21,12 @@ PIXELS_WITH = ("5.0.0", "2.4.6")
 _CPU_AVX2 = 11  # cv::CPU_AVX2; other instruction sets round a few sums differently
 
 
+pinned = pytest.mark.skipif(
+    (cv2.__version__, np.__version__) != PIXELS_WITH or not cv2.checkHardwareSupport(_CPU_AVX2),
+    reason=f"pixels are pinned for OpenCV and numpy {PIXELS_WITH} on x86-64 with AVX2 only",
+)
+
+
 def digest(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
 
@@ -36,10 +42,7 @@ def test_label_maps_are_the_same_on_every_platform_and_version(height: int, widt
     assert digest(*maps) == LABEL_MAPS[height, width]
 
 
-@pytest.mark.skipif(
-    (cv2.__version__, np.__version__) != PIXELS_WITH or not cv2.checkHardwareSupport(_CPU_AVX2),
-    reason=f"pixels are pinned for OpenCV and numpy {PIXELS_WITH} on x86-64 with AVX2 only",
-)
+@pinned
 def test_pixels_are_the_same_for_pinned_opencv_and_numpy() -> None:
     assert digest(draw_set(range(3), crops.CAMERAS, 1, 128, 64).images) == PIXELS
 
