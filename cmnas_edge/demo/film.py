@@ -1,0 +1,81 @@
+"""What the cameras of a run see: a drawn site, filmed once and kept, or the user's own videos."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from cmnas_edge import config
+from cmnas_edge.demo.play import Clip
+from cmnas_edge.errors import ConfigError
+from cmnas_edge.synthetic.film import SiteFile, h264_is_here, read_site, write_site
+from cmnas_edge.synthetic.site import Site
+
+__all__ = ["draw_site", "own_videos"]
+
+
+def draw_site(folder: Path, *, seed: int, people: int, seconds: float) -> tuple[list[Clip], Path]:
+    """Film a drawn site, or find it filmed already.
+
+    Returns:
+        A clip per camera, and the truth about every frame (JSON lines).
+    """
+    site = Site.draw(seed, people, duration_s=seconds)
+    if not _is_filmed(folder, site):
+        (folder / "site.toml").unlink(missing_ok=True)
+        began = time.monotonic()
+
+        def show(done: int, of: int) -> None:
+            if done % 20 == 0 or done == of:
+                left = (time.monotonic() - began) * (of - done) / done
+                print(f"\r  drawing {people} people, {len(site.cameras)} cameras: {done / of:4.0%}, {left:.0f} s left  ",
+                      end="" if done < of else "\n", file=sys.stderr, flush=True)
+
+        write_site(site, folder, show)
+    kept = config.load(folder / "site.toml", SiteFile)
+    clips = [Clip(camera.name, folder / str(camera.video), seconds, str(camera.video).endswith(".mp4"))
+             for camera in kept.cameras]
+    return clips, folder / "truth.jsonl"
+
+
+def own_videos(paths: Sequence[Path]) -> list[Clip]:
+    """Take the user's videos, one camera each, named after its file.
+
+    Raises:
+        ConfigError: A file is missing or is no video, or two would give cameras of one name.
+    """
+    clips: list[Clip] = []
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(f"{path}: expected a video, found no file; correct --video")
+        video = cv2.VideoCapture(str(path))
+        frames, fps = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
+        codec = int(video.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
+        video.release()
+        if not (frames > 0 and fps > 0):
+            raise ConfigError(f"{path}: expected a video, found something else; correct --video")
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in path.stem)[:32]
+        if any(clip.name == name for clip in clips):
+            raise ConfigError(f"{path}: expected videos of different names, found a second {name!r}; rename one")
+        clips.append(Clip(name, path, frames / fps, codec.lower() in (b"avc1", b"h264")))
+    return clips
+
+
+def _is_filmed(folder: Path, site: Site) -> bool:
+    """Whether the folder holds this very site, complete, in the codec this machine would choose."""
+    path = folder / "site.toml"
+    if not path.is_file():
+        return False
+    try:
+        kept, found = read_site(path), config.load(path, SiteFile)
+    except ConfigError:
+        return False
+    same = (kept.seed, len(kept.people), kept.duration_s, kept.fps) == (
+        site.seed, len(site.people), site.duration_s, site.fps)
+    videos = [folder / str(camera.video) for camera in found.cameras]
+    return same and all(video.is_file() for video in videos) and (
+        h264_is_here() == all(video.suffix == ".mp4" for video in videos))
