@@ -1,0 +1,174 @@
+"""From a checkpoint to a bundle that verifies; anything in the way is one sentence and an exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import export.__main__
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.cli import main as cmnas_edge
+from cmnas_edge.embedding import MODALITIES
+from export.__main__ import main
+from tests.export.networks import drawn_network
+from train.checkpoint import Checkpoint, save
+
+FEW = ["--drawn-identities", "16", "--validation-identities", "3"]
+
+
+def write_checkpoint(path: Path, **changes: str) -> Path:
+    meta = {"preprocessing": Checkpoint(height=1, width=1, seed=0, commit="", data="").preprocessing, **changes}
+    save(path, drawn_network(1), Checkpoint(height=32, width=16, seed=0, commit="c0ffee", data="drawn", **meta))
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("pack") / "small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def packed(checkpoint: Path) -> Path:
+    out = checkpoint.parent / "bundle"
+    assert main(["pack", str(checkpoint), "--out", str(out), *FEW]) == 0
+    return out
+
+
+def test_packing_prints_every_link_of_the_parity_chain(
+        checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *FEW]) == 0
+    links = [line for line in capsys.readouterr().out.splitlines() if line.startswith("parity")]
+    for modality in MODALITIES:
+        for link in ("training network = folded", "folded = ONNX Runtime", "training network = ONNX Runtime",
+                     "training network = onnxruntime engine"):
+            assert any(modality in line and link in line for line in links)
+    assert len(links) == 8
+
+
+def test_a_packed_bundle_verifies(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmnas_edge(["bundle", "verify", str(packed)]) == 0
+    assert Bundle.open(packed).fingerprint_hex in capsys.readouterr().out
+
+
+def test_a_packed_bundle_says_what_it_is(packed: Path) -> None:
+    bundle = Bundle.open(packed)
+    assert (bundle.name, bundle.height, bundle.width, bundle.dimension) == ("small", 32, 16, 512)
+    assert bundle.manifest.backbone == "osnet_x0_25"
+    assert bundle.calibrated_on == "drawn"
+    assert {threshold.false_match_rate for threshold in bundle.thresholds.values()} == {1e-3}
+    assert bundle.manifest.retrieval is not None
+    assert bundle.manifest.retrieval.query_count == 6
+    card = (packed / "MODEL.md").read_text()
+    for words in (bundle.fingerprint_hex, "commit c0ffee", "data drawn", "drawn** people", "osnet_x0_25"):
+        assert words in card
+
+
+def test_what_is_packed_is_plain_and_old_runtimes_can_read_it(packed: Path) -> None:
+    for modality in MODALITIES:
+        model = onnx.load(Bundle.open(packed).graph(modality))
+        assert model.ir_version <= 10
+        assert {entry.version for entry in model.opset_import} == {19}
+        assert not {node.op_type for node in model.graph.node} & {"BatchNormalization", "If", "Where"}
+        used = {name for node in model.graph.node for name in node.input}
+        assert {tensor.name for tensor in model.graph.initializer} <= used
+
+
+def test_the_same_checkpoint_packs_to_the_same_bytes(checkpoint: Path, packed: Path, tmp_path: Path) -> None:
+    assert main(["pack", str(checkpoint), "--out", str(tmp_path / "again"), *FEW]) == 0
+    assert (tmp_path / "again" / "manifest.sha256").read_bytes() == (packed / "manifest.sha256").read_bytes()
+
+
+def test_a_bundle_without_validation_crops_verifies_too(checkpoint: Path, packed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bare"
+    assert main(["pack", str(checkpoint), "--out", str(out), *FEW[:2], "--validation-identities", "0"]) == 0
+    assert not (out / "validation").exists()
+    assert cmnas_edge(["bundle", "verify", str(out)]) == 0
+    assert Bundle.open(out).fingerprint == Bundle.open(packed).fingerprint
+
+
+def test_what_is_there_is_kept_unless_it_is_a_bundle_to_replace(
+        checkpoint: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "thesis.txt").write_text("years of work")
+    command = ["pack", str(checkpoint), "--out", str(taken), *FEW]
+    for extra in ([], ["--replace"]):
+        assert main([*command, *extra]) == 78
+        assert (taken / "thesis.txt").read_text() == "years of work"
+    assert "--replace" in capsys.readouterr().err
+    old = Path(shutil.copytree(packed, tmp_path / "old"))
+    (old / "visible.onnx").write_bytes(b"")
+    assert main(["pack", str(checkpoint), "--out", str(old), *FEW]) == 78
+    assert main(["pack", str(checkpoint), "--out", str(old), *FEW, "--replace"]) == 0
+    assert Bundle.open(old).fingerprint == Bundle.open(packed).fingerprint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "taken"]
+
+
+def test_a_broken_link_stops_the_export_and_leaves_nothing(
+        checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    honest = export.__main__.to_onnx
+
+    def careless(*args: object) -> onnx.ModelProto:
+        model = honest(*args)  # type: ignore[arg-type]
+        tensor = next(t for t in model.graph.initializer if t.name == "crops.mean")
+        mean = onnx.numpy_helper.to_array(tensor)
+        tensor.raw_data = (mean + np.float32(0.5)).tobytes()  # half a grey level
+        return model
+
+    monkeypatch.setattr(export.__main__, "to_onnx", careless)
+    assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *FEW]) == 65
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert "folded = ONNX Runtime" in shown.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("content", "code"), [(None, 78), (b"no checkpoint", 65)])
+def test_a_missing_or_foreign_checkpoint_is_one_sentence(
+        tmp_path: Path, content: bytes | None, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["pack", str(path), "--out", str(tmp_path / "b")]) == code
+    shown = capsys.readouterr()
+    assert len(shown.err.splitlines()) == 1
+    assert str(path) in shown.err
+
+
+def test_a_checkpoint_of_another_preprocessing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_checkpoint(tmp_path / "other.safetensors", preprocessing="something else")
+    assert main(["pack", str(path), "--out", str(tmp_path / "b")]) == 65
+    assert "something else" in capsys.readouterr().err
+
+
+PROBE = """
+import json, sys
+import numpy, onnxruntime
+folder = sys.argv[1]
+golden = numpy.load(folder + "/golden.npz", allow_pickle=False)
+worst = 0.0
+for modality in ("visible", "infrared"):
+    session = onnxruntime.InferenceSession(f"{folder}/{modality}.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(None, {"crops": golden[f"{modality}_crops"]})[0]
+    worst = max(worst, float(abs(found - golden[f"{modality}_embeddings"]).max()))
+print(json.dumps({"version": onnxruntime.__version__, "worst": worst}))
+"""
+
+
+def test_python_3_10s_last_onnx_runtime_opens_the_bundle(packed: Path) -> None:
+    python = shutil.which("python3.10")
+    if python is None:
+        pytest.skip("no python3.10 on the PATH")
+    ran = subprocess.run([python, "-c", PROBE, str(packed)], capture_output=True, text=True, check=False)
+    if ran.returncode and ("No module named" in ran.stderr or "pyenv" in ran.stderr):
+        pytest.skip(f"{python} has no onnxruntime: pip install 'onnxruntime==1.23.2'")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["version"].split(".")[:2] == ["1", "23"]
+    assert found["worst"] < 1e-4

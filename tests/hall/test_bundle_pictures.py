@@ -1,0 +1,184 @@
+"""No photograph can lie in a bundle: every picture is drawn again from its seed, and nothing hides behind one."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cmnas_edge.bundle import Bundle, seal
+from cmnas_edge.bundle_pictures import TOLERANCE, draw, jpeg, stored, verify_pictures
+from cmnas_edge.cli import main
+from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.errors import BundleError
+from tests.tiny_bundle import TINY, copy_tiny, reseal
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return copy_tiny(tmp_path)
+
+
+def a_jpeg(tiny: Path) -> Path:
+    return min((tiny / "validation").glob("*.jpg"))
+
+
+def photograph() -> bytes:
+    """Another picture of the same size."""
+    return jpeg(np.random.default_rng(0).integers(0, 256, (32, 16, 3), dtype=np.uint8))
+
+
+def edit_golden(tiny: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    with np.load(tiny / "golden.npz") as found:
+        arrays = dict(found)
+    change(arrays)
+    np.savez(tiny / "golden.npz", **arrays)
+
+
+def refuse(tiny: Path, words: str) -> None:
+    reseal(tiny)
+    with pytest.raises(BundleError, match=words):
+        verify_pictures(Bundle.open(tiny))
+
+
+def test_every_picture_of_a_bundle_can_be_drawn_again() -> None:
+    bundle = Bundle.open(TINY)
+    report = verify_pictures(bundle)
+    assert report.picture_count == 6 + 6
+    assert report.worst <= TOLERANCE
+
+
+def test_strangers_differ_by_far_more_than_the_tolerance() -> None:
+    images = draw(Bundle.open(TINY).manifest.validation, 32, 16).images.astype(int)
+    apart = [np.abs(a - b).mean() for i, a in enumerate(images) for b in images[:i]]
+    assert min(apart) > 5 * TOLERANCE
+
+
+def test_another_picture_among_the_validation_crops_is_found(tiny: Path) -> None:
+    other = sorted((tiny / "validation").glob("*.jpg"))[-1]
+    a_jpeg(tiny).write_bytes(min(other.read_bytes(), photograph(), key=len))
+    refuse(tiny, r"validation.*\.jpg")
+
+
+def test_a_drawn_crop_may_differ_by_rounding(tiny: Path) -> None:
+    path = a_jpeg(tiny)
+    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    image[::7, ::5] ^= 1
+    path.write_bytes(jpeg(image))
+    reseal(tiny)
+    assert 0 < verify_pictures(Bundle.open(tiny)).worst <= TOLERANCE
+
+
+@pytest.mark.parametrize("hidden", [photograph(), b"\0" * 100])
+def test_nothing_can_be_hidden_behind_a_validation_crop(tiny: Path, hidden: bytes) -> None:
+    path = a_jpeg(tiny)
+    path.write_bytes(path.read_bytes() + hidden)
+    refuse(tiny, r"\.jpg: expected at most \d+ bytes for what is drawn, found")
+
+
+def test_a_crop_more_or_less_is_found(tiny: Path) -> None:
+    (tiny / "validation" / "extra.jpg").write_bytes(photograph())
+    bundle = seal(tiny, Bundle.open(TINY).manifest)
+    with pytest.raises(BundleError, match="found others"):
+        verify_pictures(bundle)
+
+
+def test_labels_that_tell_something_else_are_found(tiny: Path) -> None:
+    path = tiny / "validation" / "labels.json"
+    found = json.loads(path.read_bytes())
+    found["crops"][0]["identity"] = 12345
+    path.write_text(json.dumps(found))
+    refuse(tiny, "found others")
+
+
+def test_crops_without_a_seed_are_found(tiny: Path) -> None:
+    (tiny / "validation" / "labels.json").unlink()
+
+    def forget(manifest: dict) -> None:
+        manifest["validation"]["identities"] = 0
+        del manifest["files"]["validation/labels.json"]
+
+    reseal(tiny, forget)
+    with pytest.raises(BundleError, match="expected no crops"):
+        verify_pictures(Bundle.open(tiny))
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_another_picture_among_the_golden_crops_is_found(tiny: Path, modality: str) -> None:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays[f"{modality}_crops"][1] = np.random.default_rng(1).integers(0, 256, (32, 16, 3))
+
+    edit_golden(tiny, change)
+    refuse(tiny, rf"golden\.npz: {modality} crop 1: expected the picture drawn from the recorded seed")
+
+
+def test_a_golden_crop_too_many_is_found(tiny: Path) -> None:
+    edit_golden(tiny, lambda arrays: arrays.update({name: np.repeat(array, 2, 0) for name, array in arrays.items()}))
+    refuse(tiny, "expected 3 drawn pictures, found 6")
+
+
+def test_nothing_can_be_hidden_in_the_golden_file(tiny: Path) -> None:
+    with zipfile.ZipFile(tiny / "golden.npz", "a") as file:
+        file.comment = b"\0" * 5000
+    refuse(tiny, r"golden\.npz: expected at most \d+ bytes")
+
+
+def test_another_seed_draws_other_pictures(tiny: Path) -> None:
+    reseal(tiny, lambda manifest: manifest["golden"].update(seed=6))
+    with pytest.raises(BundleError, match="drawn from the recorded seed"):
+        verify_pictures(Bundle.open(tiny))
+
+
+def test_stored_crops_come_with_who_they_show() -> None:
+    crops = stored(Bundle.open(TINY))
+    again = draw(Bundle.open(TINY).manifest.validation, 32, 16)
+    for name in ("identity", "camera", "infrared"):
+        np.testing.assert_array_equal(getattr(crops, name), getattr(again, name))
+    assert np.abs(crops.images.astype(int) - again.images.astype(int)).mean() < 8  # JPEG of tiny noisy crops
+
+
+OUTSIDE = b'{"crops": [{"file": "../golden.npz", "identity": 1, "camera": 1, "modality": "visible"}]}'
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"[]", "row per crop"), (OUTSIDE, "not in the bundle")])
+def test_labels_of_another_kind_are_refused(tiny: Path, content: bytes, words: str) -> None:
+    (tiny / "validation" / "labels.json").write_bytes(content)
+    reseal(tiny)
+    with pytest.raises(BundleError, match=words):
+        stored(Bundle.open(tiny))
+
+
+@pytest.mark.parametrize("content", [b"no picture", jpeg(np.zeros((8, 8, 3), np.uint8))])
+def test_a_stored_crop_of_another_kind_is_refused(tiny: Path, content: bytes) -> None:
+    a_jpeg(tiny).write_bytes(content)
+    reseal(tiny)
+    with pytest.raises(BundleError, match=a_jpeg(tiny).name):
+        stored(Bundle.open(tiny))
+
+
+def test_verify_says_what_it_did_and_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "verify", str(TINY)]) == 0
+    shown = capsys.readouterr().out
+    for word in ("every byte as packed", "golden embeddings reproduced", "as packed", "12 drawn again", "verified"):
+        assert word in shown
+
+
+def test_a_smuggled_picture_ends_verify_with_exit_65(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_golden(tiny, lambda arrays: arrays["visible_crops"].__setitem__(0, 7))
+    edit_golden(tiny, lambda arrays: arrays["visible_embeddings"].__setitem__(
+        0, _embedding_of(arrays["visible_crops"][:1])))
+    reseal(tiny)
+    assert main(["bundle", "verify", str(tiny)]) == 65
+    assert "drawn from the recorded seed" in capsys.readouterr().err
+
+
+def _embedding_of(crops: np.ndarray) -> np.ndarray:
+    from cmnas_edge.engine import open_engine
+
+    with open_engine(Bundle.open(TINY), "visible") as engine:
+        return engine.embed(crops)[0]
