@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
+from cmnas_edge import config
 from cmnas_edge.embedding import Packing
+from cmnas_edge.errors import ConfigError
 from cmnas_edge.sighting import EngineName
 
 __all__ = ["CameraSettings", "DetectorSettings", "DeviceSettings", "EngineSettings", "LinkSettings",
-           "SelectSettings", "SourceSettings", "SpectrumSettings", "SpoolSettings", "TrackSettings"]
+           "SelectSettings", "SourceSettings", "SpectrumSettings", "SpoolSettings", "TrackSettings", "load"]
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Positive = Annotated[float, Meta(gt=0)]
@@ -47,7 +50,6 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         max_fps: Take no more than this many frames per second of footage; None: all.
         silence_s: A live source is lost after this long without a frame.
         loop: Start a recorded source again when it ends, for a rehearsal without an end.
-        rtsp_transport: How RTSP carries frames; ``tcp`` loses none.
     """
 
     location: str
@@ -59,7 +61,6 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_fps: Positive | None = None
     silence_s: Positive = 10.0
     loop: bool = False
-    rtsp_transport: Literal["tcp", "udp"] = "tcp"
 
 
 class SpectrumSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -89,6 +90,7 @@ class DetectorSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         kind: ``motion`` needs no weights and a camera that stands still; ``onnx`` runs a
             YOLOX-layout network of yours; ``boxes`` reads what another detector wrote.
         path: The network, or the boxes (JSON lines); not used by ``motion``.
+        camera: Of ``boxes``: take only the lines that name this camera; None: all.
         score: Detections below this score are dropped (``onnx``, ``boxes``).
         overlap: Non-maximum suppression: of two boxes that overlap more (IoU), one stays.
         threads: Threads of the network.
@@ -98,6 +100,7 @@ class DetectorSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     kind: Literal["motion", "onnx", "boxes"] = "motion"
     path: Path | None = None
+    camera: str | None = None
     score: Share = 0.1
     overlap: Share = 0.45
     threads: Count = 1
@@ -259,3 +262,49 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     log: Literal["line", "json"] = "line"
     trace: Path | None = None
     report: Path | None = None
+
+
+def load(path: Path) -> DeviceSettings:
+    """Read a device's settings.
+
+    Relative paths, those of recorded sources among them, come back relative to the file's folder.
+
+    Raises:
+        ConfigError: As `cmnas_edge.config.load`, or two settings contradict each other.
+    """
+    settings = config.load(path, DeviceSettings)
+    names = [camera.name for camera in settings.cameras]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{path}: expected one camera of each name, found two called {name!r}; rename one")
+    folder = path.resolve().parent
+    for camera in settings.cameras:
+        for complaint in _complaints(camera):
+            raise ConfigError(f"{path}: camera {camera.name!r}: {complaint}")
+    return replace(
+        settings, spool=replace(settings.spool, path=folder / settings.spool.path),
+        cameras=tuple(replace(camera, source=_located(camera.source, folder)) for camera in settings.cameras))
+
+
+def _located(source: SourceSettings, folder: Path) -> SourceSettings:
+    if source.kind == "url" or "://" in source.location or source.location.startswith("/dev/"):
+        return source
+    return replace(source, location=str(folder / Path(source.location).expanduser()))
+
+
+def _complaints(camera: CameraSettings) -> list[str]:
+    """Say what no single value shows to be wrong: what was expected, found, and to do."""
+    spectrum, track, select = camera.spectrum, camera.track, camera.select
+    wrong = []
+    for low, high, low_name, high_name in (
+            (spectrum.infrared_below, spectrum.visible_above, "spectrum.infrared_below", "spectrum.visible_above"),
+            (track.low_score, track.high_score, "track.low_score", "track.high_score"),
+            (select.min_aspect, select.max_aspect, "select.min_aspect", "select.max_aspect")):
+        if low > high:
+            wrong.append(f"expected {low_name} not above {high_name}, found {low:g} and {high:g}; change one")
+    wrong += [f"ignore: expected polygons of at least 3 points in shares of the frame (0 to 1), found {polygon}; "
+              "correct it" for polygon in camera.ignore
+              if len(polygon) < 3 or not all(0 <= value <= 1 for point in polygon for value in point)]
+    if not camera.source.location:
+        wrong.append("source.location: expected a file, folder or URL, found nothing; write one")
+    return wrong

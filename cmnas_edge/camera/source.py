@@ -1,0 +1,107 @@
+"""Where a camera's frames come from: one way to open them all.
+
+Recorded sources (`footage`) lose nothing and bring their own clock; live ones (`stream`) keep
+only the newest frame. Whoever reads a live one waits between attempts as `Backoff` says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.capture import open_device, open_url
+from cmnas_edge.camera.footage import Footage, Recording, folder, video
+from cmnas_edge.camera.frame import Frame, Source
+from cmnas_edge.camera.settings import SourceSettings
+from cmnas_edge.camera.stream import Capture, Stream
+from cmnas_edge.errors import ConfigError
+
+__all__ = ["Backoff", "Frame", "Source", "open_source", "source_name"]
+
+_SCHEMES = ("rtsp", "rtsps", "http", "https")
+_DEVICES = "/dev/video"
+
+
+def open_source(settings: SourceSettings, clock: Callable[[], float] = time.time, *,
+                monotonic: Callable[[], float] = time.monotonic, base: Path | None = None) -> Source:
+    """Open what the settings name. A live source is only connected to on entering its context.
+
+    Args:
+        settings: What and how.
+        clock: Epoch seconds, of live frames.
+        monotonic: Seconds.
+        base: What a relative location is relative to: the settings file's folder.
+
+    Raises:
+        ConfigError: The location of a recorded source isn't what it should be, or a URL is none.
+    """
+    kind = _kind(settings, base)
+    if kind == "url":
+        name, location, silence_s = source_name(settings), settings.location, settings.silence_s
+
+        def connect() -> Capture | None:
+            return open_device(location) if location.startswith(_DEVICES) else open_url(location, silence_s)
+
+        return Stream(name, connect, silence_s, max_fps=settings.max_fps, clock=clock, monotonic=monotonic)
+    path = _path(settings, base)
+    if kind == "video":
+        recording = video(path, settings.fps)
+    elif kind == "folder":
+        recording = folder(path, settings.fps)
+    else:
+        recording = _drawn(path, settings.camera)
+    if settings.starts_at is not None:
+        recording = recording._replace(starts_at=settings.starts_at)
+    return Footage(recording, real_pace=settings.pace == "real", loop=settings.loop, max_fps=settings.max_fps,
+                   monotonic=monotonic)
+
+
+def source_name(settings: SourceSettings) -> str:
+    """What messages call a source: of a URL only scheme and host, since cameras take passwords anywhere.
+
+    Raises:
+        ConfigError: The location is a URL of a kind that cannot be read.
+    """
+    location = settings.location
+    if settings.kind not in ("auto", "url") or (settings.kind == "auto" and "://" not in location):
+        return location
+    if location.startswith(_DEVICES):
+        return location
+    try:
+        parts = urlsplit(location)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in _SCHEMES:
+        raise ConfigError(f"source: expected a location that begins with {', '.join(s + '://' for s in _SCHEMES)} "
+                          f"or {_DEVICES}, found another URL; write the camera's address")
+    at = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{at}" + (f":{port}" if port else "")
+
+
+def _drawn(path: Path, camera: str | None) -> Recording:
+    from cmnas_edge.synthetic.film import read_site  # noqa: PLC0415 (only who draws needs it)
+
+    site = read_site(path)
+    names = [one.name for one in site.cameras]
+    if camera is None or camera not in names:
+        raise ConfigError(f"{path}: expected 'camera' to be one of {', '.join(names)}, found {camera or 'none'}; "
+                          "set it beside 'location'")
+    return Recording(lambda: site.frames(camera), site.fps, site.starts_at)
+
+
+def _kind(settings: SourceSettings, base: Path | None) -> Literal["video", "folder", "url", "site"]:
+    if settings.kind != "auto":
+        return settings.kind
+    if "://" in settings.location or settings.location.startswith(_DEVICES):
+        return "url"
+    path = _path(settings, base)
+    return "site" if path.suffix == ".toml" else "folder" if path.is_dir() else "video"
+
+
+def _path(settings: SourceSettings, base: Path | None) -> Path:
+    return (base or Path()) / Path(settings.location).expanduser()

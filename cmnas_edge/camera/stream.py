@@ -1,0 +1,147 @@
+"""Live frames: a thread takes whatever the camera sends, and only the newest waits.
+
+A queue in front of a slow consumer grows old; a slot of one does not. The thread alone ever
+touches the capture and lets it go by itself, since releasing one that is being read crashes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from cmnas_edge.camera.frame import Frame
+from cmnas_edge.errors import SourceLost
+
+__all__ = ["Capture", "Stream"]
+
+
+class Capture(Protocol):
+    """What is read from: OpenCV's capture, or a test's."""
+
+    def read(self) -> tuple[bool, Any]:
+        """Wait for the next picture; False when there will be none."""
+
+    def release(self) -> None:
+        """Let it go."""
+
+
+class Stream:
+    """The newest frame of a live camera; `SourceLost` when it is silent for too long.
+
+    Silence is the age of the newest frame, whatever the library underneath believes.
+    """
+
+    recorded = False
+
+    def __init__(self, name: str, connect: Callable[[], Capture | None], silence_s: float, *,
+                 max_fps: float | None = None, clock: Callable[[], float] = time.time,
+                 monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Prepare; the camera is opened by entering the context.
+
+        Args:
+            name: What messages call it, without credentials.
+            connect: Opens the capture, in the stream's own thread; None when refused.
+            silence_s: Patience with opening, and between frames.
+            max_fps: Leave out what arrives faster; that is not counted as dropped.
+            clock: Epoch seconds, the frames' `seen_at`.
+            monotonic: Seconds.
+        """
+        self._name = name
+        self._connect = connect
+        self._silence_s = silence_s
+        self._interval_s = 0.0 if max_fps is None else 1 / max_fps
+        self._clock = clock
+        self._monotonic = monotonic
+        self._changed = threading.Condition()
+        # All below is shared with the thread, under the condition's lock.
+        self._slot: Frame | None = None
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._heard_at = 0.0
+        self._due_at = -float("inf")
+        self._arrived_count = 0
+        self._dropped_count = 0
+        self._thread = threading.Thread(target=self._fill, name=f"camera {name}", daemon=True)
+
+    @property
+    def dropped_count(self) -> int:
+        """Frames replaced by newer ones before they were taken."""
+        return self._dropped_count
+
+    def __enter__(self) -> Stream:
+        self._heard_at = self._monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+        # A read that hangs ends by its own timeout; the thread then lets the capture go.
+        self._thread.join(timeout=1.0)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise StopIteration
+                if self._slot is not None:
+                    frame, self._slot = self._slot, None
+                    return frame
+                if self._failure is not None:
+                    raise self._failure
+                left_s = self._heard_at + self._silence_s - self._monotonic()
+                if left_s <= 0:
+                    raise SourceLost(f"{self._name}: expected a frame within {self._silence_s:g} s, found "
+                                     "silence; check the camera and the network")
+                self._changed.wait(left_s)
+
+    def close(self) -> None:
+        """End the iteration at once; the thread follows when its read returns."""
+        with self._changed:
+            self._closed = True
+            self._slot = None
+            self._changed.notify_all()
+
+    def _fill(self) -> None:
+        try:
+            capture = self._connect()
+            if capture is None:
+                raise SourceLost(f"{self._name}: expected a stream, found none (refused, unreachable or not "
+                                 "video); check the address, the credentials and the camera")
+            try:
+                while not self._closed:
+                    found, image = capture.read()
+                    if not found:
+                        raise SourceLost(f"{self._name}: the stream ended; check the camera and the network")
+                    self._put(np.asarray(image, np.uint8))
+            finally:
+                capture.release()
+        except cv2.error as error:
+            self._fail(SourceLost(f"{self._name}: the stream cannot be decoded ({error.code}); check the camera"))
+        except BaseException as error:  # carried to the thread that asks for frames
+            self._fail(error)
+
+    def _put(self, image: Any) -> None:
+        seen_at, arrived_at = self._clock(), self._monotonic()
+        with self._changed:
+            self._heard_at = arrived_at
+            index = self._arrived_count
+            self._arrived_count += 1
+            if self._closed or arrived_at < self._due_at:
+                return
+            self._due_at = max(self._due_at, arrived_at - self._interval_s) + self._interval_s
+            self._dropped_count += self._slot is not None
+            self._slot = Frame(image, index, seen_at, arrived_at)
+            self._changed.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._failure = error
+            self._changed.notify_all()
