@@ -25,6 +25,8 @@ Count = Literal[
 ]
 Stage = Literal["capture", "spectrum", "detect", "track", "preprocess", "infer", "pack", "spool", "send"]
 
+_MOST_LAGS = 2048
+
 
 class Tally:
     """Counts and seconds per stage; any thread may add to it."""
@@ -33,8 +35,9 @@ class Tally:
         self._clock = clock
         self._mutex = threading.Lock()
         self._counts: dict[str, int] = dict.fromkeys(get_args(Count), 0)
-        self._stages: dict[str, tuple[int, float]] = dict.fromkeys(get_args(Stage), (0, 0.0))
-        self._lag_s = self._lag_sum_s = self._lag_max_s = 0.0
+        self._stage_s: dict[str, float] = dict.fromkeys(get_args(Stage), 0.0)
+        self._lags_s: list[float] = []
+        self._lag_stride = 1
         self._lag_count = 0
 
     def __getitem__(self, name: Count) -> int:
@@ -49,10 +52,16 @@ class Tally:
     def lag(self, seconds: float) -> None:
         """Note how long after its arrival a frame had been dealt with."""
         with self._mutex:
-            self._lag_s = seconds
-            self._lag_sum_s += seconds
-            self._lag_max_s = max(self._lag_max_s, seconds)
+            if self._lag_count % self._lag_stride == 0:
+                self._lags_s.append(round(seconds, 5))
             self._lag_count += 1
+            if len(self._lags_s) == _MOST_LAGS:  # keep every second one, evenly over all the time
+                self._lags_s, self._lag_stride = self._lags_s[::2], 2 * self._lag_stride
+
+    @property
+    def last_lag_s(self) -> float:
+        """A recent lag; 0 before the first."""
+        return self._lags_s[-1] if self._lags_s else 0.0
 
     @contextlib.contextmanager
     def timed(self, stage: Stage) -> Iterator[None]:
@@ -63,17 +72,10 @@ class Tally:
         finally:
             spent = self._clock() - start
             with self._mutex:
-                count, total = self._stages[stage]
-                self._stages[stage] = count + 1, total + spent
+                self._stage_s[stage] += spent
 
     def snapshot(self) -> dict[str, object]:
-        """Everything, ready for JSON: counts, ``lag_s``, and ``stages`` with calls and milliseconds."""
+        """Everything, ready for JSON: each count, ``stage_s`` (seconds per stage) and ``lag_s`` (a sample of lags)."""
         with self._mutex:
-            return {
-                **self._counts,
-                "lag_s": {"last": round(self._lag_s, 4), "max": round(self._lag_max_s, 4),
-                          "mean": round(self._lag_sum_s / max(1, self._lag_count), 4)},
-                "stages": {name: {"calls": calls, "ms": round(1000 * total, 3),
-                                  "ms_per_frame": round(1000 * total / max(1, self._counts["frames"]), 4)}
-                           for name, (calls, total) in self._stages.items()},
-            }
+            return {**self._counts, "stage_s": {name: round(s, 6) for name, s in self._stage_s.items()},
+                    "lag_s": list(self._lags_s)}

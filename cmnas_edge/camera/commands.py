@@ -1,0 +1,89 @@
+"""``cmnas-edge camera``: watch, or check the settings."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import cv2
+
+from cmnas_edge import bundle, config, log
+from cmnas_edge.camera import settings as camera_settings
+from cmnas_edge.camera.daemon import Daemon, check_camera
+from cmnas_edge.camera.settings import DeviceSettings
+from cmnas_edge.camera.spool import Spool
+from cmnas_edge.camera.tally import Tally
+from cmnas_edge.camera.transport import HttpTransport
+from cmnas_edge.embedding import MODALITIES, Modality
+from cmnas_edge.engine import Engine, open_engine
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="settings of this device and its cameras")
+    parser.add_argument("--check", action="store_true",
+                        help="check settings, bundle and sources, print what is in effect, and end")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what the command line asks for.
+
+    Raises:
+        CmnasError: It cannot be done; see `cmnas_edge.errors`.
+    """
+    settings = camera_settings.load(args.config)
+    cv2.setNumThreads(1)  # each camera has a thread of its own; more would only fight for the cores
+    if args.check:
+        return _check(settings)
+    log.configure(as_json=settings.log == "json")
+    with ExitStack() as opened:
+        tally = Tally()
+        transport = HttpTransport(settings.collector, settings.token, settings.link, tally)
+        opened.callback(transport.close)
+        spool = opened.enter_context(Spool(settings.spool.path, settings.spool.mib << 20))
+        model = bundle.Bundle.open(settings.bundle or bundle.default_path())
+        engines = _engines(opened, model, settings)
+        daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
+                        spool=spool, transport=transport, tally=tally)
+        with _stopped_by_signals(daemon):
+            daemon.run()
+    return 0
+
+
+def _check(settings: DeviceSettings) -> int:
+    HttpTransport(settings.collector, settings.token, settings.link, Tally())
+    model = bundle.Bundle.open(settings.bundle or bundle.default_path())
+    with ExitStack() as opened:
+        engines = _engines(opened, model, settings)
+    for camera in settings.cameras:
+        check_camera(camera)
+    sys.stdout.write(config.show(settings))
+    sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, {model.dimension} dimensions; engines agree with its "
+                     f"golden embeddings: {', '.join(engines)}\n")
+    return 0
+
+
+def _engines(opened: ExitStack, model: bundle.Bundle, settings: DeviceSettings) -> dict[Modality, Engine]:
+    """Open an engine for each modality that one of the cameras can have."""
+    wanted = {camera.spectrum.modality for camera in settings.cameras}
+    return {modality: opened.enter_context(open_engine(
+                model, modality, name=settings.engine.name, threads=settings.engine.threads,
+                max_batch=settings.engine.max_batch))
+            for modality in MODALITIES if "auto" in wanted or modality in wanted}
+
+
+@contextmanager
+def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
+    """SIGTERM and Ctrl-C ask the daemon to end in good order; again, not to wait for the collector."""
+    before = {number: signal.signal(number, lambda *_: daemon.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

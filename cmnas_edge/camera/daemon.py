@@ -1,0 +1,295 @@
+"""The camera daemon: threads that watch, one that embeds, one that sends, and an end in good order.
+
+::
+
+    watch (a thread per live camera) -> picks -> embed -> outbox -> spool -> link -> collector
+
+A slow stage makes the one before it wait, and a live camera that waits loses frames (counted)
+instead of growing old. Asked to stop, it ends the tracklets in view, embeds and spools what is
+held, and tries to send for a bounded time; what is left on disk is sent by the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import resource
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
+
+from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.detect import open_detector
+from cmnas_edge.camera.detection import Detector
+from cmnas_edge.camera.embedder import Embedder
+from cmnas_edge.camera.frame import Source
+from cmnas_edge.camera.link import Link
+from cmnas_edge.camera.outbox import Outbox
+from cmnas_edge.camera.pipeline import Pipeline, Trace
+from cmnas_edge.camera.select import Pick
+from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, SourceSettings
+from cmnas_edge.camera.source import open_source
+from cmnas_edge.camera.spool import Spool
+from cmnas_edge.camera.tally import Tally
+from cmnas_edge.camera.transport import Transport
+from cmnas_edge.camera.watch import Camera, watch, watch_together
+from cmnas_edge.embedding import Modality
+from cmnas_edge.engine import Engine
+from cmnas_edge.errors import CmnasError, ConfigError, LinkDown, Transient
+from cmnas_edge.log import Repeats
+
+__all__ = ["Daemon", "check_camera"]
+
+_log = logging.getLogger("cmnas.camera")
+_WAITING_PICKS = 64     # beyond them cameras wait for the engine
+_POLL_S = 0.1
+_STUCK_S = 5.0          # a thread that has not ended this long after being asked is left behind
+
+
+class Daemon:
+    """One device at work. Make it, `run` it once; `stop` may be called from anywhere, a signal handler too."""
+
+    def __init__(self, settings: DeviceSettings, engines: Mapping[Modality, Engine], *, fingerprint: bytes,
+                 crop_size: tuple[int, int], spool: Spool, transport: Transport, tally: Tally,
+                 open_from: Callable[[SourceSettings], Source] = open_source,
+                 backoff: Callable[[], Backoff] = Backoff) -> None:
+        """Open every camera's detector and look at every source, before any frame is read.
+
+        Args:
+            settings: What the operator wrote.
+            engines: One per modality that these cameras can have.
+            fingerprint: Of the bundle behind the engines.
+            crop_size: Rows and columns of a crop: the bundle's.
+            spool: Where records wait.
+            transport: The way to the collector.
+            tally: What the transport counts into, too.
+            open_from: Opens sources.
+            backoff: Makes the patience of one camera's reading.
+
+        Raises:
+            ConfigError: A detector's or a recording's file is missing or not what it should be.
+        """
+        self._settings = settings
+        self._spool = spool
+        self._tally = tally
+        self._backoff = backoff
+        self._link = Link(spool, transport, settings.link, tally)
+        self._embedder = Embedder(settings.device, fingerprint, engines, settings.engine.packing, tally)
+        self._outbox = Outbox(spool, settings.spool.memory_count, tally)
+        detectors = [check_camera(camera, open_from) for camera in settings.cameras]
+        self._trace = None if settings.trace is None else Trace(settings.trace)
+        # Numbers of one run never meet another's; they stay exact in JSON for two million runs.
+        first_tracklet = (spool.run << 32) + 1
+        self._cameras = [
+            Camera(camera, Pipeline(camera, detector, tally, height=crop_size[0], width=crop_size[1],
+                                    first_tracklet=first_tracklet, trace=self._trace),
+                   partial(open_from, camera.source))
+            for camera, detector in zip(settings.cameras, detectors, strict=True)]
+        self._picks: queue.Queue[list[tuple[str, Pick]] | None] = queue.Queue(_WAITING_PICKS)
+        self._asked_count = 0
+        self._stop = threading.Event()      # read no more frames
+        self._wake = threading.Event()      # the sender: there may be something to do
+        self._sent_all = threading.Event()  # the sender: end
+        self._crash: BaseException | None = None
+        self._failures: list[CmnasError] = []
+
+    def stop(self) -> None:
+        """Ask it to end in good order; asked twice, it does not wait for the collector."""
+        self._asked_count += 1  # no more than this: a signal handler may hold no lock
+
+    def run(self) -> None:
+        """Work until every recording has ended or `stop` was called, then drain.
+
+        Raises:
+            LinkDown: All recordings ended, and the collector did not take everything in time.
+            CmnasError: A camera could not go on although the others did; or the spool is unusable.
+        """
+        began = time.monotonic()
+        with self._trace or nullcontext():
+            embedding = self._start(self._embed, "embed")
+            sending = self._start(self._send, "send")
+            watching = self._watch_all()
+            try:
+                self._wait_for(watching, began)
+            finally:
+                self._stop_reading(watching)
+            self._hand_over(None)
+            embedding.join()
+            self._drain(sending)
+        self._report(began)
+        if self._crash is not None:
+            raise self._crash
+        if self._failures:
+            raise self._failures[0]
+        if not self._asked_count and (left := len(self._spool) + len(self._outbox)):
+            raise LinkDown(f"{self._settings.spool.path}: expected everything delivered within drain_s = "
+                           f"{self._settings.drain_s:g} s, found {left} records waiting; start again when the "
+                           "collector answers: they are on disk")
+
+    def _watch_all(self) -> list[threading.Thread]:
+        """Start reading: recordings at full speed together, every other camera on its own."""
+        fast = [camera for camera in self._cameras if camera.settings.source.pace == "fast" and _is_recorded(camera)]
+        threads = [self._start(self._watch_one, f"watch {camera.settings.name}", camera)
+                   for camera in self._cameras if camera not in fast]
+        return [*threads, self._start(self._watch_fast, "watch", fast)] if fast else threads
+
+    def _watch_one(self, camera: Camera) -> None:
+        try:
+            watch(camera, self._emit, self._stop, self._tally, backoff=self._backoff())
+        except CmnasError as error:
+            camera.state = "failed"
+            self._failures.append(error)
+            _log.error("camera %s: %s; the others go on", camera.settings.name, error)
+
+    def _watch_fast(self, cameras: Sequence[Camera]) -> None:
+        try:
+            watch_together(cameras, self._emit, self._stop, self._tally)
+        except CmnasError as error:
+            self._failures.append(error)
+            _log.error("%s", error)
+
+    def _emit(self, camera: str, picks: Sequence[Pick]) -> None:
+        if picks:
+            self._hand_over([(camera, pick) for pick in picks])
+
+    def _hand_over(self, picks: list[tuple[str, Pick]] | None) -> None:
+        while self._crash is None:  # else nobody may be left to take them
+            with suppress(queue.Full):
+                self._picks.put(picks, timeout=1.0)
+                return
+
+    def _embed(self) -> None:
+        """Embed what has come together, from all cameras, until told that there will be no more."""
+        while self._crash is None:
+            try:
+                picks = self._picks.get(timeout=1.0)
+            except queue.Empty:
+                self._outbox.flush()
+                continue
+            over = picks is None
+            waiting = picks or []
+            while not over and sum(pick.view_count for _, pick in waiting) < self._settings.engine.max_batch:
+                try:
+                    more = self._picks.get_nowait()
+                except queue.Empty:
+                    break
+                over = more is None
+                waiting += more or []
+            if waiting:
+                self._outbox.put(self._embedder.records(waiting))
+                self._wake.set()
+            if over:
+                return
+
+    def _send(self) -> None:
+        repeats = Repeats(600.0)
+        while not self._sent_all.is_set():
+            try:
+                wait_s = self._link.step()
+            except Transient as error:
+                if repeats.admit(str(error)) is not None:
+                    _log.warning("%s", error)
+                wait_s = 1.0
+            if wait_s > 0:
+                self._wake.wait(min(wait_s, 1.0))
+                self._wake.clear()
+
+    def _wait_for(self, watching: Sequence[threading.Thread], began: float) -> None:
+        """Wait for the cameras to end, or to be asked to; say how it goes from time to time."""
+        said_at = began
+        while any(thread.is_alive() for thread in watching) and not self._asked_count and self._crash is None:
+            time.sleep(_POLL_S)
+            if time.monotonic() - said_at >= self._settings.status_s:
+                said_at = time.monotonic()
+                _log.info("%s", self._status(said_at - began))
+
+    def _stop_reading(self, watching: Sequence[threading.Thread]) -> None:
+        self._stop.set()
+        for camera in self._cameras:
+            if (source := camera.source) is not None:
+                source.close()
+        deadline = time.monotonic() + _STUCK_S
+        for thread in watching:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                _log.warning("%s did not end in time and is left behind", thread.name)
+
+    def _drain(self, sending: threading.Thread) -> None:
+        deadline = time.monotonic() + self._settings.drain_s
+        self._outbox.flush()
+        self._link.hurry()
+        self._wake.set()
+        while (len(self._spool) or self._spool.has_gaps() or len(self._outbox)) and sending.is_alive():
+            if time.monotonic() > deadline or self._asked_count > 1:
+                break
+            time.sleep(_POLL_S / 10)
+            if len(self._outbox):
+                self._outbox.flush()
+        self._sent_all.set()
+        self._wake.set()
+        sending.join(_STUCK_S)
+        if len(self._outbox):
+            _log.error("%d records could not be put on disk and are lost", len(self._outbox))
+        if len(self._spool):
+            _log.warning("%d records wait on disk for the next run", len(self._spool))
+
+    def _start(self, work: Callable[..., None], name: str, *args: object) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                work(*args)
+            except BaseException as error:  # carried to run(), which ends with it
+                if self._crash is None:
+                    self._crash = error
+                self._stop.set()
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _status(self, passed_s: float) -> str:
+        tally, down_s = self._tally, self._link.down_s
+        cameras = ", ".join(f"{c.settings.name} {c.pipeline.modality or 'unknown'} {c.state}" for c in self._cameras)
+        people = sum(camera.pipeline.people_count for camera in self._cameras)
+        link = "" if down_s is None else f"; collector silent for {down_s:.0f} s"
+        return (f"{cameras}: {tally['frames'] / passed_s:.1f} frames/s, lag {tally.last_lag_s:.2f} s, {people} in "
+                f"view; {tally['sightings']} sightings, {tally['stored'] + tally['duplicate']} stored, "
+                f"{tally['refused']} refused, {tally['dropped']} dropped, {len(self._spool)} wait{link}")
+
+    def _report(self, began: float) -> None:
+        """Log the last status; write the report if one was asked for."""
+        passed_s = time.monotonic() - began
+        _log.info("ended: %s", self._status(passed_s))
+        if (path := self._settings.report) is None:
+            return
+        content = {
+            "device": self._settings.device, "seconds": round(passed_s, 3), **self._tally.snapshot(),
+            "waiting": len(self._spool), "spool": self._spool.name,
+            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "cameras": {c.settings.name: {"frames": c.frame_count, "state": c.state, "modality": c.pipeline.modality}
+                        for c in self._cameras}}
+        try:
+            path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        except OSError as error:
+            _log.error("%s: the report cannot be written (%s)", path, error.strerror)
+
+
+def check_camera(camera: CameraSettings, open_from: Callable[[SourceSettings], Source] = open_source) -> Detector:
+    """Open a camera's detector, and look at its source without reading from it.
+
+    Raises:
+        ConfigError: A file is missing or not what it should be, or an address is none.
+    """
+    try:
+        open_from(camera.source).close()
+        return open_detector(camera.detector)
+    except ConfigError as error:
+        raise ConfigError(f"camera {camera.name!r}: {error}") from error
+
+
+def _is_recorded(camera: Camera) -> bool:
+    source = camera.open()
+    source.close()
+    return source.recorded

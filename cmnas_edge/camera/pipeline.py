@@ -1,0 +1,113 @@
+"""One camera's frames become picks: which spectrum, who is there, who continues whom, what is worth telling."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from cmnas_edge.camera.detection import Detector
+from cmnas_edge.camera.frame import Frame
+from cmnas_edge.camera.select import Pick, Selector
+from cmnas_edge.camera.settings import CameraSettings
+from cmnas_edge.camera.spectrum import Spectrum
+from cmnas_edge.camera.tally import Tally
+from cmnas_edge.camera.track import Tracker, Tracks
+from cmnas_edge.embedding import Modality
+from cmnas_edge.errors import ConfigError
+
+__all__ = ["Pipeline", "Trace"]
+
+
+class Trace:
+    """A local file of boxes per frame, for looking at; it is never sent. Any thread may write."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the file anew, readable by its owner only.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        try:
+            self._file = path.open("w", encoding="utf-8", buffering=1)
+            path.chmod(0o600)
+        except OSError as error:
+            raise ConfigError(f"{path}: the trace cannot be written ({error.strerror}); name another 'trace'") from None
+        self._mutex = threading.Lock()
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, camera: str, frame: Frame, tracks: Tracks, modality: Modality | None) -> None:
+        """Add a line per person in a frame."""
+        rows = [json.dumps({"camera": camera, "frame": frame.index, "seen_at": round(frame.seen_at, 4),
+                            "tracklet": number, "box": [round(value, 1) for value in box], "modality": modality})
+                for number, box in zip(tracks.tracklets.tolist(), tracks.boxes.tolist(), strict=True)]
+        if rows:
+            with self._mutex:
+                self._file.write("\n".join(rows) + "\n")
+
+
+class Pipeline:
+    """Watches one camera. A change of spectrum ends its tracklets, so that no vector mixes two modalities."""
+
+    def __init__(self, settings: CameraSettings, detector: Detector, tally: Tally, *, height: int, width: int,
+                 first_tracklet: int, trace: Trace | None = None) -> None:
+        """Start with an empty scene.
+
+        Args:
+            settings: Of the camera.
+            detector: Its own; it may remember the scene.
+            tally: Where counts and time go.
+            height: Rows of a crop: the bundle's.
+            width: Columns of a crop.
+            first_tracklet: Number of the first; one run's numbers must not meet another's.
+            trace: Where boxes are noted down, or None.
+        """
+        self.name = settings.name
+        self.modality: Modality | None = None
+        self.people_count = 0
+        self._detector = detector
+        self._tally = tally
+        self._trace = trace
+        self._spectrum = Spectrum(settings.spectrum)
+        self._tracker = Tracker(settings.track, first=first_tracklet)
+        self._selector = Selector(settings.select, height, width, settings.ignore)
+
+    def process(self, frame: Frame) -> list[Pick]:
+        """Take the next frame; returns what is now worth telling."""
+        tally, picks = self._tally, []
+        tally.add("frames")
+        with tally.timed("spectrum"):
+            state = self._spectrum.update(frame.image, frame.seen_at)
+        if state.switched and self.modality is not None:
+            picks += self.end()
+            self._detector.reset()
+        if state.modality is not None:
+            self.modality = state.modality
+        with tally.timed("detect"):
+            detections = self._detector.detect(frame.image, frame.index)
+        tally.add("detections", len(detections.boxes))
+        with tally.timed("track"):
+            tracks = self._tracker.update(detections, frame.seen_at)
+        self.people_count = len(tracks.tracklets)
+        tally.add("tracklets", len(tracks.ended))
+        with tally.timed("preprocess"):
+            picks += self._selector.end(tracks.ended)
+            self._selector.offer(frame.image, tracks, state.modality, frame.seen_at)
+            picks += self._selector.due(frame.seen_at)
+        if self._trace is not None:
+            self._trace.write(self.name, frame, tracks, state.modality)
+        return picks
+
+    def end(self) -> list[Pick]:
+        """End all tracklets, as when the source ends; returns what is left to tell of them."""
+        ended = self._tracker.end_all()
+        self._tally.add("tracklets", len(ended))
+        self.people_count = 0
+        return self._selector.end(ended)

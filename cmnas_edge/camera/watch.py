@@ -1,0 +1,145 @@
+"""Reading a camera's frames for as long as it takes: retries, lag, and several recordings in step.
+
+A live source, or a recording at its own pace, has a thread (`watch`). Recordings played as
+fast as they can be read share one thread and are taken in the order of their footage's time
+(`watch_together`), so that the same files give the same records in the same order.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.frame import Frame, Source
+from cmnas_edge.camera.pipeline import Pipeline
+from cmnas_edge.camera.select import Pick
+from cmnas_edge.camera.settings import CameraSettings
+from cmnas_edge.camera.tally import Tally
+from cmnas_edge.errors import Transient
+from cmnas_edge.log import Repeats
+
+__all__ = ["Camera", "Emit", "watch", "watch_together"]
+
+_log = logging.getLogger("cmnas.camera")
+Emit = Callable[[str, Sequence[Pick]], None]
+
+
+@dataclass(eq=False)
+class Camera:
+    """One camera at work.
+
+    Attributes:
+        settings: What the operator wrote.
+        pipeline: What becomes of its frames.
+        open: Opens its source; again after it was lost.
+        state: For people: ``"starting"``, ``"live"``, ``"lost"`` or ``"ended"``.
+        frame_count: Frames taken so far.
+        source: What is being read now; closing it from another thread ends the reading.
+    """
+
+    settings: CameraSettings
+    pipeline: Pipeline
+    open: Callable[[], Source]
+    state: str = "starting"
+    frame_count: int = 0
+    source: Source | None = None
+
+
+def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, backoff: Backoff | None = None,
+          clock: Callable[[], float] = time.monotonic) -> None:
+    """Read one camera until its recording ends or ``stop`` is set; a lost one is tried again and again.
+
+    Args:
+        camera: Which.
+        emit: Takes picks; may block, which drops frames of a live camera and delays a recording.
+        stop: Set to end.
+        tally: Where counts and lag go.
+        backoff: Patience between attempts.
+        clock: Monotonic seconds.
+    """
+    backoff = backoff or Backoff(clock=clock)
+    repeats = Repeats(600.0, clock)
+    name = camera.settings.name
+    while not stop.is_set():
+        try:
+            if _read(camera, emit, stop, tally, backoff, clock) or stop.is_set():
+                break
+        except Transient as error:
+            tally.add("source_failures")
+            if (held := repeats.admit(str(error))) is not None:
+                _log.warning("camera %s: %s%s", name, error, f" (and {held} times since last said)" if held else "")
+        camera.state = "lost"
+        emit(name, camera.pipeline.end())
+        stop.wait(backoff.failed())
+    camera.state = "ended"
+    emit(name, camera.pipeline.end())
+
+
+def _read(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, backoff: Backoff,
+          clock: Callable[[], float]) -> bool:
+    """Read a source until it ends; says whether that is the end of the camera's footage."""
+    with camera.open() as source:
+        camera.source = source  # before looking at stop, so that one of the two ends the loop
+        dropped_count, due_at = 0, 0.0
+        if not stop.is_set():
+            for row, frame in enumerate(source):
+                if camera.state == "lost":
+                    _log.info("camera %s: frames again", camera.settings.name)
+                # A recording's frame is due at its own time, however late it came to be read.
+                if row == 0 or not source.recorded:
+                    due_at = frame.arrived_at - frame.seen_at
+                _take(camera, frame, emit)
+                tally.lag(clock() - (due_at + frame.seen_at))
+                tally.add("frames_dropped", source.dropped_count - dropped_count)
+                dropped_count = source.dropped_count
+                backoff.worked()
+                if stop.is_set():
+                    break
+        camera.source = None
+        return source.recorded
+
+
+def watch_together(cameras: Sequence[Camera], emit: Emit, stop: threading.Event, tally: Tally, *,
+                   clock: Callable[[], float] = time.monotonic) -> None:
+    """Read recordings to their ends, frame by frame in the order of the time they show."""
+    with ExitStack() as open_sources:
+        sources = [open_sources.enter_context(camera.open()) for camera in cameras]
+        next_frames: list[tuple[float, int, Frame]] = []
+
+        def advance(row: int) -> None:
+            try:
+                with tally.timed("capture"):
+                    frame = next(sources[row])
+            except (StopIteration, Transient) as end:
+                if isinstance(end, Transient):
+                    tally.add("source_failures")
+                    _log.warning("camera %s: %s", cameras[row].settings.name, end)
+                cameras[row].state = "ended"
+                emit(cameras[row].settings.name, cameras[row].pipeline.end())
+            else:
+                heapq.heappush(next_frames, (frame.seen_at, row, frame))
+
+        for row in range(len(cameras)):
+            advance(row)
+        while next_frames and not stop.is_set():
+            _, row, frame = heapq.heappop(next_frames)
+            _take(cameras[row], frame, emit)
+            tally.lag(clock() - frame.arrived_at)
+            advance(row)
+        for _, row, _ in next_frames:
+            cameras[row].state = "ended"
+            emit(cameras[row].settings.name, cameras[row].pipeline.end())
+
+
+def _take(camera: Camera, frame: Frame, emit: Emit) -> None:
+    camera.state = "live"
+    camera.frame_count += 1
+    picks = camera.pipeline.process(frame)
+    if picks:
+        emit(camera.settings.name, picks)

@@ -1,0 +1,284 @@
+"""From frames to the collector, with a world that fails where a test says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.daemon import Daemon
+from cmnas_edge.camera.settings import (
+    CameraSettings,
+    DetectorSettings,
+    DeviceSettings,
+    LinkSettings,
+    SelectSettings,
+    SourceSettings,
+    SpectrumSettings,
+    SpoolSettings,
+)
+from cmnas_edge.camera.spool import Spool
+from cmnas_edge.camera.tally import Tally
+from cmnas_edge.errors import ConfigError, LinkDown, SourceLost
+from tests.camera.fakes import (
+    FINGERPRINT,
+    FPS,
+    HEIGHT,
+    INFRARED,
+    START,
+    VISIBLE,
+    WIDTH,
+    Clip,
+    ColourEngine,
+    Projector,
+    StrictCollector,
+    film,
+    walk,
+    write_boxes,
+)
+
+MIB = 1 << 20
+SELECT = SelectSettings(min_height=20, period_s=2.0, view_gap_s=0.3)
+
+
+class World:
+    """Settings, disk, collector and engines of one device."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.collector = StrictCollector()
+        self.engines = {"visible": ColourEngine(), "infrared": ColourEngine()}
+        self.tally = Tally()
+        self.boxes = write_boxes(folder / "boxes.jsonl", 400)
+
+    def camera(self, name: str, *, pace: str = "fast", modality: str = "visible", **changes: object) -> CameraSettings:
+        return CameraSettings(
+            name=name, source=SourceSettings(location=name, pace=pace), select=SELECT,
+            detector=DetectorSettings(kind="boxes", path=self.boxes), **changes,
+            spectrum=SpectrumSettings(modality=modality, dwell_s=0.5, settle_s=0.0))
+
+    def settings(self, *cameras: CameraSettings, **changes: object) -> DeviceSettings:
+        return DeviceSettings(**{
+            "device": "gate", "collector": "http://127.0.0.1:1", "token": self.folder / "token", "cameras": cameras,
+            "spool": SpoolSettings(path=self.folder / "spool.db"), "drain_s": 10.0,
+            "link": LinkSettings(wait_s=0.05), **changes})
+
+    def daemon(self, spool: Spool, projector: Projector, settings: DeviceSettings) -> Daemon:
+        return Daemon(settings, self.engines, fingerprint=FINGERPRINT, crop_size=(HEIGHT, WIDTH), spool=spool,
+                      transport=self.collector, tally=self.tally, open_from=projector,
+                      backoff=lambda: Backoff(0.001, 0.002))
+
+    def run(self, projector: Projector, *cameras: CameraSettings, **changes: object) -> None:
+        settings = self.settings(*cameras, **changes)
+        with Spool(settings.spool.path, 8 * MIB) as spool:
+            self.daemon(spool, projector, settings).run()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    logging.getLogger("cmnas").propagate = True
+    with caplog.at_level(logging.INFO, "cmnas.camera"):
+        yield caplog
+
+
+def test_footage_becomes_sightings_and_the_daemon_ends_by_itself(world: World) -> None:
+    world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"))
+    stored = world.collector.stored
+    # One person for 6 s, told every 2 s and at the end; the tracklet is confirmed at its third frame.
+    assert [round(s.seen_at - START, 1) for s in stored] == [2.2, 4.2, 5.9]
+    assert {(s.device, s.camera, s.modality, s.packing, s.engine, s.precision) for s in stored} == {
+        ("gate", "north", "visible", "fp16", "onnxruntime", "fp32")}
+    assert len({s.tracklet for s in stored}) == 1
+    assert [s.sequence for s in stored] == [1, 2, 3]
+    assert all((s.box_width, s.box_height) == (24, 70) and 0 < s.quality <= 1 for s in stored)
+    assert all(s.seen_from <= s.seen_at for s in stored)
+    counts = world.tally.snapshot()
+    assert (counts["frames"], counts["detections"], counts["tracklets"], counts["sightings"], counts["stored"]) == (
+        60, 60, 1, 3, 3)
+    assert counts["crops"] == sum(s.view_count for s in stored) == sum(world.engines["visible"].batches)
+
+
+def test_nobody_in_view_sends_nothing_and_is_no_error(world: World) -> None:
+    empty = CameraSettings(name="north", source=SourceSettings(location="north", pace="fast"))
+    world.run(Projector(north=[lambda: Clip(film(30, people=False))]), empty)
+    assert world.collector.stored == []
+    assert (world.tally["frames"], world.tally["requests"]) == (30, 0)
+
+
+def test_recordings_at_full_speed_are_taken_in_the_order_of_their_time_every_time(tmp_path: Path) -> None:
+    told = []
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        world = World(tmp_path / run)
+        world.run(Projector(north=[lambda: Clip(film(60), start=START + 1.05)], south=[lambda: Clip(film(80))]),
+                  world.camera("north"), world.camera("south"))
+        told.append([(s.camera, s.seen_at, s.tracklet & 0xFFFF, s.vector.tobytes()) for s in world.collector.stored])
+    assert told[0] == told[1]
+    # Told when due: the ends come when the footage is over.
+    assert [camera for camera, *_ in told[0]] == ["south", "north", "south", "north", "south", "north", "south"]
+
+
+def test_dusk_ends_tracklets_and_no_sighting_mixes_two_modalities(world: World) -> None:
+    pictures = [*film(50), *film(50, INFRARED)]
+    world.run(Projector(north=[lambda: Clip(pictures)]), world.camera("north", modality="auto"))
+    stored = world.collector.stored
+    visible = {s.tracklet for s in stored if s.modality == "visible"}
+    infrared = {s.tracklet for s in stored if s.modality == "infrared"}
+    assert visible
+    assert infrared
+    assert not visible & infrared
+    assert all(s.seen_at <= START + 5.0 or s.modality == "infrared" for s in stored if s.seen_from > START + 5.0)
+    assert world.engines["visible"].batches
+    assert world.engines["infrared"].batches
+
+
+def lost(_: Clip) -> None:
+    raise SourceLost("rtsp://10.0.0.7: expected a frame, found silence")
+
+
+def test_a_camera_that_is_lost_comes_back_and_never_stops_the_others(
+        world: World, said: pytest.LogCaptureFixture) -> None:
+    done = threading.Event()
+    projector = Projector(
+        north=[lambda: Clip(film(20), recorded=False, then=lost), lambda: Clip([], recorded=False, then=lost),
+               lambda: Clip(film(20), recorded=False, start=START + 60, then=lambda _: done.set())],
+        south=[lambda: Clip(film(60))])
+    settings = world.settings(world.camera("north", pace="real"), world.camera("south"))
+    with Spool(settings.spool.path, 8 * MIB) as spool:
+        daemon = world.daemon(spool, projector, settings)
+        running = threading.Thread(target=daemon.run)
+        running.start()
+        assert done.wait(20)
+        daemon.stop()
+        running.join(20)
+    north = [s for s in world.collector.stored if s.camera == "north"]
+    assert sum(s.camera == "south" for s in world.collector.stored) == 3
+    assert len({s.tracklet for s in north}) >= 2, "the tracklet before the loss went on after it"
+    assert {s.seen_at > START + 50 for s in north} == {False, True}
+    assert world.tally["source_failures"] == 2
+    assert said.text.count("found silence") == 1
+    assert "camera north: frames again" in said.text
+
+
+def test_asked_to_stop_it_ends_tracklets_and_delivers_what_is_held(world: World) -> None:
+    seen = threading.Event()
+
+    def stand_still(clip: Clip) -> None:
+        seen.set()
+        assert clip.closed.wait(20), "nobody closed the source"
+
+    settings = world.settings(world.camera("north", pace="real"))
+    with Spool(settings.spool.path, 8 * MIB) as spool:
+        daemon = world.daemon(spool, Projector(north=[lambda: Clip(film(15), recorded=False, then=stand_still)]),
+                              settings)
+        running = threading.Thread(target=daemon.run)
+        running.start()
+        assert seen.wait(20)
+        assert world.collector.stored == []
+        daemon.stop()
+        running.join(20)
+        assert not running.is_alive()
+        assert len(spool) == 0
+    assert len(world.collector.stored) == 1
+
+
+def test_without_a_collector_the_records_wait_on_disk_for_the_next_run(world: World) -> None:
+    world.collector.up = False
+    with pytest.raises(LinkDown, match=r"spool\.db: expected everything delivered.*3 records waiting"):
+        world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"), drain_s=0.2)
+    world.collector.up = True
+    world.run(Projector(north=[lambda: Clip(film(60), start=START + 3600)]), world.camera("north"))
+    stored = world.collector.stored
+    assert [s.sequence for s in stored] == [1, 2, 3, 4, 5, 6]
+    assert len({s.spool for s in stored}) == 1
+    first, second = ({s.tracklet for s in part} for part in (stored[:3], stored[3:]))
+    assert not first & second, "two runs gave two people one tracklet"
+
+
+def test_asked_twice_it_does_not_wait_for_the_collector(world: World) -> None:
+    world.collector.up = False
+    settings = world.settings(world.camera("north"), drain_s=3600.0)
+    with Spool(settings.spool.path, 8 * MIB) as spool:
+        daemon = world.daemon(spool, Projector(north=[lambda: Clip(film(60))]), settings)
+        daemon.stop()
+        daemon.stop()
+        began = time.monotonic()
+        daemon.run()
+    assert time.monotonic() - began < 20
+
+
+def test_a_bug_in_the_engine_ends_the_daemon_instead_of_hanging_it(world: World) -> None:
+    def broken(_: object) -> None:
+        raise AssertionError("a bug of ours")
+
+    world.engines["visible"].embed = broken  # type: ignore[method-assign, assignment]
+    with pytest.raises(AssertionError, match="a bug of ours"):
+        world.run(Projector(north=[lambda: Clip(film(300))]), world.camera("north"))
+
+
+def test_a_recording_that_breaks_is_told_at_the_end_and_the_others_finish(world: World) -> None:
+    def gone(_: Clip) -> None:
+        raise ConfigError("north.avi: expected a video, found none")
+
+    with pytest.raises(ConfigError, match=r"north\.avi"):
+        world.run(Projector(north=[lambda: Clip(film(5), then=gone)], south=[lambda: Clip(film(60))]),
+                  world.camera("north", pace="real"), world.camera("south"))
+    assert sum(s.camera == "south" for s in world.collector.stored) == 3
+
+
+def test_a_missing_detector_is_named_with_its_camera_before_any_frame_is_read(world: World) -> None:
+    camera = CameraSettings(name="north", source=SourceSettings(location="north"),
+                            detector=DetectorSettings(kind="onnx", path=world.folder / "none.onnx"))
+    with pytest.raises(ConfigError, match=r"camera 'north': .*none\.onnx"):
+        world.run(Projector(north=[lambda: Clip(film(5))]), camera)
+
+
+def test_trace_and_report_are_written_for_looking_at(world: World) -> None:
+    trace, report = world.folder / "trace.jsonl", world.folder / "report.json"
+    world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"), trace=trace, report=report)
+    rows = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert len(rows) == 58  # from the third frame, when the tracklet is confirmed
+    assert rows[0].keys() == {"camera", "frame", "seen_at", "tracklet", "box", "modality"}
+    assert rows[0]["box"] == pytest.approx(walk(3)[2], abs=0.06)
+    assert rows[-1]["seen_at"] == START + 59 / FPS
+    assert {row["tracklet"] for row in rows} == {s.tracklet for s in world.collector.stored}
+    found = json.loads(report.read_text())
+    assert (found["frames"], found["stored"], found["dropped"], found["waiting"]) == (60, 3, 0, 0)
+    assert found["cameras"] == {"north": {"frames": 60, "state": "ended", "modality": "visible"}}
+    assert all(found["stage_s"][stage] > 0 for stage in
+               ("capture", "detect", "track", "preprocess", "infer", "pack", "spool", "send"))
+    assert found["lag_s"]
+
+
+def test_crops_of_several_cameras_share_a_batch(world: World) -> None:
+    gate = threading.Event()
+    slow = world.engines["visible"]
+    quick = slow.embed
+
+    def embed(batch: np.ndarray) -> np.ndarray:
+        gate.wait(20)
+        return quick(batch)
+
+    slow.embed = embed  # type: ignore[method-assign]
+    cameras = {name: [lambda: Clip(film(60), then=lambda _: gate.set())] for name in ("a", "b", "c")}
+    world.run(Projector(**cameras), *(world.camera(name) for name in cameras))
+    assert len(world.collector.stored) == 9
+    assert len(slow.batches) < 9
+
+
+@pytest.mark.parametrize("clothes", [VISIBLE, INFRARED])
+def test_the_spectrum_is_told_from_the_pictures(world: World, clothes: tuple[int, int, int]) -> None:
+    world.run(Projector(north=[lambda: Clip(film(40, clothes))]), world.camera("north", modality="auto"))
+    assert {s.modality for s in world.collector.stored} == {"visible" if clothes == VISIBLE else "infrared"}
