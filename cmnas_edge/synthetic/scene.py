@@ -116,7 +116,12 @@ class Scene:
         for one in shown:
             self._lay(canvas, one, band, index)
         for one in shown:
-            frame[one.rows, one.columns] = band.picture(canvas[one.rows, one.columns], seen)
+            # Wider than is kept, so that blur finds the same neighbours as in the whole picture.
+            top, left = max(one.rows.start - _MARGIN_PX, 0), max(one.columns.start - _MARGIN_PX, 0)
+            wider = canvas[top : one.rows.stop + _MARGIN_PX, left : one.columns.stop + _MARGIN_PX]
+            height, width = one.labels.shape
+            y, x = one.rows.start - top, one.columns.start - left
+            frame[one.rows, one.columns] = band.picture(wider, seen)[y : y + height, x : x + width]
         for one in shown:
             canvas[one.rows, one.columns] = band.background[one.rows, one.columns]
         return band.disturb(frame, seen, generator(_FILM, *self._key, 0, index))
