@@ -1,0 +1,191 @@
+"""The read API: JSON for the dashboard and for programs on this machine.
+
+`ROUTES` is the one list of it: the app serves from it, and the OpenAPI document is made of
+it and of the structs that stand in it, so neither can say what the other does not do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cmnas_edge import __version__
+from cmnas_edge.collector import views
+from cmnas_edge.collector.body import read_body
+from cmnas_edge.collector.devices import Devices
+from cmnas_edge.collector.gallery import Gallery
+from cmnas_edge.collector.intake import Intake
+
+__all__ = ["MAX_QUERY_BYTES", "ROUTES", "Api", "Route", "openapi"]
+
+MAX_QUERY_BYTES = 256 * 1024
+
+
+class Route(NamedTuple):
+    """One thing to ask: method, path, the `Api` method that answers, what it takes and returns."""
+
+    method: str
+    path: str
+    name: str
+    asks: type[msgspec.Struct]
+    returns: type[msgspec.Struct]
+
+
+ROUTES = (
+    Route("GET", "/v1/health", "health", views.Nothing, views.Health),
+    Route("GET", "/v1/cameras", "cameras", views.Nothing, views.CameraList),
+    Route("GET", "/v1/sightings", "sightings", views.SightingsAsked, views.SightingList),
+    Route("GET", "/v1/identities", "identities", views.IdentitiesAsked, views.IdentityList),
+    Route("GET", "/v1/identities/{identity}", "identity", views.IdentityAsked, views.Timeline),
+    Route("POST", "/v1/search", "search", views.Query, views.MatchList),
+)
+
+
+class Api:
+    """Answers the routes: a struct in, a struct out.
+
+    A method raises `views.Unanswerable` for a question that makes no sense or is about what
+    is not there; the message is for the one who asked.
+    """
+
+    def __init__(self, gallery: Gallery, intake: Intake, devices: Devices, *, hot_window_h: float,
+                 clock: Callable[[], float] = time.time) -> None:
+        self._gallery = gallery
+        self._intake = intake
+        self._devices = devices
+        self._hot_window_h = hot_window_h
+        self._clock = clock
+        self._started_at = clock()
+
+    def tag(self) -> str:
+        """Changes whenever an answer about sightings or identities may have changed."""
+        return f'"{self._started_at:.6f}-{self._gallery.version}"'
+
+    def health(self, asked: views.Nothing) -> views.Health:
+        """Say whether sightings are stored, with which bundle, and how many there are."""
+        del asked
+        model = self._gallery.model
+        hot, identities = self._gallery.counts()
+        return views.Health(
+            status="full" if self._intake.full else "ok", message=self._intake.full, version=__version__,
+            now=self._clock(), started_at=self._started_at, fingerprint=model.fingerprint.hex(),
+            dimension=model.dimension, calibrated_on=model.calibrated_on,
+            thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
+            stored_count=self._intake.stored_count, hot_count=hot, hot_window_h=self._hot_window_h,
+            identity_count=identities, device_count=len(self._devices.known()))
+
+    def cameras(self, asked: views.Nothing) -> views.CameraList:
+        """List the cameras, and what their devices lost."""
+        del asked
+        return self._gallery.cameras(self._clock())
+
+    def sightings(self, asked: views.SightingsAsked) -> views.SightingList:
+        """List sightings of the hot window in the order they were stored."""
+        return self._gallery.sightings(since=asked.since, limit=asked.limit, camera=asked.camera,
+                                       modality=asked.modality, newest=asked.newest)
+
+    def identities(self, asked: views.IdentitiesAsked) -> views.IdentityList:
+        """List probable people with their tracklets, last seen first."""
+        return self._gallery.identities(limit=asked.limit, since=asked.seen_since)
+
+    def identity(self, asked: views.IdentityAsked) -> views.Timeline:
+        """Show one probable person's sightings in the order of the footage."""
+        timeline = self._gallery.timeline(asked.identity)
+        if timeline is None:
+            raise views.Unanswerable(404, f"identity: none of number {asked.identity} in the hot window; it may be "
+                                     "part of another by now")
+        return timeline
+
+    def search(self, asked: views.Query) -> views.MatchList:
+        """Find the sightings nearest to a stored one or to a vector."""
+        return self._gallery.search(asked)
+
+    async def serve(self, route: Route, request: Request) -> Response:
+        """Answer one request; the work is done on a thread of its own."""
+        try:
+            asked = await _asked(route, request)
+            headers = {"Cache-Control": "no-store"}
+            if route.returns is views.IdentityList:
+                headers["ETag"] = self.tag()
+                if request.headers.get("if-none-match") == headers["ETag"]:
+                    return Response(status_code=304, headers=headers)
+            answer = await run_in_threadpool(getattr(self, route.name), asked)
+        except views.Unanswerable as error:
+            return _json(views.Problem(str(error)), error.status)
+        return _json(answer, headers=headers)
+
+
+def openapi() -> dict[str, Any]:
+    """Describe the API: OpenAPI 3.1, made of `ROUTES`."""
+    kinds = [kind for route in ROUTES for kind in (route.asks, route.returns)]
+    _, schemas = msgspec.json.schema_components([*kinds, views.Problem], ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        answers = {"200": _content(route.returns, "The answer."),
+                   "400": _content(views.Problem, "The question makes no sense; says why."),
+                   "403": _content(views.Problem, "Asked from another machine, or through a proxy."),
+                   "404": _content(views.Problem, "What was asked for is not in the hot window.")}
+        says = (getattr(Api, route.name).__doc__ or "").strip()
+        entry: dict[str, Any] = {"operationId": route.name, "summary": says, "responses": answers}
+        if route.method == "POST":
+            entry["requestBody"] = {**_content(route.asks, "The question."), "required": True}
+        else:
+            entry["parameters"] = [
+                {"name": name, "in": "path" if "{" + name + "}" in route.path else "query",
+                 "required": name in schemas[route.asks.__name__].get("required", ()), "schema": schema}
+                for name, schema in schemas[route.asks.__name__]["properties"].items()]
+        paths.setdefault(route.path, {})[route.method.lower()] = entry
+    for route in ROUTES:
+        if route.method == "GET":
+            schemas.pop(route.asks.__name__, None)
+    paths["/v1/sightings"]["post"] = {
+        "operationId": "receive", "security": [{"device": []}],
+        "summary": "Store a batch of sightings (cmnas.v1.Batch); answered once it is on the disk.",
+        "requestBody": {"required": True, "content": {"application/x-protobuf": {}}},
+        "responses": {
+            "200": {"description": "cmnas.v1.Answer: per record stored, duplicate or refused with the reason.",
+                    "content": {"application/x-protobuf": {}}},
+            "400": {"description": "No batch."}, "401": {"description": "No token of an enrolled device."},
+            "408": {"description": "The body did not come."}, "413": {"description": "The body is too long."},
+            "503": {"description": "Nothing was stored; send it again after Retry-After seconds."}}}
+    return {"openapi": "3.1.0",
+            "info": {"title": "cmnas-edge collector", "version": __version__,
+                     "description": "Read from this machine only. Identities are probable, never proven. "
+                                    "Vectors are never shown."},
+            "paths": paths,
+            "components": {"schemas": schemas,
+                           "securitySchemes": {"device": {"type": "http", "scheme": "bearer"}}}}
+
+
+async def _asked(route: Route, request: Request) -> msgspec.Struct:
+    """Read what is asked from the path, the query or the body.
+
+    Raises:
+        Unanswerable: It is not what the route takes.
+    """
+    try:
+        if route.method == "POST":
+            if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+                raise views.Unanswerable(400, f"{route.name}: expected content-type application/json")
+            body = await read_body(request, MAX_QUERY_BYTES)
+            if body is None:
+                raise views.Unanswerable(400, f"{route.name}: expected at most {MAX_QUERY_BYTES} bytes")
+            return msgspec.json.decode(body, type=route.asks)
+        return msgspec.convert({**request.query_params, **request.path_params}, route.asks, strict=False)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise views.Unanswerable(400, f"{route.name}: {error}") from None
+
+
+def _content(kind: type[msgspec.Struct], description: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _json(answer: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(answer), status, headers, media_type="application/json")

@@ -1,0 +1,72 @@
+"""What the sightings tell of the cameras: when each was last heard, how late, what was lost.
+
+A camera sends nothing while nobody is in view, so silence is called quiet, never down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from cmnas_edge.collector import views
+from cmnas_edge.collector.journal import JournalGap, Record
+from cmnas_edge.embedding import MODALITIES, Modality
+
+__all__ = ["FAST_CLOCK_S", "QUIET_S", "RECORDED_S", "Cameras"]
+
+QUIET_S = 60.0          # not heard for so long: quiet
+RECORDED_S = 24 * 3600  # seen so long before it arrived: footage recorded earlier, with a clock of its own
+FAST_CLOCK_S = 60.0     # seen so far in the future: the same
+
+
+@dataclass
+class _Camera:
+    last: Record
+    modalities: set[Modality] = field(default_factory=set)
+    sighting_count: int = 0
+
+
+class Cameras:
+    """State per camera and losses per device."""
+
+    def __init__(self) -> None:
+        self._cameras: dict[tuple[str, str], _Camera] = {}
+        self._gaps: dict[tuple[str, str, int], JournalGap] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Device and camera of each."""
+        return iter(self._cameras)
+
+    def note(self, record: Record) -> None:
+        """Take a sighting, in the order received."""
+        camera = self._cameras.setdefault((record.device, record.camera), _Camera(record))
+        camera.last = record
+        camera.modalities.add(record.modality)
+        camera.sighting_count += 1
+
+    def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
+        """Take reports of losses; one that grew replaces its earlier form."""
+        for gap in gaps:
+            key = (gap.device, gap.spool, gap.first)
+            known = self._gaps.get(key)
+            if known is None or gap.count >= known.count:
+                self._gaps[key] = gap
+
+    def view(self, now: float) -> views.CameraList:
+        """Every camera, by device and name, as of the collector's clock ``now``."""
+        lost: dict[str, int] = {}
+        for gap in self._gaps.values():
+            lost[gap.device] = lost.get(gap.device, 0) + gap.count
+        cameras = []
+        for (device, name), camera in sorted(self._cameras.items()):
+            lag = camera.last.received_at - camera.last.seen_at
+            recorded = not -FAST_CLOCK_S <= lag <= RECORDED_S
+            cameras.append(views.Camera(
+                device=device, camera=name, modality=camera.last.modality,
+                state="live" if now - camera.last.received_at <= QUIET_S else "quiet",
+                modalities=[m for m in MODALITIES if m in camera.modalities],
+                last_seen_at=camera.last.seen_at, last_received_at=camera.last.received_at,
+                lag_s=None if recorded else lag, recorded=recorded, sighting_count=camera.sighting_count,
+                lost_count=lost.get(device, 0)))
+        gaps = [views.Gap(g.device, g.spool, g.first, g.last, g.count, g.received_at) for g in self._gaps.values()]
+        return views.CameraList(cameras, gaps, now)

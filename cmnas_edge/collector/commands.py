@@ -1,0 +1,145 @@
+"""``cmnas-edge collector``: run it, check its settings, enrol a device."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import ssl
+import sys
+import time
+from pathlib import Path
+
+import uvicorn
+
+from cmnas_edge import bundle, config
+from cmnas_edge.collector import settings as collector_settings
+from cmnas_edge.collector.api import Api
+from cmnas_edge.collector.app import build
+from cmnas_edge.collector.devices import Devices, write_private
+from cmnas_edge.collector.gallery import rebuild
+from cmnas_edge.collector.intake import Intake
+from cmnas_edge.collector.journal import Journal
+from cmnas_edge.collector.receive import Receiver
+from cmnas_edge.collector.settings import CollectorSettings
+from cmnas_edge.errors import ConfigError
+
+__all__ = ["add_arguments", "run"]
+
+_log = logging.getLogger("cmnas.collector")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.usage = ("cmnas-edge collector CONFIG.toml [--check]\n"
+                    "       cmnas-edge collector enrol NAME --config CONFIG.toml [--out FILE] [--rotate]")
+    parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME",
+                        help="the settings file to run with; or enrol: give the device NAME a token")
+    parser.add_argument("--check", action="store_true",
+                        help="check settings, bundle and enrolled devices, print what is in effect, and end")
+    parser.add_argument("--config", type=Path, help="enrol: the collector's settings file")
+    parser.add_argument("--out", type=Path, help="enrol: write the token to this file (mode 0600), print nothing")
+    parser.add_argument("--rotate", action="store_true", help="enrol: replace the token of an enrolled device")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what the command line asks for.
+
+    Raises:
+        CmnasError: It cannot be done; see `cmnas_edge.errors`.
+    """
+    if args.words[0] == "enrol":
+        if len(args.words) != 2 or args.config is None:
+            raise ConfigError("enrol: expected a device's name and the settings file, as in: "
+                              "cmnas-edge collector enrol gate --config collector.toml")
+        return _enrol(args.words[1], args.config, args.out, rotate=args.rotate)
+    if len(args.words) != 1:
+        raise ConfigError(f"expected one settings file, found {' '.join(args.words)!r}; "
+                          "run cmnas-edge collector --help")
+    settings = collector_settings.load(Path(args.words[0]))
+    if args.check:
+        model = bundle.Bundle.open(settings.bundle or bundle.default_path())
+        devices = Devices(settings.data).known()
+        sys.stdout.write(config.show(settings))
+        sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, thresholds calibrated on: {model.calibrated_on}\n"
+                         f"# {len(devices)} enrolled: {', '.join(d.name for d in devices) or 'none yet'}\n")
+        return 0
+    return _serve(settings)
+
+
+def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
+    settings = collector_settings.load(path)
+    token = Devices(settings.data).enrol(name, rotate=rotate)
+    if out is None:
+        sys.stdout.write(token + "\n")
+        return 0
+    try:
+        write_private(out, token.encode() + b"\n")
+    except OSError as error:
+        raise ConfigError(f"{out}: the token could not be written ({error.strerror}); {name} is enrolled, so run "
+                          "this again with --rotate and another --out") from None
+    return 0
+
+
+def _serve(settings: CollectorSettings) -> int:
+    model = bundle.Bundle.open(settings.bundle or bundle.default_path())
+    devices = Devices(settings.data)
+    devices.known()
+    listener = _listen(settings)
+    journal = Journal(settings.data, limit_mib=settings.journal_mib)
+    began = time.monotonic()
+    gallery, unwritten = rebuild(journal, model, since=time.time() - settings.hot_window_h * 3600,
+                                 limit=settings.hot_limit)
+    hot, identities = gallery.counts()
+    _log.info("%d sightings of the last %g h, %d identities read in %.1f s", hot, settings.hot_window_h, identities,
+              time.monotonic() - began)
+    if model.calibrated_on == "drawn":
+        _log.warning("thresholds are calibrated on drawn people; expect them to be wrong for real ones until "
+                     "calibrated on the site")
+    intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
+                    unwritten=unwritten, on_failure=lambda: setattr(server, "should_exit", True))
+    app = build(Receiver(devices, intake, model), Api(gallery, intake, devices, hot_window_h=settings.hot_window_h))
+    server = uvicorn.Server(_server_config(settings, app))
+    # uvicorn raises the signal again once it has ended in good order; this makes that exit 0.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    intake.start()
+    try:
+        scheme = "https" if settings.tls_certificate else "http"
+        host, port = listener.getsockname()[:2]
+        _log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
+        server.run(sockets=[listener])
+    finally:
+        intake.stop()
+        journal.close()
+        listener.close()
+    if intake.failure is not None:
+        raise intake.failure
+    return 0
+
+
+def _server_config(settings: CollectorSettings, app: object) -> uvicorn.Config:
+    server = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off",  # type: ignore[arg-type]
+        ws="none", limit_concurrency=1000, timeout_keep_alive=75, timeout_graceful_shutdown=5,
+        ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key)
+    try:
+        server.load()
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"{settings.tls_certificate}: expected a PEM certificate and its key, found something "
+                          f"else ({error}); correct tls_certificate and tls_key") from None
+    return server
+
+
+def _listen(settings: CollectorSettings) -> socket.socket:
+    host, port = collector_settings.address(settings.listen, Path("listen"))
+    listener = socket.socket(socket.AF_INET6 if host.version == 6 else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((str(host), port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"listen: {settings.listen} cannot be taken ({error.strerror}); stop what uses it or "
+                          "choose another port") from None
+    listener.set_inheritable(True)
+    return listener

@@ -1,0 +1,137 @@
+"""Which devices may report: enrolment, and recognising a device by its token.
+
+A token is 256 random bits, shown once. Only its SHA-256 is kept: a digest of that much
+randomness cannot be searched, so it needs no salt and no slow hash. The file is re-read when
+it changes, so a device can be enrolled while the collector runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from cmnas_edge.errors import ConfigError
+from cmnas_edge.sighting import is_name
+
+__all__ = ["Device", "Devices", "write_private"]
+
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One enrolled device: its name, and what its token hashes to."""
+
+    name: str
+    token_sha256: str
+    enrolled_at: float
+
+
+class Devices:
+    """The enrolled devices in one file (mode 0600), readable while another process enrols."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "devices.json"
+        self._stamp: tuple[int, int, int] | None = None
+        self._devices: list[Device] = []
+
+    def enrol(self, name: str, *, rotate: bool = False, now: float | None = None) -> str:
+        """Give a device a token, replacing its old one only when told to.
+
+        Returns:
+            The token. It is not kept: this is the only time it can be read.
+
+        Raises:
+            ConfigError: No device may be called this, or it is enrolled already and
+                ``rotate`` is false.
+        """
+        if not is_name(name):
+            raise ConfigError(f"device name: expected 1 to 64 letters, digits, spaces or any of ._- with a letter or "
+                              f"digit first, found {name[:80]!a}; choose another")
+        with self._locked():
+            known = self._read()
+            if any(device.name == name for device in known) and not rotate:
+                raise ConfigError(f"{self._path}: {name!r} is enrolled already, and a new token would stop its "
+                                  "cameras until they have it; pass --rotate to replace it")
+            token = "cmnas_" + secrets.token_urlsafe(32)
+            device = Device(name, _digest(token), time.time() if now is None else now)
+            kept = [old for old in known if old.name != name]
+            write_private(self._path, msgspec.json.format(msgspec.json.encode([*kept, device])) + b"\n")
+        return token
+
+    def recognise(self, token: str) -> str | None:
+        """Return the name of the device whose token this is, or None."""
+        digest, found = _digest(token), None
+        for device in self.known():  # every one is compared, so the time tells nothing
+            if hmac.compare_digest(device.token_sha256, digest):
+                found = device.name
+        return found
+
+    def known(self) -> list[Device]:
+        """Return the enrolled devices, from the file when it has changed."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            self._stamp, self._devices = None, []
+            return []
+        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if stamp != self._stamp:
+            self._devices = self._read()
+            self._stamp = stamp
+        return self._devices
+
+    def _read(self) -> list[Device]:
+        try:
+            mode = self._path.stat().st_mode & 0o777
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return []
+        if mode & 0o077:
+            raise ConfigError(f"{self._path}: expected mode 0600, found {mode:04o}; run chmod 600 {self._path}")
+        try:
+            return msgspec.json.decode(data, type=list[Device])
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{self._path}: expected the list of enrolled devices, found something else "
+                              f"({error}); restore it from a backup or enrol the devices again") from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        folder = self._path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder / "devices.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read, all of it or nothing, safe against power loss."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,244 @@
+"""What the hot window holds, in memory: sightings, index, identities, cameras.
+
+One thread adds (`cmnas_edge.collector.intake`); any may read. It is rebuilt from the journal
+at start: what was linked keeps its identity, what was stored but not yet linked is linked now.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from itertools import islice, takewhile
+
+import numpy as np
+import numpy.typing as npt
+
+from cmnas_edge.collector import views
+from cmnas_edge.collector.cameras import Cameras
+from cmnas_edge.collector.identity import Identities, Link
+from cmnas_edge.collector.index import Filter, Index
+from cmnas_edge.collector.journal import Journal, JournalGap, Record
+from cmnas_edge.collector.match import Model, match
+from cmnas_edge.collector.tracklet import Tracklet
+from cmnas_edge.embedding import MODALITIES, Modality, unit
+
+__all__ = ["Gallery", "rebuild"]
+
+F32 = npt.NDArray[np.float32]
+
+
+class Gallery:
+    """The hot window. One thread writes, any number reads; a read sees no half decision."""
+
+    def __init__(self, model: Model, *, last_identity: int = 0) -> None:
+        self.model = model
+        self.version = 0    # moves with every change
+        self._lock = threading.Lock()
+        self._index = Index(model.dimension)
+        self._identities = Identities(model.dimension, model.thresholds, last=last_identity)
+        self._records: dict[int, tuple[Record, Link, Tracklet]] = {}   # by id, counting up
+        self._decided: dict[int, Link] = {}                            # by the tracklet's opening sighting
+        self._cameras = Cameras()
+
+    def add(self, record: Record, vector: F32) -> list[Link]:
+        """Take a stored sighting, decide who it shows, and return the decisions in order."""
+        with self._lock:
+            links = self._identities.add(record, vector)
+            self._keep(record, vector, links[0])
+            self._decided.update({link.opened_by: link for link in links if link.rule != "tracklet"})
+        return links
+
+    def restore(self, record: Record, vector: F32, link: Link, decided: Link) -> None:
+        """Take a sighting that was linked before; ``decided`` is what its tracklet came to."""
+        with self._lock:
+            self._identities.restore(record, vector, decided.identity)
+            self._keep(record, vector, link)
+            self._decided[decided.opened_by] = decided
+
+    def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
+        """Take reports of records lost on a device."""
+        with self._lock:
+            self._cameras.note_gaps(gaps)
+            self.version += 1
+
+    def expire(self, since: float, limit: int) -> int:
+        """Let go of what was received before ``since``, and of the oldest beyond ``limit``; say how many.
+
+        Whole tracklets go: one that is still seen keeps all its sightings in its mean.
+        """
+        with self._lock:
+            old = sum(1 for _ in takewhile(lambda item: item[0].received_at < since, self._records.values()))
+            gone = list(islice(self._records, max(old, len(self._records) - limit, 0)))
+            if not gone:
+                return 0
+            for number in gone:
+                del self._records[number]
+            floor = next(iter(self._records), gone[-1] + 1)
+            self._index.drop_before(floor)
+            for tracklet in self._identities.expire(floor):
+                del self._decided[tracklet.opened_by]
+            self.version += 1
+            return len(gone)
+
+    def sightings(self, *, since: int = 0, limit: int = 100, camera: str | None = None,
+                  modality: Modality | None = None, newest: bool = False) -> views.SightingList:
+        """List sightings by id: those after ``since``, or the newest."""
+        with self._lock:
+            numbers = reversed(self._records) if newest else iter(self._records)
+            found: list[views.Sighting] = []
+            last, more = max(since, 0), False
+            for number in numbers:
+                if number <= since:
+                    if newest:
+                        break
+                    continue
+                record, link, tracklet = self._records[number]
+                if (camera is None or _is_camera(record, camera)) and modality in (None, record.modality):
+                    if len(found) == limit:
+                        more = True
+                        break
+                    found.append(_sighting(record, link, tracklet))
+                last = max(last, number)
+        return views.SightingList(found[::-1] if newest else found, last, more)
+
+    def identities(self, *, limit: int = 100, since: float | None = None) -> views.IdentityList:
+        """List identities, last seen first."""
+        with self._lock:
+            last = {identity: max(t.seen_at for t in members) for identity, members in self._identities}
+            order = sorted(last, key=lambda identity: (-last[identity], identity))
+            shown = [self._identity(identity) for identity in order[:limit] if since is None or last[identity] >= since]
+            across = sum(len({t.modality for t in members}) > 1 for _, members in self._identities)
+            return views.IdentityList(shown, len(order), across, self.model.calibrated_on)
+
+    def timeline(self, identity: int) -> views.Timeline | None:
+        """One identity with its sightings, or None when there is none of that number."""
+        with self._lock:
+            members = self._identities.members(identity)
+            if not members:
+                return None
+            kept = [self._records[s] for t in members for s in t.sightings if s in self._records]
+            kept.sort(key=lambda item: (item[0].seen_at, item[0].id))
+            return views.Timeline(self._identity(identity), [_sighting(*item) for item in kept])
+
+    def cameras(self, now: float) -> views.CameraList:
+        """Every camera heard within the window, and every gap."""
+        with self._lock:
+            return self._cameras.view(now)
+
+    def counts(self) -> tuple[int, int]:
+        """Sightings and identities of the hot window."""
+        with self._lock:
+            return len(self._records), len(self._identities)
+
+    def search(self, query: views.Query) -> views.MatchList:
+        """Find the sightings nearest to a stored one or to a vector.
+
+        Raises:
+            Unanswerable: It names both or neither, a sighting that is not here, or a vector of
+                another length or without direction; the message is for the one who asks.
+        """
+        if (query.sighting is None) == (query.vector is None):
+            raise views.Unanswerable(400, "search: expected either sighting or vector, found both or neither")
+        with self._lock:
+            view = self._index.view()
+            exclude, transform, modality = set(query.exclude), query.transform, query.vector_modality
+            if query.sighting is not None:
+                known = self._records.get(query.sighting)
+                stored = view.vector(query.sighting)
+                if known is None or stored is None:
+                    raise views.Unanswerable(404, f"search: no sighting {query.sighting} in the hot window")
+                record, _, tracklet = known
+                vector, transform, modality = stored, record.transform, record.modality
+                exclude.add(record.id)
+                if query.other_identities:
+                    exclude.update(s for t in self._identities.members(tracklet.identity) for s in t.sightings)
+            wanted = None if query.cameras is None else frozenset(
+                key for key in self._cameras if {key[1], "/".join(key)} & set(query.cameras))
+        if query.vector is not None:
+            if len(query.vector) != self.model.dimension:
+                raise views.Unanswerable(400, f"search: expected a vector of {self.model.dimension} entries, "
+                                              f"found {len(query.vector)}")
+            if not any(query.vector):
+                raise views.Unanswerable(400, "search: expected a vector with a direction, found zeros")
+            vector = unit(np.array([query.vector], np.float64))[0]
+        keep = Filter(cameras=wanted, modality=query.modality, exclude=frozenset(exclude), transform=transform,
+                      seen_from=-np.inf if query.seen_from is None else query.seen_from,
+                      seen_to=np.inf if query.seen_to is None else query.seen_to)
+        found = match(view, vector, modality, k=query.k, keep=keep, thresholds=self.model.thresholds)
+        with self._lock:
+            return views.MatchList([
+                views.Match(_sighting(*self._records[m.id]), m.score, m.threshold, m.pair, m.above)
+                for m in found if m.id in self._records])
+
+    def _keep(self, record: Record, vector: F32, link: Link) -> None:
+        tracklet = self._identities.tracklet(link.opened_by)
+        assert tracklet is not None
+        self._records[record.id] = (record, link, tracklet)
+        self._index.add(record.id, vector, camera=(record.device, record.camera), modality=record.modality,
+                        seen_from=record.seen_from, seen_at=record.seen_at, transform=record.transform)
+        self._cameras.note(record)
+        self.version += 1
+
+    def _identity(self, identity: int) -> views.Identity:
+        members = sorted(self._identities.members(identity), key=lambda t: (t.seen_from, t.opened_by))
+        return views.Identity(
+            identity=identity, seen_from=members[0].seen_from, seen_at=max(t.seen_at for t in members),
+            modalities=[m for m in MODALITIES if any(t.modality == m for t in members)],
+            cameras=sorted({f"{t.device}/{t.camera}" for t in members}),
+            sighting_count=sum(len(t.sightings) for t in members),
+            tracklets=[_tracklet(t, self._decided[t.opened_by]) for t in members])
+
+
+def rebuild(journal: Journal, model: Model, *, since: float, limit: int) -> tuple[Gallery, list[Link]]:
+    """Read the hot window back from the journal.
+
+    Args:
+        journal: Open, and used by nobody else meanwhile.
+        model: The bundle; sightings of another fingerprint are passed over.
+        since: Only tracklets still seen since then, in the collector's epoch seconds.
+        limit: At most about so many sightings.
+
+    Returns:
+        The gallery, and links decided just now for sightings that were stored but not yet
+        linked when the last collector ended: they are to be written.
+    """
+    last_sighting, last_identity = journal.last_link()
+    gallery = Gallery(model, last_identity=last_identity)
+    sightings = list(journal.sightings(model.fingerprint, model.dimension, since=since, most=limit))
+    own: dict[int, Link] = {}
+    decided: dict[int, Link] = {}
+    for link in journal.links(sightings[0][0].id) if sightings else ():
+        if link.rule != "tracklet":
+            decided[link.opened_by] = link
+        if link.rule not in ("merged", "parted"):
+            own[link.sighting] = link
+    fresh: list[Link] = []
+    for record, vector in sightings:
+        if record.id <= last_sighting:
+            gallery.restore(record, vector, own[record.id], decided[own[record.id].opened_by])
+        else:
+            fresh.extend(gallery.add(record, vector))
+    gallery.note_gaps(journal.gaps())
+    return gallery, fresh
+
+
+def _is_camera(record: Record, name: str) -> bool:
+    return name in (record.camera, f"{record.device}/{record.camera}")
+
+
+def _sighting(record: Record, link: Link, tracklet: Tracklet) -> views.Sighting:
+    return views.Sighting(
+        id=record.id, device=record.device, camera=record.camera, seen_from=record.seen_from,
+        seen_at=record.seen_at, received_at=record.received_at, modality=record.modality,
+        tracklet=record.tracklet, identity=tracklet.identity, rule=link.rule, score=link.score,
+        threshold=link.threshold, pair=link.pair, against=link.against, quality=record.quality,
+        view_count=record.view_count, box_width=record.box_width, box_height=record.box_height,
+        engine=record.engine, precision=record.precision)
+
+
+def _tracklet(tracklet: Tracklet, link: Link) -> views.Tracklet:
+    return views.Tracklet(
+        id=tracklet.opened_by, device=tracklet.device, camera=tracklet.camera, number=tracklet.key[3],
+        modality=tracklet.modality, seen_from=tracklet.seen_from, seen_at=tracklet.seen_at,
+        sighting_count=len(tracklet.sightings), rule=link.rule, score=link.score, threshold=link.threshold,
+        pair=link.pair, against=link.against)

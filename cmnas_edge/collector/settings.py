@@ -1,0 +1,88 @@
+"""What an operator can set about a collector, and where each path leads."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+
+import msgspec
+
+from cmnas_edge import config
+from cmnas_edge.errors import ConfigError
+
+__all__ = ["CollectorSettings", "address", "load"]
+
+
+class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of one collector; relative paths are relative to the settings file.
+
+    Attributes:
+        data: Folder of the journal and the enrolled devices; made when absent, mode 0700.
+        bundle: Model bundle whose fingerprint is accepted and whose thresholds decide.
+            Empty: the bundle shipped with this package.
+        listen: ``address:port``; port 0 takes a free one, which the log names.
+        hot_window_h: Sightings received in these last hours are matched and shown.
+        hot_limit: At most this many of them are kept in memory; the oldest leave first.
+        journal_mib: Largest size of the journal; 0 leaves it to the disk. When it is
+            reached, cameras are told to wait and keep what they have.
+        tls_certificate: PEM file; with ``tls_key`` the collector speaks HTTPS.
+        tls_key: PEM file, mode 0600.
+        allow_plain_http_off_loopback: Accept that tokens and embeddings travel readable.
+            Without it and without TLS the collector listens on loopback only.
+    """
+
+    data: Path
+    bundle: Path | None = None
+    listen: str = "127.0.0.1:8700"
+    hot_window_h: float = 24.0
+    hot_limit: int = 200_000
+    journal_mib: int = 0
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    allow_plain_http_off_loopback: bool = False
+
+
+def load(path: Path) -> CollectorSettings:
+    """Read a settings file and refuse what cannot work.
+
+    Raises:
+        ConfigError: See `cmnas_edge.config.load`; or a value is out of range, a TLS file is
+            missing, or plain HTTP would leave this machine.
+    """
+    settings = config.load(path, CollectorSettings)
+    host, _ = address(settings.listen, path)
+    for name, value, least in (("hot_window_h", settings.hot_window_h, 0.01), ("hot_limit", settings.hot_limit, 1),
+                               ("journal_mib", settings.journal_mib, 0)):
+        if not value >= least:
+            raise ConfigError(f"{path}: {name}: expected at least {least:g}, found {value:g}; raise it")
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise ConfigError(f"{path}: tls_certificate and tls_key: expected both or neither, found one; "
+                          "name the other PEM file")
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        config.read_secret(settings.tls_key)
+        if not settings.tls_certificate.is_file():
+            raise ConfigError(f"{path}: tls_certificate: expected a PEM file, found none at "
+                              f"{settings.tls_certificate}; create it or correct the path")
+    elif not host.is_loopback and not settings.allow_plain_http_off_loopback:
+        raise ConfigError(
+            f"{path}: listen: {settings.listen} can be reached from other machines, and without TLS tokens "
+            "and embeddings would travel readable; set tls_certificate and tls_key, listen on 127.0.0.1, "
+            "or write allow_plain_http_off_loopback = true")
+    return settings
+
+
+def address(listen: str, where: Path) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+    """Split ``address:port``.
+
+    Raises:
+        ConfigError: It is no numeric address with a port of at most 65535.
+    """
+    match = re.fullmatch(r"\[?([0-9a-fA-F.:]+?)\]?:(\d{1,5})", listen.replace("localhost", "127.0.0.1", 1))
+    try:
+        if match is None or int(match[2]) > 65535:
+            raise ValueError
+        return ipaddress.ip_address(match[1]), int(match[2])
+    except ValueError:
+        raise ConfigError(f"{where}: listen: expected a numeric address and a port such as 127.0.0.1:8700, "
+                          f"found {listen!r}; correct it") from None

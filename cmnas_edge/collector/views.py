@@ -1,0 +1,256 @@
+"""What the API says, as structs: the JSON, and the schemas of its OpenAPI document.
+
+Vectors appear in none of them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from cmnas_edge.calibration import CalibratedOn, Pair
+from cmnas_edge.collector.identity import Rule
+from cmnas_edge.embedding import Modality
+from cmnas_edge.sighting import MAX_DIMENSION, EngineName, Precision
+
+__all__ = ["Camera", "CameraList", "Gap", "Health", "IdentitiesAsked", "Identity", "IdentityAsked",
+           "IdentityList", "Judgement", "Match", "MatchList", "Nothing", "Problem", "Query", "Sighting",
+           "SightingList", "SightingsAsked", "Timeline", "Tracklet",
+           "Unanswerable"]
+
+
+
+class Unanswerable(Exception):
+    """A question that cannot be answered, with the HTTP status that says why."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """A question without parameters."""
+
+
+class SightingsAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which sightings: ids above ``since``; of one camera (``name`` or ``device/name``) or modality."""
+
+    since: Annotated[int, Meta(ge=0)] = 0
+    camera: str | None = None
+    modality: Modality | None = None
+    newest: bool = False
+    limit: Limit = 100
+
+
+class IdentitiesAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which identities: those still seen at ``seen_since``, in epoch seconds of the footage."""
+
+    seen_since: float | None = None
+    limit: Limit = 100
+
+
+class IdentityAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which identity."""
+
+    identity: Annotated[int, Meta(ge=1)]
+
+
+class Problem(Struct, frozen=True):
+    """Why a request was not answered, in one sentence."""
+
+    error: str
+
+
+class Sighting(Struct, frozen=True, kw_only=True):
+    """One person in front of one camera for a while.
+
+    ``rule``, ``score``, ``threshold``, ``pair`` and ``against`` say how this sighting came to
+    its tracklet's identity; ``identity`` is the one its tracklet has now. Times are epoch
+    seconds: ``seen_*`` of the footage, ``received_at`` of the collector's clock.
+    """
+
+    id: int
+    device: str
+    camera: str
+    seen_from: float
+    seen_at: float
+    received_at: float
+    modality: Modality
+    tracklet: int
+    identity: int
+    rule: Rule
+    score: float | None
+    threshold: float | None
+    pair: Pair | None
+    against: int | None
+    quality: float
+    view_count: int
+    box_width: int
+    box_height: int
+    engine: EngineName
+    precision: Precision
+
+
+class SightingList(Struct, frozen=True):
+    """Sightings by id; ask again with ``since = last`` for those stored after these."""
+
+    sightings: list[Sighting]
+    last: int
+    more: bool
+
+
+class Camera(Struct, frozen=True, kw_only=True):
+    """One camera, as far as its sightings tell. Nobody in view and a dead camera look alike.
+
+    ``lag_s`` is how long its last sighting took to arrive; null for recorded footage, whose
+    clock is its own. ``lost_count`` counts what its device's full spool dropped.
+    """
+
+    device: str
+    camera: str
+    state: Literal["live", "quiet"]
+    modality: Modality
+    modalities: list[Modality]
+    last_seen_at: float
+    last_received_at: float
+    lag_s: float | None
+    recorded: bool
+    sighting_count: int
+    lost_count: int
+
+
+class Gap(Struct, frozen=True):
+    """Sightings that a device's full spool dropped before they could be sent."""
+
+    device: str
+    spool: str
+    first: int
+    last: int
+    count: int
+    received_at: float
+
+
+class CameraList(Struct, frozen=True):
+    """The cameras heard within the hot window, the gaps ever reported, and the collector's clock."""
+
+    cameras: list[Camera]
+    gaps: list[Gap]
+    now: float
+
+
+class Tracklet(Struct, frozen=True, kw_only=True):
+    """What one camera saw of one person in one go. ``id`` is that of its first sighting.
+
+    ``rule``, ``score``, ``threshold``, ``pair`` and ``against`` (the ``id`` of the nearest
+    tracklet) are what last decided its identity.
+    """
+
+    id: int
+    device: str
+    camera: str
+    number: int
+    modality: Modality
+    seen_from: float
+    seen_at: float
+    sighting_count: int
+    rule: Rule
+    score: float | None
+    threshold: float | None
+    pair: Pair | None
+    against: int | None
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """Probably one person: tracklets joined by similarity, never a proof."""
+
+    identity: int
+    seen_from: float
+    seen_at: float
+    modalities: list[Modality]
+    cameras: list[str]
+    sighting_count: int
+    tracklets: list[Tracklet]
+
+
+class IdentityList(Struct, frozen=True):
+    """Identities, last seen first; ``total`` counts those of the hot window."""
+
+    identities: list[Identity]
+    total: int
+    across: int
+    calibrated_on: CalibratedOn
+
+
+class Timeline(Struct, frozen=True):
+    """One identity, and its sightings in the order of the footage."""
+
+    identity: Identity
+    sightings: list[Sighting]
+
+
+Entry = Annotated[float, Meta(ge=-2, le=2)]
+
+
+class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to search for: a stored sighting, or a vector of the bundle's dimension.
+
+    A camera is named ``camera``, or ``device/camera`` where two devices use one name.
+    """
+
+    sighting: int | None = None
+    vector: Annotated[list[Entry], Meta(min_length=1, max_length=MAX_DIMENSION)] | None = None
+    vector_modality: Modality = "visible"
+    transform: Annotated[int, Meta(ge=0)] = 0
+    k: Annotated[int, Meta(ge=1, le=200)] = 20
+    cameras: Annotated[list[str], Meta(max_length=1000)] | None = None
+    seen_from: float | None = None
+    seen_to: float | None = None
+    modality: Modality | None = None
+    exclude: Annotated[list[int], Meta(max_length=1000)] = []
+    other_identities: bool = False
+
+
+class Match(Struct, frozen=True):
+    """A sighting found; ``above``: its score reaches the threshold of its pair."""
+
+    sighting: Sighting
+    score: float
+    threshold: float
+    pair: Pair
+    above: bool
+
+
+class MatchList(Struct, frozen=True):
+    """What a search found, highest cosine first."""
+
+    matches: list[Match]
+
+
+class Judgement(Struct, frozen=True):
+    """From which cosine on two vectors count as the same person, and how often strangers do."""
+
+    score: float
+    false_match_rate: float
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether the collector stores what it is sent, and with which bundle."""
+
+    status: Literal["ok", "full"]
+    message: str
+    version: str
+    now: float
+    started_at: float
+    fingerprint: str
+    dimension: int
+    calibrated_on: CalibratedOn
+    thresholds: dict[Pair, Judgement]
+    stored_count: int
+    hot_count: int
+    hot_window_h: float
+    identity_count: int
+    device_count: int

@@ -1,0 +1,74 @@
+"""A collector without a socket: the real parts, and a client that speaks to its app directly."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cmnas_edge.collector.api import Api
+from cmnas_edge.collector.app import build
+from cmnas_edge.collector.devices import Devices
+from cmnas_edge.collector.gallery import rebuild
+from cmnas_edge.collector.intake import Intake
+from cmnas_edge.collector.journal import Arrival, Journal
+from cmnas_edge.collector.receive import Receiver
+from cmnas_edge.sighting import Gap, Outcome, Sighting
+from cmnas_edge.wire import decode_answer, encode_batch
+from tests.collector.people import Model
+
+
+class House:
+    """One collector on one data folder. ``now`` is its clock."""
+
+    def __init__(self, folder: Path, *, now: float = 2000.0, limit_mib: int = 0, hot_window_s: float = 3600.0,
+                 hot_limit: int = 10_000) -> None:
+        self.now = now
+        self.devices = Devices(folder)
+        self.journal = Journal(folder, limit_mib=limit_mib)
+        self.gallery, unwritten = rebuild(self.journal, Model(), since=now - hot_window_s, limit=hot_limit)
+        self.intake = Intake(self.journal, self.gallery, hot_window_s=hot_window_s, hot_limit=hot_limit,
+                             unwritten=unwritten, clock=lambda: self.now)
+        self.api = Api(self.gallery, self.intake, self.devices, hot_window_h=1.0, clock=lambda: self.now)
+        self.app = build(Receiver(self.devices, self.intake, Model(), clock=lambda: self.now), self.api)
+        self.intake.start()
+        self._tokens: dict[str, str] = {}
+
+    def close(self) -> None:
+        """End in good order."""
+        self.intake.stop()
+        self.journal.close()
+
+    def token(self, device: str = "gate") -> str:
+        """The token of a device, enrolled at first use."""
+        if device not in self._tokens:
+            self._tokens[device] = self.devices.enrol(device, rotate=True)
+        return self._tokens[device]
+
+    def ask(self, method: str, url: str, *, client: str = "127.0.0.1", **given: Any) -> httpx.Response:
+        """Send one request as if from ``client``."""
+        return asyncio.run(self._ask(method, url, client, **given))
+
+    def post(self, body: bytes, *, device: str = "gate", **given: Any) -> httpx.Response:
+        """Post bytes as a device would, from another machine."""
+        headers = {"Authorization": f"Bearer {self.token(device)}", **given.pop("headers", {})}
+        return self.ask("POST", "/v1/sightings", content=body, headers=headers, client="192.0.2.7", **given)
+
+    def send(self, *records: Sighting | Gap, device: str = "gate") -> list[Outcome]:
+        """Post records in one batch; return what became of each."""
+        sightings = [r for r in records if isinstance(r, Sighting)]
+        answer = self.post(encode_batch(sightings, [r for r in records if isinstance(r, Gap)]), device=device)
+        assert answer.status_code == 200, answer.text
+        return decode_answer(answer.content)
+
+    def settle(self) -> None:
+        """Wait until everything sent has been matched: the next commit comes after it."""
+        self.intake.offer(Arrival("gate", [], self.now)).result(30)
+
+    async def _ask(self, method: str, url: str, client: str, **given: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(self.app, client=(client, 50000), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8700") as session:
+            return await session.request(method, url, **given)
+

@@ -1,0 +1,76 @@
+"""A device is who its token says, and nobody can read the tokens back."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from cmnas_edge import config
+from cmnas_edge.collector.devices import Devices, write_private
+from cmnas_edge.errors import ConfigError
+
+
+def test_a_token_names_its_device_and_no_other_text_does(tmp_path: Path) -> None:
+    devices = Devices(tmp_path)
+    gate, yard = devices.enrol("gate"), devices.enrol("yard")
+    assert devices.recognise(gate) == "gate"
+    assert devices.recognise(yard) == "yard"
+    for wrong in ("", "gate", gate[:-1], gate + "x", gate.upper(), "\ud800"):
+        assert devices.recognise(wrong) is None
+
+
+def test_tokens_carry_256_bits_and_are_not_kept(tmp_path: Path) -> None:
+    token = Devices(tmp_path).enrol("gate")
+    assert len(token.removeprefix("cmnas_")) == 43     # 32 bytes in base64 without padding
+    kept = (tmp_path / "devices.json").read_text()
+    assert token not in kept
+    assert token.removeprefix("cmnas_") not in kept
+    assert stat.S_IMODE((tmp_path / "devices.json").stat().st_mode) == 0o600
+
+
+def test_a_device_enrolled_meanwhile_is_known_without_a_restart(tmp_path: Path) -> None:
+    running = Devices(tmp_path)
+    assert running.known() == []
+    token = Devices(tmp_path).enrol("gate")
+    assert running.recognise(token) == "gate"
+
+
+def test_a_name_enrolled_twice_is_refused_unless_the_token_is_to_be_replaced(tmp_path: Path) -> None:
+    devices = Devices(tmp_path)
+    old = devices.enrol("gate")
+    with pytest.raises(ConfigError, match=r"'gate' is enrolled already.*--rotate"):
+        devices.enrol("gate")
+    assert devices.recognise(old) == "gate"
+    new = devices.enrol("gate", rotate=True)
+    assert devices.recognise(new) == "gate"
+    assert devices.recognise(old) is None
+    assert [device.name for device in devices.known()] == ["gate"]
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a/b", "a\nb", "x" * 65, "é"])
+def test_a_name_that_a_sighting_could_not_carry_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="device name"):
+        Devices(tmp_path).enrol(name)
+
+
+def test_a_file_that_others_can_read_or_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    Devices(tmp_path).enrol("gate")
+    path = tmp_path / "devices.json"
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="0600, found 0644"):
+        Devices(tmp_path).known()
+    path.chmod(0o600)
+    path.write_bytes(b"{")
+    with pytest.raises(ConfigError, match="expected the list of enrolled devices"):
+        Devices(tmp_path).known()
+
+
+def test_a_private_file_is_readable_as_a_secret_and_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "gate.token"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_private(path, b"new\n")
+    assert config.read_secret(path) == "new"
+    assert [child.name for child in tmp_path.iterdir()] == ["gate.token"]

@@ -1,0 +1,92 @@
+"""The index finds exactly what a scan by hand finds, whatever was added and dropped before."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmnas_edge.collector.index import Filter, Index
+from cmnas_edge.embedding import MODALITIES
+
+F32 = npt.NDArray[np.float32]
+# Unit vectors whose products are exact in float32, so equal means equal: halves, four of them.
+SIGNS = np.array(np.meshgrid(*[[-0.5, 0.5]] * 4), np.float32).reshape(4, -1).T
+CAMERAS = [("gate", "north"), ("gate", "south"), ("yard", "north")]
+rows = st.tuples(st.just("add"), st.integers(0, 15), st.sampled_from(CAMERAS), st.sampled_from(MODALITIES),
+                 st.integers(0, 20), st.integers(0, 5), st.integers(0, 1))
+drops = st.tuples(st.just("drop"), st.integers(0, 12))
+filters = st.builds(
+    Filter, cameras=st.none() | st.frozensets(st.sampled_from([*CAMERAS, ("new", "unknown")])),
+    seen_from=st.just(-np.inf) | st.integers(0, 20), seen_to=st.just(np.inf) | st.integers(0, 20),
+    modality=st.none() | st.sampled_from(MODALITIES), exclude=st.frozensets(st.integers(0, 60), max_size=5),
+    transform=st.integers(0, 1))
+searches = st.tuples(st.just("search"), st.integers(0, 15), st.integers(0, 70), filters)
+
+
+@settings(deadline=None)
+@given(st.lists(rows | drops | searches, max_size=60), st.integers(1, 9))
+def test_any_interleaving_of_adding_dropping_and_searching_agrees_with_brute_force(
+        steps: list[tuple[object, ...]], room: int) -> None:
+    index, kept, number = Index(4, room=room), {}, 0
+    for step in steps:
+        if step[0] == "add":
+            _, code, camera, modality, seen_from, lasting, transform = step
+            number += 2
+            kept[number] = step
+            index.add(number, SIGNS[code], camera=camera, modality=modality, seen_from=seen_from,
+                      seen_at=seen_from + lasting, transform=transform)
+        elif step[0] == "drop":
+            floor = number - step[1]
+            gone = [i for i in kept if i < floor]
+            for i in gone:
+                del kept[i]
+            assert index.drop_before(floor) == len(gone)
+        else:
+            _, code, k, keep = step
+            found = index.view().search(SIGNS[code], k, keep)
+            expected = sorted(
+                (-float(SIGNS[row[1]] @ SIGNS[code]), i, row[3]) for i, row in kept.items()
+                if (keep.cameras is None or row[2] in keep.cameras) and row[6] == keep.transform
+                and row[4] + row[5] >= keep.seen_from and row[4] <= keep.seen_to
+                and keep.modality in (None, row[3]) and i not in keep.exclude)[:k]
+            assert [(-hit.score, hit.id, hit.modality) for hit in found] == expected
+    assert len(index) == len(kept)
+
+
+def test_a_view_taken_before_keeps_what_it_saw() -> None:
+    index = Index(4, room=2)
+    for number in (1, 2):
+        index.add(number, SIGNS[number], camera=CAMERAS[0], modality="visible", seen_from=0, seen_at=1)
+    before = index.view()
+    for number in range(3, 40):
+        index.add(number, SIGNS[number % 16], camera=CAMERAS[1], modality="infrared", seen_from=0, seen_at=1)
+    index.drop_before(30)
+    assert [hit.id for hit in before.search(SIGNS[2], 5)] == [2, 1]
+    vector = before.vector(2)
+    assert vector is not None
+    assert (vector == SIGNS[2]).all()
+    assert index.view().vector(2) is None
+
+
+def test_a_row_just_added_is_found_at_once_among_many() -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((3000, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = Index(32)
+    for number, vector in enumerate(vectors, 1):
+        index.add(number, vector, camera=CAMERAS[number % 3], modality="visible", seen_from=0, seen_at=1)
+        if number % 500 == 0:
+            best = index.view().search(vector, 10)
+            assert best[0].id == number
+            exact = np.argsort(-(vectors[:number].astype(np.float64) @ vector), kind="stable")[:10] + 1
+            assert [hit.id for hit in best] == exact.tolist()
+
+
+def test_an_id_that_does_not_count_up_is_refused() -> None:
+    index = Index(4)
+    index.add(5, SIGNS[0], camera=CAMERAS[0], modality="visible", seen_from=0, seen_at=1)
+    with pytest.raises(ValueError, match="above 5, found 5"):
+        index.add(5, SIGNS[0], camera=CAMERAS[0], modality="visible", seen_from=0, seen_at=1)

@@ -1,0 +1,153 @@
+"""A device is believed for its token only, and told of each record what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cmnas_edge import wire
+from cmnas_edge.collector.journal import Arrival, Journal
+from cmnas_edge.errors import DiskFull
+from cmnas_edge.sighting import Gap, Outcome
+from tests.collector.house import House
+from tests.collector.people import SPOOL, People
+
+people = People()
+
+
+def test_a_batch_is_answered_record_by_record(house: House) -> None:
+    new, foreign = people.sighting(1, at=10), people.sighting(2, at=20)
+    stranger = dataclasses.replace(people.sighting(3, at=30), device="yard")
+    other_bundle = dataclasses.replace(foreign, fingerprint=bytes(32))
+    gap = Gap(SPOOL, 1000, 1005, 4)
+    outcomes = house.send(new, stranger, other_bundle, new, gap)
+    assert [o.result for o in outcomes] == ["stored", "refused", "refused", "duplicate", "stored"]
+    assert [o.sequence for o in outcomes[1:]] == [stranger.sequence, other_bundle.sequence, new.sequence, 1005]
+    assert "device: expected 'gate'" in outcomes[1].reason
+    assert "give both the same bundle" in outcomes[2].reason
+    assert house.send(new) == [Outcome(SPOOL, new.sequence, "duplicate")]
+
+
+def test_the_answer_comes_after_the_commit(house: House, tmp_path: Path) -> None:
+    (outcome,) = house.send(people.sighting(1, at=10))
+    reader = sqlite3.connect(f"file:{tmp_path}/data/journal.sqlite?mode=ro", uri=True)
+    try:
+        assert reader.execute("SELECT sequence FROM sighting").fetchall() == [(outcome.sequence,)]
+        assert reader.execute("SELECT device, vector NOT NULL FROM sighting").fetchall() == [("gate", 1)]
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer nobody", "Basic Z2F0ZTp4", "Bearer " + "x" * 600,
+                                    "Bearer \x7f\x80"])
+def test_without_the_token_of_an_enrolled_device_nothing_is_read_or_stored(house: House, header: str) -> None:
+    house.token()
+    body = wire.encode_batch([people.sighting(1, at=10)])
+    answer = house.post(body, headers={"Authorization": header.encode("latin-1")})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert "enrol this device" in answer.text
+    assert house.journal.count() == 0
+
+
+def test_a_rotated_token_ends_the_old_one_at_once(house: House) -> None:
+    old = house.token()
+    house.devices.enrol("gate", rotate=True)
+    body = wire.encode_batch([people.sighting(1, at=10)])
+    assert house.post(body, headers={"Authorization": f"Bearer {old}"}).status_code == 401
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_too_long_is_refused_unread(house: House, declared: bool) -> None:
+    body = bytes(wire.MAX_BATCH_BYTES + 1)
+
+    async def pieces():  # type: ignore[no-untyped-def]
+        for at in range(0, len(body), 65536):
+            yield body[at:at + 65536]
+
+    headers = {"Authorization": f"Bearer {house.token()}"}
+    answer = house.ask("POST", "/v1/sightings", content=body if declared else pieces(), headers=headers)
+    assert answer.status_code == 413
+    assert f"at most {wire.MAX_BATCH_BYTES} bytes" in answer.text
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.binary(max_size=400) | st.tuples(st.integers(0, 500), st.integers(0, 255), st.booleans()))
+def test_no_body_whatever_is_answered_with_an_error_of_ours(
+        house: House, drawn: bytes | tuple[int, int, bool]) -> None:
+    if isinstance(drawn, bytes):
+        body = drawn
+    else:
+        at, value, cut = drawn
+        whole = wire.encode_batch([people.sighting(1, at=10, sequence=1)], [Gap(SPOOL, 5, 6, 1)])
+        at %= len(whole)
+        body = whole[:at] if cut else whole[:at] + bytes([value]) + whole[at + 1:]
+    answer = house.post(body)
+    assert answer.status_code in (200, 400)
+    if answer.status_code == 200:
+        wire.decode_answer(answer.content)
+
+
+def test_a_batch_from_a_later_version_is_refused_with_the_reason_and_stores_the_rest(house: House) -> None:
+    known = wire.encode_sighting(people.sighting(1, at=10))
+    newer = wire.encode_sighting(people.sighting(2, at=20)) + b"\x9a\x01\x03new"    # field 19
+    outcomes = wire.decode_answer(house.post(wire.encode_batch([newer, known])).content)
+    assert [o.result for o in outcomes] == ["refused", "stored"]
+    assert "unknown field 19" in outcomes[0].reason
+    answer = house.post(wire.encode_batch([known]) + b"\x1a\x00")                   # field 3 of a batch
+    assert (answer.status_code, "field 3" in answer.text) == (400, True)
+
+
+def test_a_full_disk_is_answered_503_and_the_same_batch_later_is_stored(tmp_path: Path) -> None:
+    stored, full = 0, Journal(tmp_path / "data", limit_mib=1)
+    with contextlib.suppress(DiskFull):
+        while True:
+            full.append([Arrival("gate", [people.sighting(1, at=10) for _ in range(64)], 0.0)])
+            stored += 64
+    full.close()
+    house = House(tmp_path / "data", limit_mib=1)
+    batch = wire.encode_batch([people.sighting(1, at=10) for _ in range(64)])
+    answer = house.post(batch)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert house.ask("GET", "/v1/health").json()["status"] == "full"
+    assert "no room for more sightings" in house.ask("GET", "/v1/health").json()["message"]
+    house.close()
+    house = House(tmp_path / "data")
+    assert house.journal.count() == stored
+    assert {o.result for o in wire.decode_answer(house.post(batch).content)} == {"stored"}
+    assert house.ask("GET", "/v1/health").json()["status"] == "ok"
+    house.close()
+
+
+def test_a_damaged_list_of_devices_is_503_and_never_a_crash(house: House, tmp_path: Path) -> None:
+    house.token()
+    (tmp_path / "data" / "devices.json").write_text("{")
+    answer = house.post(b"")
+    assert answer.status_code == 503
+    assert "{" not in answer.text
+
+
+def test_devices_that_send_at_the_same_time_share_commits(house: House) -> None:
+    gate, commits, append = threading.Event(), [], house.journal.append
+
+    def slow(arrivals, links=()):  # type: ignore[no-untyped-def]
+        if arrivals:
+            gate.wait(10)
+            commits.append(len(arrivals))
+        return append(arrivals, links)
+
+    house.journal.append = slow  # type: ignore[method-assign]
+    futures = [house.intake.offer(Arrival(f"d{number}", [people.sighting(number, at=10)], 5.0))
+               for number in range(10)]
+    gate.set()
+    assert all(len(future.result(10)) == 1 for future in futures)
+    assert sum(commits) == 10
+    assert len(commits) <= 2
