@@ -32,7 +32,7 @@ def draw_site(folder: Path, *, seed: int, people: int, seconds: float) -> tuple[
         def show(done: int, of: int) -> None:
             if done % 20 == 0 or done == of:
                 left = (time.monotonic() - began) * (of - done) / done
-                print(f"\r  drawing {people} people, {len(site.cameras)} cameras: {done / of:4.0%}, {left:.0f} s left  ",
+                print(f"\r  drawing {people} people, {len(site.cameras)} cameras: {done / of:4.0%}, {left:.0f} s left ",
                       end="" if done < of else "\n", file=sys.stderr, flush=True)
 
         write_site(site, folder, show)

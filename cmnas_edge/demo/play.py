@@ -183,7 +183,8 @@ def _camera_settings(clip: Clip, folder: Path, port: int, began: float, detector
         + f"spool = {{ path = {json.dumps(clip.name + '.spool')} }}\n"
         + "\n[[cameras]]\n" + _toml(name=clip.name)
         + f"detector = {found}\n"
-        + f"source = {{ video = {json.dumps(str(clip.video.resolve()))}, pace = \"{pace}\", start_at = {began!r} }}\n")
+        + f"source = {{ location = {json.dumps(str(clip.video.resolve()))}, pace = \"{pace}\", "
+        + f"starts_at = {began!r} }}\n")
     return path
 
 

@@ -68,9 +68,11 @@ def _links(axes: Any, played: Played) -> None:
         axes.set_title("Links: no ground truth for this footage", loc="left")
         axes.set_axis_off()
         return
-    for row, found in enumerate((report.links, report.cross_modality)):
+    all_pairs, across = report.links, report.cross_modality
+    for row, counts in enumerate([(all_pairs.right, all_pairs.wrong, all_pairs.missed),
+                                  (across.right, across.wrong, across.missed)]):
         left = 0
-        for colour, count in ((_GOOD, found.right), (_BAD, found.wrong), (_LOST, found.missed)):
+        for colour, count in zip((_GOOD, _BAD, _LOST), counts, strict=True):
             axes.barh(row, count, left=left, color=colour, height=0.6)
             if count:
                 axes.text(left + count / 2, row, str(count), ha="center", va="center", color="white", fontsize=9)

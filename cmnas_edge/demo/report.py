@@ -60,7 +60,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         pixel_bytes: Of these, bytes that no field of the protocol explains.
         footage: What was filmed.
         crops_per_second: Through the network, per core; null without a crop.
-        lag_s: From the frame that completes a sighting to its acknowledgement, median; null without one.
+        lag_s: From a frame's arrival until it was dealt with, median; null without a frame.
         frames_per_second: Worked on, per camera, wall time.
         calibrated_on: Where the thresholds come from.
     """

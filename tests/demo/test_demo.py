@@ -1,0 +1,79 @@
+"""The whole way as a user walks it: one command, real processes, real footage, true figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cmnas_edge.demo import report
+from tests.shared import SHARED, needs_shared
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def demo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "cmnas_edge.cli", "demo", "--out", str(folder / "out"), *words],
+                          capture_output=True, text=True, check=False, timeout=200)
+
+
+def test_a_drawn_site_is_watched_linked_and_scored(tmp_path: Path) -> None:
+    written = tmp_path / "demo.json"
+    ran = demo(tmp_path, "--once", "--seconds", "24", "--people", "3", "--report", str(written))
+    assert ran.returncode == 0, ran.stderr
+    found = msgspec.json.decode(written.read_bytes(), type=report.Report)
+    assert (found.people, found.cameras, found.pixel_bytes) == (3, 4, 0)
+    assert found.tracklets >= 3
+    assert found.sightings >= found.tracklets
+    assert found.links is not None
+    assert found.bytes_per_sighting == found.sent_bytes / found.sightings
+    # One packed embedding is 1,024 bytes; all that surrounds it must be less than that.
+    assert 1024 < found.bytes_per_sighting < 2048
+    assert "pixel bytes sent" in ran.stdout
+    assert (tmp_path / "out" / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+@needs_shared("data/one_by_one_person.mp4")
+def test_your_own_footage_has_no_ground_truth_and_says_so(tmp_path: Path) -> None:
+    written = tmp_path / "demo.json"
+    clip = tmp_path / "clip.avi"
+    cut(SHARED / "data" / "one_by_one_person.mp4", clip, frames=150)
+    ran = demo(tmp_path, "--once", "--video", str(clip), "--report", str(written))
+    assert ran.returncode == 0, ran.stderr
+    found = msgspec.json.decode(written.read_bytes(), type=report.Report)
+    assert (found.links, found.cross_modality, found.cameras, found.pixel_bytes) == (None, None, 1, 0)
+    assert found.sightings >= 1
+
+
+def cut(source: Path, to: Path, frames: int) -> None:
+    import cv2
+
+    video = cv2.VideoCapture(str(source))
+    size = (int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+    writer = cv2.VideoWriter(str(to), cv2.VideoWriter.fourcc(*"MJPG"), 10, size)
+    for _ in range(frames):
+        writer.write(video.read()[1])
+    writer.release()
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--video", "none.mp4"], "none.mp4: expected a video, found no file"),
+    (["--video", __file__], "test_demo.py: expected a video, found something else"),
+    (["--detector", "none.onnx"], "none.onnx: expected a detector's ONNX file, found none"),
+    (["--people", "0"], "expected at least 1 person"),
+    (["--report", "no/such/folder/x.json"], "expected a folder to write the report in"),
+])
+def test_bad_input_is_refused_before_anything_is_drawn(tmp_path: Path, words: list[str], said: str) -> None:
+    ran = demo(tmp_path, "--once", *words)
+    assert ran.returncode == 78
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_published_schema_is_that_of_the_report() -> None:
+    assert (ROOT / "docs" / "demo-report.schema.json").read_bytes() == report.schema(), (
+        "write it anew: python -c \"from cmnas_edge.demo import report; print(report.schema().decode(), end='')\"")
