@@ -110,6 +110,8 @@ def read_secret(path: Path) -> str:
 def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
                   ) -> Iterator[tuple[tuple[str | int, ...], str, list[str]]]:
     """Yield (table, key, known keys) for each key that no field of ``kind`` takes."""
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         structs = [arm for arm in typing.get_args(kind) if _is_struct(arm)]

@@ -1,0 +1,116 @@
+"""What an operator writes is taken as meant or refused with a sentence that says where."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cmnas_edge import config
+from cmnas_edge.camera import settings as module
+from cmnas_edge.camera.settings import DeviceSettings, load
+from cmnas_edge.errors import ConfigError
+
+SMALLEST = """
+device = "gate"
+collector = "https://collector.example:8700"
+token = "gate.token"
+
+[[cameras]]
+name = "north"
+source = {location = "rtsp://admin:hunter2@10.0.0.7/live"}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "gate.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_smallest_file_is_the_one_the_module_shows_and_everything_else_has_a_default(tmp_path: Path) -> None:
+    shown = inspect.cleandoc((module.__doc__ or "").partition("::")[2])
+    for text in (SMALLEST, shown):
+        settings = load(write(tmp_path, text))
+        assert settings.cameras[0].name == "north"
+        assert settings.spool.path == tmp_path / "spool.db"
+        assert settings.token == tmp_path / "gate.token"
+
+
+def test_recordings_are_found_beside_the_settings_and_urls_left_as_they_are(tmp_path: Path) -> None:
+    text = SMALLEST + """
+[[cameras]]
+name = "clip"
+source = {location = "footage/a.avi"}
+[[cameras]]
+name = "usb"
+source = {location = "/dev/video0"}
+"""
+    north, clip, usb = load(write(tmp_path, text)).cameras
+    assert north.source.location == "rtsp://admin:hunter2@10.0.0.7/live"
+    assert clip.source.location == str(tmp_path / "footage/a.avi")
+    assert usb.source.location == "/dev/video0"
+
+
+def test_shown_settings_can_be_read_back_and_hold_no_password(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, SMALLEST))
+    shown = config.show(settings)
+    assert "hunter2" not in shown
+    again = load(write(tmp_path, shown))
+    assert config.show(again) == shown
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    (SMALLEST.replace("device", "devise"), r"gate\.toml: line 2: unknown key 'devise'; did you mean 'device'"),
+    (SMALLEST + "detector = {kindd = 'onnx'}\n", "unknown key 'kindd'.*did you mean 'kind'"),
+    (SMALLEST.replace('"north"', '"../etc"'), "line 7"),
+    (SMALLEST.replace("[[cameras]]", "[[camera]]"), "unknown key 'camera'"),
+    (SMALLEST.partition("[[")[0], "cameras"),
+    (SMALLEST.partition("[[")[0] + "cameras = []\n", "length >= 1"),
+    (SMALLEST + SMALLEST.partition("\n\n")[2], "found two called 'north'"),
+    (SMALLEST + "spectrum = {visible_above = 2.0}\n", "infrared_below not above spectrum.visible_above"),
+    (SMALLEST + "track = {low_score = 0.9}\n", "low_score not above track.high_score"),
+    (SMALLEST + "select = {min_aspect = 9.0}\n", "min_aspect not above"),
+    (SMALLEST + "ignore = [[[0, 0], [1, 1]]]\n", "polygons of at least 3 points"),
+    (SMALLEST + "ignore = [[[0, 0], [640, 0], [640, 480]]]\n", r"shares of the frame \(0 to 1\)"),
+    (SMALLEST.replace("rtsp://admin:hunter2@10.0.0.7/live", ""), "expected a file, folder or URL"),
+    (SMALLEST + "[spool]\nmib = 1\n", "mib"),
+    (SMALLEST + "[link]\nbatch = 65\n", "batch"),
+    (SMALLEST + "[link]\ntimeout_s = 0\n", "timeout_s"),
+    ("device = \n", "not valid TOML"),
+])
+def test_what_cannot_be_meant_is_refused_with_its_place(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as raised:
+        load(write(tmp_path, text))
+    assert str(raised.value).startswith(str(tmp_path / "gate.toml"))
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: expected a settings file, found none"):
+        load(tmp_path / "none.toml")
+
+
+def test_every_setting_is_documented_where_it_is_defined() -> None:
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.ClassDef):
+            doc = ast.get_docstring(node) or ""
+            fields = {f.encode_name for f in msgspec.structs.fields(getattr(module, node.name))}
+            documented = {line.split(":")[0].strip() for line in doc.partition("Attributes:")[2].splitlines()
+                          if ": " in line and line.startswith("    ") and not line.startswith("     ")}
+            assert documented == fields, node.name
+
+
+def test_every_settings_struct_refuses_unknown_keys_and_cannot_change() -> None:
+    def structs(kind: type[msgspec.Struct]) -> None:
+        assert kind.__struct_config__.frozen
+        assert kind.__struct_config__.forbid_unknown_fields
+        for field in msgspec.structs.fields(kind):
+            if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+                structs(field.type)
+
+    structs(DeviceSettings)
+    structs(module.CameraSettings)
