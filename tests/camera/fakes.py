@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -152,8 +154,10 @@ class ColourEngine:
 class StrictCollector:
     """A transport that ends in a collector: takes only what is legal, once, and remembers it."""
 
-    def __init__(self, device: str = "gate") -> None:
+    def __init__(self, device: str = "gate", dimension: int = DIMENSION, fingerprint: bytes = FINGERPRINT) -> None:
         self.device = device
+        self._dimension = dimension
+        self._fingerprint = fingerprint
         self.up = True
         self.sightings: dict[tuple[str, int], Sighting] = {}
         self.gaps: dict[tuple[str, int], Gap] = {}
@@ -169,7 +173,8 @@ class StrictCollector:
             raise LinkDown("collector: nobody there")
         assert wire.explained_bytes(body) == len(body)
         outcomes = []
-        for item in wire.decode_batch(body, dimension=DIMENSION, device=self.device, fingerprint=FINGERPRINT):
+        for item in wire.decode_batch(body, dimension=self._dimension, device=self.device,
+                                      fingerprint=self._fingerprint):
             if isinstance(item, Sighting):
                 known = (item.spool, item.sequence) in self.sightings
                 self.sightings.setdefault((item.spool, item.sequence), item)
@@ -182,3 +187,51 @@ class StrictCollector:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class Served:
+    """A server on loopback that answers with what a function says."""
+
+    def __init__(self, answer: Callable[[bytes], tuple[int, bytes]], trust: ssl.SSLContext | None = None) -> None:
+        self.heads: list[dict[str, str]] = []
+        self.received = self.connections = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 5
+
+            def setup(self) -> None:
+                super().setup()
+                outer.connections += 1
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                head = sum(len(name) + len(value) + 4 for name, value in self.headers.items()) + 2
+                outer.received += len(self.raw_requestline) + head + len(body)
+                outer.heads.append({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}})
+                status, reply = answer(body)
+                self.close_connection = status == 599
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(reply)))
+                if status == 503:
+                    self.send_header("Retry-After", "9")
+                self.end_headers()
+                self.wfile.write(reply)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        if trust:
+            self.server.socket = trust.wrap_socket(self.server.socket, server_side=True)
+        self.port = self.server.server_port
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+
+    def __enter__(self) -> Served:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()

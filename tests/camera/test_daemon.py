@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +82,6 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    logging.getLogger("cmnas").propagate = True
-    with caplog.at_level(logging.INFO, "cmnas.camera"):
-        yield caplog
 
 
 def test_footage_becomes_sightings_and_the_daemon_ends_by_itself(world: World) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 import subprocess
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +20,7 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.transport import HttpTransport, Reply
 from cmnas_edge.errors import ConfigError, LinkDown
 from cmnas_edge.wire import Outcome, encode_answer
+from tests.camera.fakes import Served
 
 TOKEN = "cmnas_" + "t" * 40
 FAULTS = ["ok", "down", "lost", "partial", "refuse", "garbage", "empty", "foreign", "unasked", "302", "400", "401",
@@ -103,7 +101,7 @@ def run_until_empty(link: Link, spool: Spool, clock: Clock) -> None:
 
 
 @given(st.lists(st.one_of(st.sampled_from(FAULTS), st.integers(1, 80)), max_size=30))
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 def test_each_record_arrives_once_and_in_order_or_is_counted(script: list[str | int]) -> None:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, Spool(Path(folder) / "s.db", MIN_BYTES) as spool:
@@ -220,82 +218,30 @@ def test_a_batch_found_too_large_is_halved_until_it_passes(spool: Spool) -> None
     assert collector.requests == [64, 32, 16, 16, 16, 16]
 
 
-def test_a_wrong_token_is_said_once_and_frees_nothing(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_token_is_said_once_and_frees_nothing(spool: Spool, said: pytest.LogCaptureFixture) -> None:
     clock, collector = Clock(), Collector(["401"] * 12)
     link = link_to(collector, spool, clock)
     spool.put([b""] * 64)
-    logging.getLogger("cmnas").propagate = True
-    with caplog.at_level(logging.INFO, "cmnas.camera"):
-        for _ in range(8):
-            clock.now += link.step()
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "does not know this device's token" in caplog.text
-        assert len(spool) == 64
-        run_until_empty(link, spool, clock)
-    assert "answers again" in caplog.text
+    for _ in range(8):
+        clock.now += link.step()
+    assert [record.levelname for record in said.records] == ["WARNING"]
+    assert "does not know this device's token" in said.text
+    assert len(spool) == 64
+    run_until_empty(link, spool, clock)
+    assert "answers again" in said.text
 
 
-def test_a_refusal_is_shown_with_its_reason_and_counted(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_shown_with_its_reason_and_counted(spool: Spool, said: pytest.LogCaptureFixture) -> None:
     clock, tally = Clock(), Tally()
     link = link_to(Collector(["refuse"]), spool, clock, tally)
     spool.put([b""] * 64)
-    logging.getLogger("cmnas").propagate = True
-    with caplog.at_level(logging.INFO, "cmnas.camera"):
-        assert link.step() == 0.0
-    assert caplog.text.count("refused record 1 for good: too old") == 1
-    assert len(caplog.records) == 1
+    assert link.step() == 0.0
+    assert said.text.count("refused record 1 for good: too old") == 1
+    assert len(said.records) == 1
     assert (tally["refused"], len(spool)) == (64, 0)
 
 
 # --- The connection itself, against a real server on loopback.
-
-
-class Served:
-    """A server on loopback that answers with what a function says."""
-
-    def __init__(self, answer: Callable[[bytes], tuple[int, bytes]], trust: ssl.SSLContext | None = None) -> None:
-        self.heads: list[dict[str, str]] = []
-        self.received = self.connections = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            timeout = 5
-
-            def setup(self) -> None:
-                super().setup()
-                outer.connections += 1
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                head = sum(len(name) + len(value) + 4 for name, value in self.headers.items()) + 2
-                outer.received += len(self.raw_requestline) + head + len(body)
-                outer.heads.append({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}})
-                status, reply = answer(body)
-                self.close_connection = status == 599
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(reply)))
-                if status == 503:
-                    self.send_header("Retry-After", "9")
-                self.end_headers()
-                self.wfile.write(reply)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        if trust:
-            self.server.socket = trust.wrap_socket(self.server.socket, server_side=True)
-        self.port = self.server.server_port
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-
-    def __enter__(self) -> Served:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ steps = st.lists(st.one_of(
 
 
 @given(steps)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_every_number_ends_settled_or_waiting_or_counted_in_one_gap(script: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spool.db"

@@ -1,0 +1,247 @@
+"""``cmnas-edge camera`` as an operator meets it: one sentence when something is wrong, nothing lost when it dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+
+from cmnas_edge import cli
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.camera.spool import Spool
+from tests.camera.fakes import FPS, FRAME_HEIGHT, FRAME_WIDTH, Served, StrictCollector, film, write_boxes
+from tests.tiny_bundle import TINY, copy_tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("CMNAS_KILLS", "5"))
+FRAMES = 120
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("footage") / "walk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (FRAME_WIDTH, FRAME_HEIGHT))
+    assert writer.isOpened()
+    for picture in film(FRAMES):
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+class Device:
+    """A folder with all that a daemon needs."""
+
+    def __init__(self, folder: Path, footage: Path) -> None:
+        self.folder = folder
+        self.port = 1
+        self.lines = {
+            "device": '"gate"', "collector": "", "token": '"gate.token"', "bundle": f'"{TINY}"', "drain_s": "10.0",
+            "spool": '{path = "gate.spool"}', "engine": '{name = "onnxruntime"}', "link": "{wait_s = 0.01}"}
+        self.camera = {
+            "name": '"north"', "source": f'{{location = "{footage}", pace = "fast", starts_at = 1700000000.0}}',
+            "detector": '{kind = "boxes", path = "boxes.jsonl"}', "spectrum": '{modality = "visible"}',
+            "select": "{min_height = 20, period_s = 0.5, view_gap_s = 0.1}"}
+        write_boxes(folder / "boxes.jsonl", FRAMES)
+        token = folder / "gate.token"
+        token.write_text("cmnas_" + "s" * 40)
+        token.chmod(0o600)
+
+    def config(self) -> Path:
+        lines = {**self.lines, "collector": self.lines["collector"] or f'"http://127.0.0.1:{self.port}"'}
+        path = self.folder / "gate.toml"
+        path.write_text("".join(f"{key} = {value}\n" for key, value in lines.items()) + "\n[[cameras]]\n"
+                        + "".join(f"{key} = {value}\n" for key, value in self.camera.items()))
+        return path
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-m", "cmnas_edge.cli", "camera", str(self.config())], cwd=ROOT,
+                                stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.fixture
+def device(tmp_path: Path, footage: Path) -> Device:
+    return Device(tmp_path, footage)
+
+
+@pytest.fixture
+def collector() -> StrictCollector:
+    bundle = Bundle.open(TINY)
+    return StrictCollector("gate", bundle.dimension, bundle.fingerprint)
+
+
+@pytest.fixture
+def served(collector: StrictCollector, device: Device) -> Iterator[Served]:
+    with Served(lambda body: collector.post(body)[:2]) as server:
+        device.port = server.port
+        yield server
+
+
+def check(device: Device, capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str]:
+    code = cli.main(["camera", str(device.config()), *flags])
+    return code, capsys.readouterr().err
+
+
+def test_check_prints_what_is_in_effect_without_secrets(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    device.camera["source"] = '{location = "rtsp://admin:hunter2@10.0.0.7/live"}'
+    assert cli.main(["camera", str(device.config()), "--check"]) == 0
+    out = capsys.readouterr().out
+    assert "hunter2" not in out
+    assert "sss" not in out
+    assert "rtsp://***@10.0.0.7/live" in out
+    assert "golden embeddings: visible" in out
+    assert not (device.folder / "gate.spool").exists(), "checking must not touch a running daemon's spool"
+
+
+def spoil(device: Device, what: str) -> None:
+    match what:
+        case "typo":
+            device.lines["devise"] = device.lines.pop("device")
+        case "missing video":
+            device.camera["source"] = '{location = "none.avi"}'
+        case "no video":
+            (device.folder / "text.avi").write_text("this is no video")
+            device.camera["source"] = '{location = "text.avi"}'
+        case "odd url":
+            device.camera["source"] = '{location = "gopher://10.0.0.7"}'
+        case "missing boxes":
+            device.camera["detector"] = '{kind = "boxes", path = "none.jsonl"}'
+        case "missing token":
+            (device.folder / "gate.token").unlink()
+        case "open token":
+            (device.folder / "gate.token").chmod(0o644)
+        case "plain http":
+            device.lines["collector"] = '"http://collector.example:8700"'
+        case "missing bundle":
+            device.lines["bundle"] = '"none"'
+        case "damaged bundle":
+            device.lines["bundle"] = f'"{copy_tiny(device.folder)}"'
+            weights = device.folder / "tiny" / "weights.bin"
+            weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+        case "tensorrt":
+            device.lines["engine"] = '{name = "tensorrt"}'
+
+
+BAD = [
+    ("typo", 78, "did you mean 'device'"), ("missing video", 78, "none.avi"), ("no video", 78, "text.avi"),
+    ("odd url", 78, "found another URL"), ("missing boxes", 78, "none.jsonl"), ("missing token", 78, "gate.token"),
+    ("open token", 78, "chmod 600"), ("plain http", 78, "plain http to collector.example"),
+    ("missing bundle", 65, "none"), ("damaged bundle", 65, "weights.bin"), ("tensorrt", 69, "tensorrt"),
+]
+
+
+@pytest.mark.parametrize(("what", "code", "says"), BAD, ids=[what for what, *_ in BAD])
+@pytest.mark.parametrize("flags", [["--check"], []], ids=["check", "run"])
+def test_what_is_wrong_ends_in_one_sentence_and_its_exit_code(
+        device: Device, capsys: pytest.CaptureFixture[str], what: str, code: int, says: str, flags: list[str]) -> None:
+    spoil(device, what)
+    found, err = check(device, capsys, *flags)
+    assert found == code
+    assert says in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+def test_two_daemons_on_one_spool_and_a_damaged_one_are_told_apart(
+        device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    with Spool(device.folder / "gate.spool", 1 << 22):
+        code, err = check(device, capsys)
+    assert (code, "another daemon" in err, err.count("\n")) == (78, True, 1)
+    (device.folder / "gate.spool").write_bytes(b"junk" * 5000)
+    code, err = check(device, capsys)
+    assert (code, "damaged file" in err, err.count("\n")) == (78, True, 1)
+
+
+def test_a_recording_is_delivered_and_the_command_ends(device: Device, collector: StrictCollector, served: Served,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    code, err = check(device, capsys)
+    assert code == 0, err
+    stored = collector.stored
+    assert [s.sequence for s in stored] == list(range(1, len(stored) + 1))
+    # 12 s of one person, told every 0.5 s (a frame later, since due is asked once a frame).
+    assert len(stored) >= 20
+    assert served.heads[0]["authorization"] == "Bearer cmnas_" + "s" * 40
+
+
+def test_without_a_collector_a_recording_ends_as_something_to_try_again(
+        device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    device.lines["drain_s"] = "0.3"
+    code, err = check(device, capsys)
+    assert code == 75
+    assert "records waiting; start again when the collector answers" in err
+    assert "Connection refused" in err
+    assert "Traceback" not in err
+
+
+def wait_for(reached: object, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():  # type: ignore[operator]
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "nothing happened for a minute"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order_with_everything_delivered(
+        device: Device, collector: StrictCollector, served: Served, number: signal.Signals) -> None:
+    device.camera["source"] = device.camera["source"].replace('"fast"', '"real", loop = true')
+    process = device.start()
+    wait_for(lambda: len(collector.stored) >= 2, process)
+    process.send_signal(number)
+    err = process.communicate(timeout=30)[1]
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    with Spool(device.folder / "gate.spool", 1 << 22) as spool:
+        assert len(spool) == 0
+        assert max(s.sequence for s in collector.stored) == spool.put([b""]) - 1
+
+
+def test_ctrl_c_at_any_time_ends_it_without_a_traceback(device: Device) -> None:
+    rng = random.Random(1)
+    device.lines["drain_s"] = "0.1"
+    for _ in range(4):
+        process = device.start()
+        wait_for((device.folder / "gate.spool.lock").exists, process)
+        time.sleep(rng.uniform(0.0, 0.6))
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=30)[1]
+        assert process.returncode in (0, 75, 130), err  # stopped; had ended by itself; still starting
+        assert "Traceback" not in err
+        (device.folder / "gate.spool.lock").unlink()
+
+
+def test_killed_at_any_point_it_loses_no_spooled_record_and_stores_none_twice(
+        device: Device, collector: StrictCollector, served: Served) -> None:
+    rng = random.Random(0)
+    device.lines["spool"] = '{path = "gate.spool", mib = 4}'
+    device.camera["source"] = device.camera["source"].replace('"fast"', '"fast", loop = true')
+    answers = 0
+    for _ in range(KILLS):
+        before = len(collector.stored)
+        collector.up = rng.random() < 0.7   # at times the collector is away too
+        process = device.start()
+        if collector.up:
+            wait_for(lambda start=before: len(collector.stored) > start, process)
+        else:
+            time.sleep(2.0)
+        time.sleep(rng.uniform(0.0, 0.3))
+        process.kill()
+        process.communicate(timeout=30)
+        answers += collector.up
+    collector.up = True
+    device.camera["source"] = device.camera["source"].replace(", loop = true", "")
+    process = device.start()
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, err
+    sequences = [s.sequence for s in collector.stored]
+    lost = {n for gap in collector.gaps.values() for n in range(gap.first, gap.last + 1)}
+    assert sequences == sorted(sequences)
+    assert set(range(1, sequences[-1] + 1)) - set(sequences) <= lost
+    assert len({s.tracklet >> 32 for s in collector.stored}) >= answers
