@@ -1,4 +1,4 @@
-"""How fast are crops drawn on one core, beside the rough prototype they grew from?
+"""How fast are crops drawn on one core, beside the rough prototype they grew from? And frames of a site?
 
 Run it with ``python -m benchmarks.draw``. The two are measured in turns, so that a busy machine slows
 both. The prototype lies beside this project's own checkouts only; without it, ours is measured alone.
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from cmnas_edge.synthetic.crops import CAMERAS, draw_set
+from cmnas_edge.synthetic.site import Site
 
 ROOT = Path(__file__).resolve().parents[1]
 PROTOTYPE = ROOT.parent / "shared" / "facts" / "synthetic_prototype.py"
@@ -53,6 +54,9 @@ def main() -> None:
         rate = round(statistics.median(measured))
         print(f"{name:<12} {height}x{height // 2}  {rate:>6} crops/s on one core")
         row[f"{name} {height}x{height // 2} crops/s"] = rate
+    for count, milliseconds in _frames().items():
+        print(f"cmnas_edge   frame of 640x360 with {count} people  {milliseconds:.1f} ms on one core")
+        row[f"frame with {count} people ms"] = milliseconds
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         with args.out.open("a", encoding="utf-8") as results:
@@ -61,6 +65,20 @@ def main() -> None:
 
 def _ours(identities: int, height: int, width: int) -> int:
     return len(draw_set(range(identities), CAMERAS, 4, height, width))
+
+
+def _frames() -> dict[int, float]:
+    """Median milliseconds a frame takes, by how many people are in it, over all cameras of the default site."""
+    site = Site.draw()
+    spent: dict[int, list[float]] = {}
+    for camera in site.cameras:
+        scene = site.scene(camera)
+        for index in range(0, site.frame_count, 5):
+            start = time.process_time()
+            scene.draw(index)
+            taken = time.process_time() - start
+            spent.setdefault(len(scene.figures(index)), []).append(1000 * taken)
+    return {count: round(statistics.median(taken), 2) for count, taken in sorted(spent.items())}
 
 
 def _prototype() -> Callable[[int, int, int], int]:

@@ -20,6 +20,7 @@ from cmnas_edge.synthetic import figure
 from cmnas_edge.synthetic.draws import Draws, generator
 from cmnas_edge.synthetic.people import Person
 from cmnas_edge.synthetic.place import background
+from cmnas_edge.synthetic.pose import Placement, Pose
 from cmnas_edge.synthetic.render import Light, lay_over, light_up, wrinkles
 from cmnas_edge.synthetic.sensor import Sensor, Shot, expose
 
@@ -194,14 +195,14 @@ def camera_of(seed: int, number: int) -> Camera:
 
 def _pose(
     person: Person, camera: Camera, d: Draws, height: int, width: int
-) -> tuple[figure.Pose, figure.Placement]:
+) -> tuple[Pose, Placement]:
     phase = d.uniform(0, 2 * math.pi)
     usual = d.chance(0.7)
     yaw = camera.sensor.yaw + d.normal(0, 0.6) if usual else d.uniform(0, 2 * math.pi)
     length = 0.97 * height * d.uniform(0.84, 0.97) * person.body.height
     centre = width * (0.5 + d.normal(0, 0.04))
     crown = height * d.uniform(0.02, 0.05)
-    return figure.Pose(yaw, phase), figure.Placement(centre, crown, length, camera.sensor.tilt)
+    return Pose(yaw, phase), Placement(centre, crown, length, camera.sensor.tilt)
 
 
 def _behind(camera: Camera, d: Draws, height: int, width: int) -> F32:

@@ -9,29 +9,15 @@ Coordinates of a body: x to the right and y down from the crown, in body heights
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.synthetic.people import (
-    BAG,
-    DETAILS,
-    GROUND,
-    HAIR,
-    HAT,
-    LEGS,
-    MATERIALS,
-    REGIONS,
-    SHOE,
-    SKIN,
-    SLEEVE,
-    TOP,
-    Detail,
-    Person,
-)
+from cmnas_edge.synthetic.cloth import wear
+from cmnas_edge.synthetic.people import BAG, GROUND, HAIR, HAT, LEGS, SHOE, SKIN, SLEEVE, TOP, Person
+from cmnas_edge.synthetic.pose import Placement, Pose
 
 U8 = npt.NDArray[np.uint8]
 
@@ -50,43 +36,6 @@ _FAR_HALF = np.arange(_CORNERS) < _CORNERS // 2  # corners around a limb's secon
 
 
 _Row = tuple[float, float, float, float, float, float]  # two ends and two radii, pixels
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How somebody stands at one moment."""
-
-    yaw: float  # radians; 0 faces the camera, +pi/2 looks to the right
-    phase: float  # radians of the gait cycle
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a body lies on a canvas."""
-
-    centre_px: float  # middle line
-    crown_px: float
-    length_px: float  # of the body seen level
-    tilt: float = 1.0  # foreshortening by a camera that looks down
-
-    def seen_from(self, left: int, top: int) -> Placement:
-        """The same place on a canvas whose corner lies at this pixel."""
-        return Placement(self.centre_px - left, self.crown_px - top, self.length_px, self.tilt)
-
-    def finer(self, times: int) -> Placement:
-        """The same place on a canvas with so many pixels for each; pixel centres are whole numbers."""
-        shift = (times - 1) / 2
-        return Placement(
-            self.centre_px * times + shift, self.crown_px * times + shift, self.length_px * times, self.tilt
-        )
-
-    def column(self, x: float) -> float:
-        """Pixels from body heights, across."""
-        return self.centre_px + x * self.length_px
-
-    def row(self, y: float) -> float:
-        """Pixels from body heights, down."""
-        return self.crown_px + y * self.length_px * self.tilt
 
 
 class _Outlines:
@@ -162,23 +111,13 @@ def label_map(person: Person, pose: Pose, place: Placement, height: int, width: 
     """
     canvas = np.zeros((height, width), np.uint8)
     _body(person, pose, place).fill(canvas)
-    _pattern(canvas, person, pose, place)
-    for number, detail in enumerate(person.details, start=1):
-        _detail(canvas, detail, number, pose, place)
+    wear(canvas, person, pose, place)
     return canvas
-
-
-def _sideways(pose: Pose) -> float:
-    return abs(math.sin(pose.yaw))
-
-
-def _faces_camera(pose: Pose) -> bool:
-    return math.cos(pose.yaw) > 0
 
 
 def _body(person: Person, pose: Pose, place: Placement) -> _Outlines:
     body, outfit = person.body, person.outfit
-    side, front, turn = _sideways(pose), _faces_camera(pose), math.sin(pose.yaw)
+    side, front, turn = pose.sideways, pose.faces_camera, math.sin(pose.yaw)
     step = math.sin(pose.phase)
     shoulder = body.shoulder * (1 - 0.42 * side) / 2
     hip = body.hip * (1 - 0.30 * side) / 2
@@ -227,86 +166,6 @@ def _body(person: Person, pose: Pose, place: Placement) -> _Outlines:
         x0 = shoulder
         out.polygon([(x0, 0.42), (x0 + 0.10, 0.42), (x0 + 0.11, 0.56), (x0 - 0.01, 0.56)], BAG)
     return out
-
-
-def _second_material() -> U8:
-    table = np.arange(256, dtype=np.uint8)
-    table[TOP] = TOP + REGIONS
-    return table
-
-
-def _with_detail(region: int, number: int) -> U8:
-    table = np.arange(256, dtype=np.uint8)
-    codes = np.arange(REGIONS * MATERIALS * DETAILS)
-    here = codes[codes % REGIONS == region]
-    table[here] = here % (REGIONS * MATERIALS) + REGIONS * MATERIALS * number
-    return table
-
-
-_SECOND_MATERIAL = _second_material()
-_DETAILED = {(r, k): _with_detail(r, k) for r in (TOP, SLEEVE, LEGS) for k in range(1, DETAILS)}
-
-
-def _span(low: float, high: float, size: int) -> slice:
-    """Pixels whose centre lies in [low, high)."""
-    return slice(min(max(math.ceil(low), 0), size), min(max(math.ceil(high), 0), size))
-
-
-def _box(canvas: U8, x: tuple[float, float], y: tuple[float, float], pose: Pose, place: Placement) -> U8:
-    """The part of the canvas that a box on the body covers; across, a turned body is narrower."""
-    turned = max(0.35, 1 - 0.5 * _sideways(pose))
-    rows = _span(place.row(y[0]), place.row(y[1]), canvas.shape[0])
-    columns = _span(place.column(x[0] * turned), place.column(x[1] * turned), canvas.shape[1])
-    return canvas[rows, columns]
-
-
-def _relabel(part: U8, table: U8) -> None:
-    if part.size:
-        part[...] = cv2.LUT(part, table)
-
-
-def _lit(size: int, start: float, period_px: float, share: float) -> npt.NDArray[np.bool_]:
-    """Which of a row's pixels a square wave covers."""
-    cycles = (np.arange(size) - start) / period_px
-    return np.asarray(cycles - np.floor(cycles) < share)
-
-
-def _pattern(canvas: U8, person: Person, pose: Pose, place: Placement) -> None:
-    outfit = person.outfit
-    kind = outfit.pattern
-    if kind == "plain":
-        return
-    if kind == "logo":
-        x, y, half = outfit.logo
-        if _faces_camera(pose):
-            box = (x - half * 1.3, x + half * 1.3), (y - half, y + half)
-            _relabel(_box(canvas, *box, pose, place), _SECOND_MATERIAL)
-        return
-    rows = _span(place.row(0.12), place.row(0.80), canvas.shape[0])
-    torso = canvas[rows]
-    tall = place.length_px * place.tilt
-    wide = place.length_px * max(0.35, 1 - 0.5 * _sideways(pose))
-    per_body = outfit.frequency * {"rings": 1 / 1.6, "stripes": 1 / 1.2, "plaid": 2.5 / (2 * math.pi)}[kind]
-    share = 0.4 if kind == "plaid" else outfit.share
-    lit = np.zeros(torso.shape, bool)
-    if kind != "stripes":
-        lit |= _lit(torso.shape[0], place.crown_px - rows.start, tall / per_body, share)[:, None]
-    if kind != "rings":
-        lit |= _lit(torso.shape[1], place.centre_px, wide / per_body, share)
-    torso[(torso == TOP) & lit] = TOP + REGIONS
-
-
-def _detail(canvas: U8, detail: Detail, number: int, pose: Pose, place: Placement) -> None:
-    if detail.facing != "both" and (detail.facing == "front") != _faces_camera(pose):
-        return
-    part = _box(canvas, detail.x, detail.y, pose, place)
-    table = _DETAILED[detail.region, number]
-    if not detail.rings:
-        _relabel(part, table)
-        return
-    period = place.length_px * place.tilt / detail.rings
-    rows = np.flatnonzero(_lit(canvas.shape[0], place.crown_px, period, 0.4))
-    canvas[rows] = table[canvas[rows]]
 
 
 assert GROUND == 0, "a canvas starts as ground"

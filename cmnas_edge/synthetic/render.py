@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.embedding import Modality
-from cmnas_edge.synthetic.figure import Placement
 from cmnas_edge.synthetic.people import Person
+from cmnas_edge.synthetic.pose import Placement
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.synthetic.draws import Draws
-from cmnas_edge.synthetic.figure import Placement, Pose
+from cmnas_edge.synthetic.pose import Placement, Pose
 
 F64 = npt.NDArray[np.float64]
 
@@ -124,10 +124,11 @@ def draw_walks(
     """
     walks: list[Walk] = []
     for person in range(people):
+        busy = _busy(walks, len(lenses))
         best: tuple[float, list[Walk]] | None = None
         for _ in range(_CANDIDATES):
             plan = _plan(d, person, lenses, places, duration_s)
-            cost = _crowding(plan, walks)
+            cost = _crowding(plan, busy)
             modalities = {_modality(seen_as[walk.camera], (walk.starts_s + walk.ends_s) / 2) for walk in plan}
             cost += 30.0 * (len(MODALITIES) - len(modalities))
             cost += 10.0 * sum(walk.ends_s > duration_s for walk in plan)
@@ -178,15 +179,20 @@ def _modality(changes: Sequence[tuple[float, Modality]], time_s: float) -> Modal
     return [modality for since, modality in changes if since <= time_s][-1]
 
 
-def _crowding(plan: Sequence[Walk], others: Sequence[Walk]) -> float:
-    """Seconds spent in one view with others, each counted more where already two are there."""
+def _busy(walks: Sequence[Walk], cameras: int) -> list[F64]:
+    """When somebody is in each camera's view: per camera, rows of (from, until) in seconds."""
+    spans: list[list[tuple[float, float]]] = [[] for _ in range(cameras)]
+    for walk in walks:
+        spans[walk.camera].append((walk.starts_s, walk.ends_s))
+    return [np.array(span).reshape(-1, 2) for span in spans]
+
+
+def _crowding(plan: Sequence[Walk], busy: Sequence[F64]) -> float:
+    """Seconds spent in one view with others, counted more where several are met."""
     total = 0.0
     for walk in plan:
-        shared = [
-            min(walk.ends_s, other.ends_s) - max(walk.starts_s, other.starts_s)
-            for other in others
-            if other.camera == walk.camera
-        ]
-        met = [overlap for overlap in shared if overlap > 0]
-        total += sum(met) * max(1, len(met)) ** 2
+        spans = busy[walk.camera]
+        shared = np.minimum(spans[:, 1], walk.ends_s) - np.maximum(spans[:, 0], walk.starts_s)
+        met = shared[shared > 0]
+        total += float(met.sum()) * max(1, len(met)) ** 2
     return total

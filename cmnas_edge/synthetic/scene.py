@@ -20,6 +20,7 @@ from cmnas_edge.synthetic.draws import generator
 from cmnas_edge.synthetic.dusk import Look, look
 from cmnas_edge.synthetic.people import Person
 from cmnas_edge.synthetic.place import background
+from cmnas_edge.synthetic.pose import Placement, Pose
 from cmnas_edge.synthetic.render import Light, light_up, wrinkles
 from cmnas_edge.synthetic.routes import Lens, Walk
 from cmnas_edge.synthetic.sensor import Sensor, auto_exposure
@@ -47,8 +48,8 @@ class Figure:
     """Somebody in one frame, and the pixels they would cover if alone."""
 
     walk: Walk
-    pose: figure.Pose
-    placement: figure.Placement  # on the frame
+    pose: Pose
+    placement: Placement  # on the frame
     x_m: float
     z_m: float
     rows: slice  # of the frame: the person and a margin
@@ -131,7 +132,7 @@ class Scene:
             self._looked = seen, band.picture(band.background, seen)
         return self._looked[1]
 
-    def _figure(self, walk: Walk, x: float, z: float, pose: figure.Pose) -> Figure | None:
+    def _figure(self, walk: Walk, x: float, z: float, pose: Pose) -> Figure | None:
         person = self._people[walk.person]
         place = self._lens.place(x, z, person.body.height)
         left = int(place.centre_px - figure.REACH_ASIDE * place.length_px) - 2

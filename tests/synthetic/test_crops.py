@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cmnas_edge.synthetic import crops, figure
 from cmnas_edge.synthetic.crops import CropSet, draw_set
 from cmnas_edge.synthetic.people import DETAILS, MATERIALS, REGIONS, Person
+from cmnas_edge.synthetic.pose import Placement, Pose
 
 # Equal on OpenCV 4.9, 4.10, 4.12 and 5.0 with numpy 1.26, 2.0, 2.2 and 2.4 (2026-11-20, x86-64).
 LABEL_MAPS = {(256, 128): "0c74a82e46bfc19f", (128, 64): "3d3bb805e45db975"}
@@ -85,8 +86,8 @@ def test_every_person_in_every_pose_stays_within_reach_and_shows_known_labels(
     person = Person.draw(seed, identity)
     height = int(length * (figure.REACH_ABOVE + figure.REACH_BELOW)) + 6
     width = int(2 * length * figure.REACH_ASIDE) + 6
-    place = figure.Placement(width / 2, length * figure.REACH_ABOVE + 2, length)
-    labels = figure.label_map(person, figure.Pose(yaw, phase), place, height, width)
+    place = Placement(width / 2, length * figure.REACH_ABOVE + 2, length)
+    labels = figure.label_map(person, Pose(yaw, phase), place, height, width)
     assert labels.max() < REGIONS * MATERIALS * DETAILS
     assert (labels > 0).sum() > 0.05 * length**2
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
