@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.camera.detection import Detections, nobody
+from cmnas_edge.camera.geometry import areas, intersections
 from cmnas_edge.camera.settings import DetectorSettings
 
 __all__ = ["MotionDetector"]
@@ -23,13 +24,15 @@ F32 = npt.NDArray[np.float32]
 
 _HISTORY = 1500         # frames that the model averages over
 _BACKGROUND = 0.8       # share of them in which background shows; a still person fades in 0.22 of them
-_SPREAD = 60.0          # squared Mahalanobis distance from which a pixel is foreground
+_SPREAD = 80.0          # squared Mahalanobis distance from which a pixel is foreground
 _FOREGROUND = 255       # MOG2 marks shadows 127
 _WARMUP = 8             # frames to learn an empty scene from
 _GLOBAL = 0.4           # more of the frame than this does not walk in between two frames
 _MOST_HEIGHT = 0.95     # of the frame
 _ASPECT = (0.7, 6.0)    # height by width: from two side by side to one half hidden
 _SOLID = 0.6            # share of its box that a walking person fills
+_PIECE = 0.2            # of another's box: too small to be somebody beside it
+_REACH = 0.08           # heights of a person within which a piece belongs to them
 _THUMBNAIL = (32, 18)   # to compare exposures by
 _REFRESH = 10           # frames between two looks at the learned background
 _SAME = 0.75           # correlation from which two pictures show the same thing
@@ -110,16 +113,43 @@ class MotionDetector:
         joined = cv2.morphologyEx(clean, cv2.MORPH_CLOSE, np.ones((4 * gap + 1, 2 * gap + 1), np.uint8))
         _, _, blobs, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
         x, y, w, h, filled = blobs[1:].T.astype(np.float32)  # row 0 is the background
-        aspect = h / w
+        big = w * h >= self._settings.min_area * rows * columns / 4  # what could be a person's arm
+        corners, filled = _gathered(np.stack([x, y, x + w, y + h], 1)[big], filled[big])
+        w, h = (corners[:, 2:] - corners[:, :2]).T
         person = ((w * h >= self._settings.min_area * rows * columns) & (h <= _MOST_HEIGHT * rows)
-                  & (aspect >= _ASPECT[0]) & (aspect <= _ASPECT[1]))
-        corners = np.stack([x, y, x + w, y + h], 1)
+                  & (h >= _ASPECT[0] * w) & (h <= _ASPECT[1] * w))
         for row in np.flatnonzero(person):
             person[row] = self._is_new(picture, corners[row].astype(int).tolist())
-        corners = corners[person]
-        fullness = (filled / (w * h))[person]
-        return Detections((corners / scale).astype(np.float32),
+        fullness = filled[person] / areas(corners[person])
+        return Detections((corners[person] / scale).astype(np.float32),
                           np.minimum(fullness / _SOLID, 1).astype(np.float32))
+
+
+def _gathered(boxes: F32, filled: F32) -> tuple[F32, F32]:
+    """Give small pieces to the big one they lie at: heads, arms and feet that came off.
+
+    Args:
+        boxes: Shape ``(n, 4)``.
+        filled: Foreground pixels of each, shape ``(n,)``.
+
+    Returns:
+        The same without the pieces, the big ones grown to hold them.
+    """
+    order = np.argsort(-areas(boxes))
+    boxes, filled = boxes[order], filled[order]
+    own = areas(boxes)
+    alone = np.ones(len(boxes), np.bool_)
+    for row in range(len(boxes) - 1):
+        if alone[row]:
+            reach = np.float32(_REACH) * (boxes[row, 3] - boxes[row, 1])
+            around = boxes[row] + np.array([-reach, -reach, reach, reach], np.float32)
+            piece = alone & (own < _PIECE * own[row]) & (intersections(around[None], boxes)[0] > 0)
+            if piece.any():
+                whole = np.concatenate([boxes[row:row + 1], boxes[piece]])
+                boxes[row] = [*whole[:, :2].min(0), *whole[:, 2:].max(0)]
+                filled[row] += filled[piece].sum()
+                alone &= ~piece
+    return boxes[alone], filled[alone]
 
 
 def _thumbnail(picture: npt.NDArray[np.generic]) -> F32:

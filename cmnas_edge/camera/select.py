@@ -7,6 +7,7 @@ the average away. What is not good enough to tell is not told.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -28,7 +29,8 @@ F32 = npt.NDArray[np.float32]
 
 _FULL_HEIGHT = 200.0    # pixels; more of them add nothing to a crop of 256 rows at most
 _UPRIGHT = 2.6          # height by width of a person standing or walking
-_SHARP = 400.0          # variance of the Laplacian of a crop in focus
+_SHARP = 200.0          # variance of the Laplacian from which a crop counts as in focus: more may be a sign's
+_FOLLOW = 0.15          # how fast the usual size follows the boxes
 
 
 class Pick(NamedTuple):
@@ -76,6 +78,7 @@ class _Person:
 
     since: float
     seen_at: float
+    usual: F32  # logarithms of width and height, averaged over the last views
     modality: Modality | None = None
     views: list[_View] = field(default_factory=list)
 
@@ -129,16 +132,23 @@ class Selector:
         if not len(tracks.tracklets):
             return 0
         promise = self._promise(frame.shape[0], frame.shape[1], tracks.boxes)
+        sizes = np.log(np.maximum(tracks.boxes[:, 2:] - tracks.boxes[:, :2], 1))
         taken = 0
         for row, tracklet in enumerate(tracks.tracklets.tolist()):
-            person = self._people.setdefault(tracklet, _Person(seen_at, seen_at))
+            person = self._people.get(tracklet)
+            if person is None:
+                person = self._people[tracklet] = _Person(seen_at, seen_at, sizes[row])
             person.seen_at = seen_at
+            # A box that jumps in size has swallowed a neighbour, or lost the legs.
+            jump = sizes[row] - person.usual
+            person.usual = person.usual + _FOLLOW * jump
+            steady = math.exp(-2 * float(np.abs(jump).sum()))
             if modality is None or promise[row] <= 0:
                 continue
             if person.modality not in (None, modality):  # views of two modalities are never averaged
                 self._early += self._told(tracklet, person, seen_at)
             person.modality = modality
-            taken += self._consider(person, frame, tracks.boxes[row], float(promise[row]), seen_at)
+            taken += self._consider(person, frame, tracks.boxes[row], steady * float(promise[row]), seen_at)
         return taken
 
     def due(self, seen_at: float) -> list[Pick]:
@@ -204,7 +214,7 @@ class Selector:
             good &= ~inside(foot, polygon)
         big = np.minimum(height / _FULL_HEIGHT, 1) ** 0.5
         upright = np.minimum(aspect, _UPRIGHT) / np.maximum(aspect, _UPRIGHT)
-        return np.where(good, big * upright ** 0.5 * (1 - hidden), 0).astype(np.float32)
+        return np.where(good, big * upright * (1 - hidden), 0).astype(np.float32)
 
 
 def sharpness(frame: U8, box: F32) -> float:

@@ -146,7 +146,7 @@ class SelectSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     min_height: Count = 48
-    min_aspect: Positive = 1.2
+    min_aspect: Positive = 1.5
     max_aspect: Positive = 5.0
     border: Share = 0.005
     max_overlap: Share = 0.5

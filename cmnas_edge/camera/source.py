@@ -27,19 +27,18 @@ _DEVICES = "/dev/video"
 
 
 def open_source(settings: SourceSettings, clock: Callable[[], float] = time.time, *,
-                monotonic: Callable[[], float] = time.monotonic, base: Path | None = None) -> Source:
+                monotonic: Callable[[], float] = time.monotonic) -> Source:
     """Open what the settings name. A live source is only connected to on entering its context.
 
     Args:
         settings: What and how.
         clock: Epoch seconds, of live frames.
         monotonic: Seconds.
-        base: What a relative location is relative to: the settings file's folder.
 
     Raises:
         ConfigError: The location of a recorded source isn't what it should be, or a URL is none.
     """
-    kind = _kind(settings, base)
+    kind = _kind(settings)
     if kind == "url":
         name, location, silence_s = source_name(settings), settings.location, settings.silence_s
 
@@ -47,7 +46,7 @@ def open_source(settings: SourceSettings, clock: Callable[[], float] = time.time
             return open_device(location) if location.startswith(_DEVICES) else open_url(location, silence_s)
 
         return Stream(name, connect, silence_s, max_fps=settings.max_fps, clock=clock, monotonic=monotonic)
-    path = _path(settings, base)
+    path = Path(settings.location)
     if kind == "video":
         recording = video(path, settings.fps)
     elif kind == "folder":
@@ -94,14 +93,10 @@ def _drawn(path: Path, camera: str | None) -> Recording:
     return Recording(lambda: site.frames(camera), site.fps, site.starts_at)
 
 
-def _kind(settings: SourceSettings, base: Path | None) -> Literal["video", "folder", "url", "site"]:
+def _kind(settings: SourceSettings) -> Literal["video", "folder", "url", "site"]:
     if settings.kind != "auto":
         return settings.kind
     if "://" in settings.location or settings.location.startswith(_DEVICES):
         return "url"
-    path = _path(settings, base)
+    path = Path(settings.location)
     return "site" if path.suffix == ".toml" else "folder" if path.is_dir() else "video"
-
-
-def _path(settings: SourceSettings, base: Path | None) -> Path:
-    return (base or Path()) / Path(settings.location).expanduser()

@@ -136,7 +136,8 @@ class Stream:
             self._arrived_count += 1
             if self._closed or arrived_at < self._due_at:
                 return
-            self._due_at = max(self._due_at, arrived_at - self._interval_s) + self._interval_s
+            # From frame to frame, not from arrival to arrival: jitter must not add up to a lower rate.
+            self._due_at = max(self._due_at if index else arrived_at, arrived_at - self._interval_s) + self._interval_s
             self._dropped_count += self._slot is not None
             self._slot = Frame(image, index, seen_at, arrived_at)
             self._changed.notify_all()
