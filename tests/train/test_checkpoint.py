@@ -77,17 +77,18 @@ def test_reading_moves_nobodys_random_numbers(tmp_path: Path, network: Network) 
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("step", ["os.fsync", "Path.replace"])
 def test_a_save_that_fails_leaves_the_older_file_whole(
-    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     path = tmp_path / "a"
     save(path, network, META)
     before = path.read_bytes()
 
-    def full(descriptor: int) -> None:
+    def full(*arguments: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("train.checkpoint.os.fsync", full)
+    monkeypatch.setattr(f"train.checkpoint.{step}", full)
     with pytest.raises(OSError, match="no space"):
         save(path, build(Arch.uniform("osnet_x0_25", "split")), META)
     assert path.read_bytes() == before

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.embedding import MODALITIES, Modality
 from train.modality_bn import ModalityBatchNorm, Rows
 from train.space import CHOICES, Choice
 
@@ -97,15 +97,19 @@ def test_shuffling_rows_shuffles_outputs_and_gradients_and_changes_nothing_else(
 
 
 @pytest.mark.parametrize("choice", ["split", "split_statistics"])
-def test_an_absent_modality_leaves_its_statistics_untouched(choice: Choice) -> None:
+@pytest.mark.parametrize(("present", "absent"), [MODALITIES, MODALITIES[::-1]])
+def test_an_absent_modality_leaves_its_statistics_untouched(
+    choice: Choice, present: Modality, absent: Modality
+) -> None:
     norm = random_norm(choice, 3, 0)
     before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
-    x, _ = batch([False] * 6, 1, 3)
-    norm(x, torch.zeros(6, dtype=torch.bool))
+    x, infrared = batch([present == "infrared"] * 6, 1, 3)
+    expected = plain_norm(norm, present)(x)
+    torch.testing.assert_close(norm(x, infrared), expected)
     after = norm.state_dict()
-    assert torch.equal(after["infrared.running_mean"], before["infrared.running_mean"])
-    assert torch.equal(after["infrared.running_var"], before["infrared.running_var"])
-    assert not torch.equal(after["visible.running_mean"], before["visible.running_mean"])
+    for tensor in ("running_mean", "running_var"):
+        assert torch.equal(after[f"{absent}.{tensor}"], before[f"{absent}.{tensor}"])
+        assert not torch.equal(after[f"{present}.{tensor}"], before[f"{present}.{tensor}"])
 
 
 @given(seeds, choices)
