@@ -1,0 +1,131 @@
+"""What a batch goes through before the network sees it, on uint8 images.
+
+Boxes on a real camera are loose, cut or shifted: ``loosen`` moves, zooms and mirrors a
+crop in one resampling. ``erase`` hides a rectangle (Zhong et al., Random Erasing, AAAI
+2020). ``exchange`` takes colour away from visible crops (Ye et al., Channel Augmented
+Joint Learning, ICCV 2021, here with any convex mix of the channels, of which theirs are
+the corners), because near-infrared reflectance follows dye, not colour. ``tone`` redraws
+exposure and gamma.
+"""
+
+from __future__ import annotations
+
+import cv2
+import msgspec
+import numpy as np
+
+from train.data.crops import U8, Mask
+
+
+class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How strongly a training batch is disturbed; everything at 0 changes nothing.
+
+    Attributes:
+        flip: Probability of a mirror image.
+        shift: Largest shift of the box, as a share of its height and width.
+        zoom_out: Largest enlargement of the box (0.3: a box 1.3 times as high and wide).
+        zoom_in: Largest shrinkage of the box (0.1: a box 0.9 times as high and wide).
+        stretch: Largest change of height against width, as a share.
+        erase: Probability that a rectangle is hidden.
+        erase_area: Largest share of the image that it covers.
+        exchange: Probability that a visible crop loses its colours.
+        tone: Spread of exposure and gamma, as a factor's logarithm.
+    """
+
+    flip: float = 0.5
+    shift: float = 0.06
+    zoom_out: float = 0.25
+    zoom_in: float = 0.1
+    stretch: float = 0.08
+    erase: float = 0.4
+    erase_area: float = 0.25
+    exchange: float = 0.5
+    tone: float = 0.15
+
+    def scaled(self, share: float) -> Augmentation:
+        """The same at a share of its strength; a mirror image is as likely as before."""
+        return Augmentation(flip=self.flip, shift=self.shift * share, zoom_out=self.zoom_out * share,
+                            zoom_in=self.zoom_in * share, stretch=self.stretch * share, erase=self.erase * share,
+                            erase_area=self.erase_area, exchange=self.exchange * share, tone=self.tone * share)
+
+
+def augment(images: U8, infrared: Mask, how: Augmentation, rng: np.random.Generator) -> U8:
+    """Disturb a batch.
+
+    Args:
+        images: BGR, shape ``(n, h, w, 3)``; left as it is.
+        infrared: Modality of each row, shape ``(n,)``.
+        how: How strongly.
+        rng: Source of every choice.
+
+    Returns:
+        A new array of the same shape.
+    """
+    out = loosen(images, how, rng)
+    exchange(out, ~infrared & (rng.random(len(out)) < how.exchange), rng)
+    tone(out, how.tone, rng)
+    erase(out, how.erase, how.erase_area, rng)
+    return out
+
+
+def loosen(images: U8, how: Augmentation, rng: np.random.Generator) -> U8:
+    """Shift, zoom, stretch and mirror each crop, as a box drawn less exactly would show it."""
+    n, h, w, _ = images.shape
+    out = np.empty_like(images)
+    zoom = 1 + rng.uniform(-how.zoom_in, how.zoom_out, n)
+    aspect = np.exp(rng.uniform(-how.stretch, how.stretch, n) / 2)
+    high, wide = zoom * aspect, zoom / aspect
+    dx, dy = w * rng.uniform(-how.shift, how.shift, n), h * rng.uniform(-how.shift, how.shift, n)
+    mirror = np.where(rng.random(n) < how.flip, -1.0, 1.0)
+    border, fill = rng.integers(0, 3, (n,)), rng.integers(0, 256, (n,)).astype(float)
+    centre_x, centre_y = (w - 1) / 2, (h - 1) / 2
+    for i in range(n):
+        a = mirror[i] * wide[i]
+        # Pixel (x, y) of the result shows (a x + b, c y + d) of the crop: WARP_INVERSE_MAP.
+        turn = np.array([[a, 0, centre_x - a * centre_x + dx[i]],
+                         [0, high[i], centre_y - high[i] * centre_y + dy[i]]])
+        # What lies beyond the crop is unknown: continue it, mirror it, or leave it flat.
+        mode = (cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101, cv2.BORDER_CONSTANT)[border[i]]
+        cv2.warpAffine(images[i], turn, (w, h), dst=out[i], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                       borderMode=mode, borderValue=(fill[i], fill[i], fill[i]))
+    return out
+
+
+def exchange(images: U8, chosen: Mask, rng: np.random.Generator) -> None:
+    """Replace the colours of the chosen rows, in place, by one random mix of their channels."""
+    rows = np.flatnonzero(chosen)
+    if not len(rows):
+        return
+    # Half of the mixes are single channels (the paper's), half lie anywhere between them.
+    weights = rng.dirichlet((1.0, 1.0, 1.0), len(rows))
+    single = rng.random(len(rows)) < 0.5
+    weights[single] = np.eye(3)[rng.integers(0, 3, int(single.sum()))]
+    for row, mix in zip(rows, weights, strict=True):
+        grey = cv2.transform(images[row], mix[None])
+        images[row] = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+
+
+def tone(images: U8, spread: float, rng: np.random.Generator) -> None:
+    """Redraw exposure and gamma of each row, in place."""
+    if spread <= 0:
+        return
+    gain = np.exp(rng.normal(0, spread, len(images)))
+    gamma = np.exp(rng.normal(0, spread, len(images)))
+    level = np.arange(256) / 255
+    tables = np.clip(255 * gain[:, None] * level[None] ** gamma[:, None] + 0.5, 0, 255).astype(np.uint8)
+    for image, table in zip(images, tables, strict=True):
+        cv2.LUT(image, table, dst=image)
+
+
+def erase(images: U8, probability: float, area: float, rng: np.random.Generator) -> None:
+    """Hide a rectangle of some rows, in place, under a flat grey level or noise."""
+    n, h, w, _ = images.shape
+    for row in np.flatnonzero(rng.random(n) < probability):
+        share, ratio = rng.uniform(min(0.02, area), area), np.exp(rng.uniform(-1.2, 1.2))
+        eh = int(np.clip(round(np.sqrt(share * ratio) * h), 1, h))
+        ew = int(np.clip(round(np.sqrt(share / ratio) * w), 1, w))
+        y, x = rng.integers(0, h - eh + 1), rng.integers(0, w - ew + 1)
+        if rng.random() < 0.5:
+            images[row, y:y + eh, x:x + ew] = rng.integers(0, 256)
+        else:
+            images[row, y:y + eh, x:x + ew] = rng.integers(0, 256, (eh, ew, 1), dtype=np.uint8)

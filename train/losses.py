@@ -1,0 +1,118 @@
+"""What training minimises: cross-entropy over identities, and losses on distances within a batch.
+
+Cross-entropy with label smoothing: Szegedy et al., Rethinking the Inception Architecture,
+CVPR 2016, section 7. Batch-hard triplet: Hermans et al., In Defense of the Triplet Loss,
+arXiv 1703.07737, equation 5; its four-term form is the one CM-NAS trains with (anchors of
+either modality against candidates of either). Supervised contrast: Khosla et al.,
+Supervised Contrastive Learning, NeurIPS 2020, equation 2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy against ``(1 - smoothing) * onehot + smoothing / C``.
+
+    Args:
+        logits: Shape ``(n, C)``.
+        labels: Class of each row, int64, shape ``(n,)``.
+        smoothing: Share of the target spread evenly over all classes, 0 to 1.
+
+    Returns:
+        A scalar.
+    """
+    return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean distance of every row of ``a`` (n, d) to every row of ``b`` (m, d), shape ``(n, m)``.
+
+    The square is held at 1e-12 or above: the root of 0 has no gradient.
+    """
+    square = a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T
+    return square.clamp(min=1e-12).sqrt()
+
+
+def batch_hard(anchors: Tensor, candidates: Tensor, anchor_labels: Tensor, candidate_labels: Tensor, *,
+               margin: float, normalise: bool = False) -> Tensor:
+    """Mean over anchors of the triplet made with the farthest positive and the nearest negative.
+
+    Args:
+        anchors: Shape ``(n, d)``.
+        candidates: Shape ``(m, d)``. Where these are the anchors themselves an anchor is
+            among its own positives, at distance 0: it is never the farthest but alone.
+        anchor_labels: int64, shape ``(n,)``.
+        candidate_labels: int64, shape ``(m,)``.
+        margin: By how much the negative must be farther; below 0 chooses the soft margin
+            ``log(1 + exp(positive - negative))``.
+        normalise: Compare unit vectors.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: An anchor has no positive or no negative among the candidates.
+    """
+    same = anchor_labels[:, None] == candidate_labels[None]
+    if not bool((same.any(1) & (~same).any(1)).all()):
+        raise ValueError("batch_hard: expected a positive and a negative candidate for every anchor, got a batch "
+                         "where one has none; a batch needs two identities, each in both modalities")
+    if normalise:
+        anchors, candidates = functional.normalize(anchors), functional.normalize(candidates)
+    gap = distances(anchors, candidates)
+    positive = gap.masked_fill(~same, -torch.inf).amax(1)
+    negative = gap.masked_fill(same, torch.inf).amin(1)
+    if margin < 0:
+        return functional.softplus(positive - negative).mean()
+    return functional.relu(positive - negative + margin).mean()
+
+
+def four_term_triplet(embedding: Tensor, labels: Tensor, infrared: Tensor, *, margin: float,
+                      normalise: bool = False) -> Tensor:
+    """Batch-hard triplet averaged over visible and infrared anchors against either's candidates.
+
+    Args:
+        embedding: Shape ``(n, d)``, rows of both modalities in any order.
+        labels: int64, shape ``(n,)``.
+        infrared: Modality of each row, bool, shape ``(n,)``.
+        margin: See ``batch_hard``.
+        normalise: See ``batch_hard``.
+
+    Returns:
+        A scalar: the mean of visible-visible, infrared-infrared, visible-infrared and
+        infrared-visible.
+    """
+    sides = [(embedding[~infrared], labels[~infrared]), (embedding[infrared], labels[infrared])]
+    pairs = [(0, 0), (1, 1), (0, 1), (1, 0)]
+    terms = [batch_hard(sides[a][0], sides[b][0], sides[a][1], sides[b][1], margin=margin, normalise=normalise)
+             for a, b in pairs]
+    return torch.stack(terms).mean()
+
+
+def contrast(embedding: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
+    """Supervised contrast: each row picks its own identity out of the whole batch.
+
+    Args:
+        embedding: Shape ``(n, d)``; compared as unit vectors.
+        labels: int64, shape ``(n,)``; every identity at least twice.
+        temperature: What cosines are divided by.
+
+    Returns:
+        A scalar: the mean over rows, and over a row's positives, of the cross-entropy of
+        picking that positive among all other rows.
+
+    Raises:
+        ValueError: An identity is alone.
+    """
+    myself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = (labels[:, None] == labels[None]) & ~myself
+    if not bool(positive.any(1).all()):
+        raise ValueError("contrast: expected every identity at least twice in a batch, got one that is alone")
+    unit = functional.normalize(embedding)
+    alike = (unit @ unit.T / temperature).masked_fill(myself, -torch.inf)
+    log_share = alike - alike.logsumexp(1, keepdim=True)
+    return -(log_share.masked_fill(~positive, 0).sum(1) / positive.sum(1)).mean()
