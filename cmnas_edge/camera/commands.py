@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return _check(settings)
     log.configure(as_json=settings.log == "json")
-    with ExitStack() as opened:
+    with _Signals() as signals, ExitStack() as opened:
         tally = Tally()
         transport = HttpTransport(settings.collector, settings.token, settings.link, tally)
         opened.callback(transport.close)
@@ -51,8 +52,10 @@ def run(args: argparse.Namespace) -> int:
         engines = _engines(opened, model, settings)
         daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
                         spool=spool, transport=transport, tally=tally)
-        with _stopped_by_signals(daemon):
-            daemon.run()
+        signals.stop = daemon.stop
+        for _ in range(signals.early_count):
+            daemon.stop()
+        daemon.run()
     return 0
 
 
@@ -78,12 +81,26 @@ def _engines(opened: ExitStack, model: bundle.Bundle, settings: DeviceSettings) 
             for modality in MODALITIES if "auto" in wanted or modality in wanted}
 
 
-@contextmanager
-def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
-    """SIGTERM and Ctrl-C ask the daemon to end in good order; again, not to wait for the collector."""
-    before = {number: signal.signal(number, lambda *_: daemon.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+class _Signals:
+    """SIGTERM and Ctrl-C ask the daemon to end in good order; again, not to wait for the collector.
+
+    They are only noted while it starts: an interrupt inside a library's own start-up would come
+    out as that library's failure.
+    """
+
+    def __init__(self) -> None:
+        self.early_count = 0
+        self.stop: Callable[[], None] = self._note
+        self._before: dict[signal.Signals, Any] = {}
+
+    def _note(self) -> None:
+        self.early_count += 1
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, lambda *_: self.stop())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)

@@ -212,7 +212,8 @@ def test_ctrl_c_at_any_time_ends_it_without_a_traceback(device: Device) -> None:
         time.sleep(rng.uniform(0.0, 0.6))
         process.send_signal(signal.SIGINT)
         err = process.communicate(timeout=30)[1]
-        assert process.returncode in (0, 75, 130), err  # stopped; had ended by itself; still starting
+        # Stopped, had ended by itself, was still starting, or was past its last line.
+        assert process.returncode in (0, 75, 130, -signal.SIGINT), err
         assert "Traceback" not in err
         (device.folder / "gate.spool.lock").unlink()
 

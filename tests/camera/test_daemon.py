@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.daemon import Daemon
+from cmnas_edge.camera.detect import open_detector
+from cmnas_edge.camera.pipeline import Pipeline
 from cmnas_edge.camera.settings import (
     CameraSettings,
     DetectorSettings,
@@ -24,6 +27,7 @@ from cmnas_edge.camera.settings import (
 )
 from cmnas_edge.camera.spool import Spool
 from cmnas_edge.camera.tally import Tally
+from cmnas_edge.camera.watch import Camera, watch
 from cmnas_edge.errors import ConfigError, LinkDown, SourceLost
 from tests.camera.fakes import (
     FINGERPRINT,
@@ -163,6 +167,21 @@ def test_a_camera_that_is_lost_comes_back_and_never_stops_the_others(
     assert "camera north: frames again" in said.text
 
 
+def test_a_loss_ends_the_tracklets_in_view_at_once(world: World) -> None:
+    stop = threading.Event()
+    projector = Projector(north=[lambda: Clip(film(15), recorded=False, then=lost),
+                                 lambda: Clip([], recorded=False, then=lambda _: stop.set())])
+    settings = world.camera("north", pace="real")
+    pipeline = Pipeline(settings, open_detector(settings.detector), world.tally, height=HEIGHT, width=WIDTH,
+                        first_tracklet=1)
+    emitted: list[tuple[int, int]] = []
+    watch(Camera(settings, pipeline, lambda: projector(settings.source)),
+          lambda _, picks: emitted.extend((projector.opened["north"], pick.tracklet) for pick in picks), stop,
+          world.tally, backoff=Backoff(0.001, 0.002))
+    assert projector.opened["north"] == 2
+    assert emitted == [(1, 1)]
+
+
 def test_asked_to_stop_it_ends_tracklets_and_delivers_what_is_held(world: World) -> None:
     seen = threading.Event()
 
@@ -170,7 +189,7 @@ def test_asked_to_stop_it_ends_tracklets_and_delivers_what_is_held(world: World)
         seen.set()
         assert clip.closed.wait(20), "nobody closed the source"
 
-    settings = world.settings(world.camera("north", pace="real"))
+    settings = world.settings(world.camera("north", pace="real"), link=LinkSettings(wait_s=3600.0))
     with Spool(settings.spool.path, 8 * MIB) as spool:
         daemon = world.daemon(spool, Projector(north=[lambda: Clip(film(15), recorded=False, then=stand_still)]),
                               settings)
@@ -212,11 +231,15 @@ def test_asked_twice_it_does_not_wait_for_the_collector(world: World) -> None:
 
 def test_a_bug_in_the_engine_ends_the_daemon_instead_of_hanging_it(world: World) -> None:
     def broken(_: object) -> None:
+        before = -1
+        while before != (before := world.tally["frames"]):  # until the camera waits: the queue is full
+            time.sleep(0.3)
         raise AssertionError("a bug of ours")
 
     world.engines["visible"].embed = broken  # type: ignore[method-assign, assignment]
+    often = SelectSettings(min_height=20, period_s=0.01, view_gap_s=0.0)  # more picks than may wait
     with pytest.raises(AssertionError, match="a bug of ours"):
-        world.run(Projector(north=[lambda: Clip(film(300))]), world.camera("north"))
+        world.run(Projector(north=[lambda: Clip(film(300))]), replace(world.camera("north"), select=often))
 
 
 def test_a_recording_that_breaks_is_told_at_the_end_and_the_others_finish(world: World) -> None:
