@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 
+from benchmarks.records import keep
 from cmnas_edge.synthetic.crops import CAMERAS, draw_set
 from cmnas_edge.synthetic.site import Site
 
@@ -31,7 +29,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--identities", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="append the figures to this JSON-lines file")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     drawers: dict[str, Callable[[int, int, int], int]] = {"cmnas_edge": _ours}
@@ -44,12 +41,7 @@ def main() -> None:
                 start = time.process_time()
                 count = draw(args.identities, height, width)
                 rates.setdefault((name, height), []).append(count / (time.process_time() - start))
-    row: dict[str, object] = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": platform.machine(),
-        "opencv": cv2.__version__,
-        "numpy": np.__version__,
-    }
+    row: dict[str, object] = {}
     for (name, height), measured in rates.items():
         rate = round(statistics.median(measured))
         print(f"{name:<12} {height}x{height // 2}  {rate:>6} crops/s on one core")
@@ -57,10 +49,7 @@ def main() -> None:
     for count, milliseconds in _frames().items():
         print(f"cmnas_edge   frame of 640x360 with {count} people  {milliseconds:.1f} ms on one core")
         row[f"frame with {count} people ms"] = milliseconds
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open("a", encoding="utf-8") as results:
-            results.write(json.dumps(row) + "\n")
+    keep("draw", row)
 
 
 def _ours(identities: int, height: int, width: int) -> int:

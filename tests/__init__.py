@@ -1,0 +1,1 @@
+"""Tests mirror the tree; CONTRIBUTING.md says which lane holds which promise."""

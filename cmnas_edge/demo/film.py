@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import cv2
 from cmnas_edge import config
 from cmnas_edge.demo.play import Clip
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.progress import Progress
 from cmnas_edge.synthetic.film import SiteFile, h264_is_here, read_site, write_site
 from cmnas_edge.synthetic.site import Site
 
@@ -27,15 +26,8 @@ def draw_site(folder: Path, *, seed: int, people: int, seconds: float) -> tuple[
     site = Site.draw(seed, people, duration_s=seconds)
     if not _is_filmed(folder, site):
         (folder / "site.toml").unlink(missing_ok=True)
-        began = time.monotonic()
-
-        def show(done: int, of: int) -> None:
-            if done % 20 == 0 or done == of:
-                left = (time.monotonic() - began) * (of - done) / done
-                print(f"\r  drawing {people} people, {len(site.cameras)} cameras: {done / of:4.0%}, {left:.0f} s left ",
-                      end="" if done < of else "\n", file=sys.stderr, flush=True)
-
-        write_site(site, folder, show)
+        with Progress(f"frames of {people} people drawn") as progress:
+            write_site(site, folder, progress)
     kept = config.load(folder / "site.toml", SiteFile)
     clips = [Clip(camera.name, folder / str(camera.video), seconds, str(camera.video).endswith(".mp4"))
              for camera in kept.cameras]

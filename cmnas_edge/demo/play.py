@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from cmnas_edge.demo.score import Key, Seen, count_links, name_tracklets, rank_o
 from cmnas_edge.demo.stage import Api, Stage, run_to_end
 from cmnas_edge.demo.tap import Tap
 from cmnas_edge.errors import LinkDown
+from cmnas_edge.progress import Progress
 
 __all__ = ["Clip", "Played", "collect", "play"]
 
@@ -151,26 +151,21 @@ def _queries(api: Api, sightings: list[dict[str, Any]], persons: Mapping[Key, in
 
 def _watch(clips: Sequence[Clip], folder: Path, stage: Stage, api: Api) -> None:
     """Show progress until every daemon has ended."""
-    began, total = time.monotonic(), sum(clip.seconds for clip in clips)
-    starts = {clip.name: 0.0 for clip in clips}
-    while stage.running(clip.name for clip in clips):
-        time.sleep(0.5)
-        done = 0.0
-        for clip in clips:
-            last = _last_row(folder / f"{clip.name}.trace.jsonl")
-            if last:
-                starts[clip.name] = starts[clip.name] or last["seen_at"] - last["frame"] / 10
-                done += min(clip.seconds, last["seen_at"] - starts[clip.name])
-        stored = 0
-        try:
-            stored = api.get("/v1/health")["stored_count"]
-        except LinkDown:
-            stage.alive("collector")
-        share = done / total
-        spent = time.monotonic() - began
-        left = f"{spent / share - spent:.0f} s left" if share > 0.03 else "starting"
-        print(f"\r  watching: {share:4.0%}, {stored} sightings, {left:<12}", end="", file=sys.stderr, flush=True)
-    print(f"\r  watching: 100%, {time.monotonic() - began:.0f} s{'':<24}", file=sys.stderr, flush=True)
+    total = round(sum(clip.seconds for clip in clips))
+    starts: dict[str, float] = {}
+    with Progress("seconds of footage watched") as progress:
+        while stage.running(clip.name for clip in clips):
+            time.sleep(0.5)
+            done = 0.0
+            for clip in clips:
+                if last := _last_row(folder / f"{clip.name}.trace.jsonl"):
+                    start = starts.setdefault(clip.name, last["seen_at"])
+                    done += min(clip.seconds, last["seen_at"] - start)
+            try:
+                progress(min(round(done), total - 1), total, f"{api.get('/v1/health')['stored_count']} sightings")
+            except LinkDown:
+                stage.alive("collector")
+        progress(total, total)
 
 
 def _camera_settings(clip: Clip, folder: Path, port: int, began: float, detector: Path | None, bundle: Path,

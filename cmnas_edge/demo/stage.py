@@ -99,6 +99,10 @@ class Stage:
         self._running[name] = subprocess.Popen(
             _command(*arguments), stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=_quiet())
 
+    def pid(self, name: str) -> int:
+        """Process number, to look at from outside."""
+        return self._running[name].pid
+
     def alive(self, name: str) -> bool:
         """Whether a process still runs.
 

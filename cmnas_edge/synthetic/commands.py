@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TextIO
 
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.progress import Progress
 from cmnas_edge.synthetic.film import write_site
 from cmnas_edge.synthetic.site import KINDS, STARTS_AT, Site
 from cmnas_edge.synthetic.sysu import write_sysu
 
-__all__ = ["Progress", "add_arguments", "run"]
-
-_REDRAW_S: Final = 0.5  # on a terminal
-_REPEAT_S: Final = 10.0  # in a log
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,45 +109,3 @@ def _unwritable(folder: Path, error: OSError) -> CmnasError:
         return DiskFull(f"{folder}: expected room for what is drawn, found the disk full; make some or choose another")
     reason = error.strerror or str(error)
     return ConfigError(f"{folder}: expected a folder that can be written ({reason}); choose another")
-
-
-class Progress:
-    """A line on stderr that says how far, and how long still; nothing once its block ends early.
-
-    Args:
-        unit: What is counted.
-        out: Where to write; a terminal gets one line that changes, a log one now and then.
-        clock: Seconds.
-    """
-
-    def __init__(self, unit: str, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._unit = unit
-        self._out = sys.stderr if out is None else out
-        self._clock = clock
-        self._live = self._out.isatty()
-        self._began = clock()
-        self._shown = self._began
-        self._open = False
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._open:
-            self._out.write("\n")
-            self._out.flush()
-
-    def __call__(self, done: int, every: int) -> None:
-        """Say so if it is time to."""
-        now = self._clock()
-        if done < every and now - self._shown < (_REDRAW_S if self._live else _REPEAT_S):
-            return
-        self._shown = now
-        spent = now - self._began
-        left = spent / done * (every - done)
-        text = f"{done} of {every} {self._unit}, {100 * done // every}%, " + (
-            f"{left:.0f} s left" if done < every else f"{spent:.0f} s"
-        )
-        self._out.write(f"\r{text:<60}" if self._live else f"{text}\n")
-        self._open = self._live
-        self._out.flush()

@@ -13,8 +13,8 @@ import pytest
 
 from cmnas_edge import cli
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.progress import Progress
 from cmnas_edge.synthetic import film, sysu
-from cmnas_edge.synthetic.commands import Progress
 from cmnas_edge.synthetic.crops import draw_set
 from cmnas_edge.synthetic.film import read_site, write_site
 from cmnas_edge.synthetic.site import Site

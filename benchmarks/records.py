@@ -1,0 +1,40 @@
+"""Where figures are kept: one JSON line a run, with what it ran on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+__all__ = ["RESULTS", "keep"]
+
+RESULTS = Path(__file__).resolve().parent / "results"
+_PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless")
+
+
+def keep(question: str, figures: Mapping[str, object]) -> None:
+    """Append figures to ``results/QUESTION.jsonl`` with date, commit, machine and versions."""
+    row = {"date": time.strftime("%Y-%m-%d"), "commit": _commit(), "cpu": _cpu(), "cores": os.cpu_count(),
+           "python": platform.python_version(), "versions": {name: version(name) for name in _PACKAGES}, **figures}
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{question}.jsonl").open("a", encoding="utf-8") as results:
+        results.write(json.dumps(row) + "\n")
+
+
+def _commit() -> str:
+    ran = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False,
+                         cwd=RESULTS.parent)
+    return ran.stdout.strip() or "unknown"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
