@@ -47,7 +47,6 @@ class OnnxRuntimeEngine:
         if crops.ndim != 4 or crops.shape[1:] != self._shape or crops.dtype != np.uint8:
             raise ValueError(f"expected uint8 crops of shape (n, {', '.join(map(str, self._shape))}), "
                              f"found {crops.dtype} {crops.shape}")
-        crops = np.ascontiguousarray(crops)
         embeddings = np.empty((len(crops), self._dimension), np.float32)
         for start in range(0, len(crops), self.max_batch):
             rows = slice(start, start + self.max_batch)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 from cmnas_edge.bundle import Bundle, seal
@@ -16,12 +18,17 @@ from cmnas_edge.bundle_pictures import TOLERANCE, draw, jpeg, stored, verify_pic
 from cmnas_edge.cli import main
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError
-from tests.tiny_bundle import TINY, copy_tiny, reseal
+from tests.tiny_bundle import redrawn_tiny, reseal
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return redrawn_tiny(tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    return copy_tiny(tmp_path)
+def tiny(honest: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(honest, tmp_path / "tiny"))
 
 
 def a_jpeg(tiny: Path) -> Path:
@@ -46,15 +53,15 @@ def refuse(tiny: Path, words: str) -> None:
         verify_pictures(Bundle.open(tiny))
 
 
-def test_every_picture_of_a_bundle_can_be_drawn_again() -> None:
-    bundle = Bundle.open(TINY)
+def test_every_picture_of_a_bundle_can_be_drawn_again(honest: Path) -> None:
+    bundle = Bundle.open(honest)
     report = verify_pictures(bundle)
     assert report.picture_count == 6 + 6
     assert report.worst <= TOLERANCE
 
 
-def test_strangers_differ_by_far_more_than_the_tolerance() -> None:
-    images = draw(Bundle.open(TINY).manifest.validation, 32, 16).images.astype(int)
+def test_strangers_differ_by_far_more_than_the_tolerance(honest: Path) -> None:
+    images = draw(Bundle.open(honest).manifest.validation, 32, 16).images.astype(int)
     apart = [np.abs(a - b).mean() for i, a in enumerate(images) for b in images[:i]]
     assert min(apart) > 5 * TOLERANCE
 
@@ -81,9 +88,9 @@ def test_nothing_can_be_hidden_behind_a_validation_crop(tiny: Path, hidden: byte
     refuse(tiny, r"\.jpg: expected at most \d+ bytes for what is drawn, found")
 
 
-def test_a_crop_more_or_less_is_found(tiny: Path) -> None:
+def test_a_crop_more_or_less_is_found(honest: Path, tiny: Path) -> None:
     (tiny / "validation" / "extra.jpg").write_bytes(photograph())
-    bundle = seal(tiny, Bundle.open(TINY).manifest)
+    bundle = seal(tiny, Bundle.open(honest).manifest)
     with pytest.raises(BundleError, match="found others"):
         verify_pictures(bundle)
 
@@ -134,9 +141,9 @@ def test_another_seed_draws_other_pictures(tiny: Path) -> None:
         verify_pictures(Bundle.open(tiny))
 
 
-def test_stored_crops_come_with_who_they_show() -> None:
-    crops = stored(Bundle.open(TINY))
-    again = draw(Bundle.open(TINY).manifest.validation, 32, 16)
+def test_stored_crops_come_with_who_they_show(honest: Path) -> None:
+    crops = stored(Bundle.open(honest))
+    again = draw(Bundle.open(honest).manifest.validation, 32, 16)
     for name in ("identity", "camera", "infrared"):
         np.testing.assert_array_equal(getattr(crops, name), getattr(again, name))
     assert np.abs(crops.images.astype(int) - again.images.astype(int)).mean() < 8  # JPEG of tiny noisy crops
@@ -161,8 +168,8 @@ def test_a_stored_crop_of_another_kind_is_refused(tiny: Path, content: bytes) ->
         stored(Bundle.open(tiny))
 
 
-def test_verify_says_what_it_did_and_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bundle", "verify", str(TINY)]) == 0
+def test_verify_says_what_it_did_and_ends_with_0(honest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "verify", str(honest)]) == 0
     shown = capsys.readouterr().out
     for word in ("every byte as packed", "golden embeddings reproduced", "as packed", "12 drawn again", "verified"):
         assert word in shown
@@ -171,14 +178,12 @@ def test_verify_says_what_it_did_and_ends_with_0(capsys: pytest.CaptureFixture[s
 def test_a_smuggled_picture_ends_verify_with_exit_65(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit_golden(tiny, lambda arrays: arrays["visible_crops"].__setitem__(0, 7))
     edit_golden(tiny, lambda arrays: arrays["visible_embeddings"].__setitem__(
-        0, _embedding_of(arrays["visible_crops"][:1])))
+        0, _embedding_of(tiny, arrays["visible_crops"][:1])))
     reseal(tiny)
     assert main(["bundle", "verify", str(tiny)]) == 65
     assert "drawn from the recorded seed" in capsys.readouterr().err
 
 
-def _embedding_of(crops: np.ndarray) -> np.ndarray:
-    from cmnas_edge.engine import open_engine
-
-    with open_engine(Bundle.open(TINY), "visible") as engine:
-        return engine.embed(crops)[0]
+def _embedding_of(tiny: Path, crops: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(tiny / "visible.onnx"), providers=["CPUExecutionProvider"])
+    return session.run(None, {"crops": crops})[0][0]
