@@ -18,10 +18,10 @@ from cmnas_edge import cli
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.camera.spool import Spool
 from tests.camera.fakes import FPS, FRAME_HEIGHT, FRAME_WIDTH, Served, StrictCollector, film, write_boxes
+from tests.proof import KILLS
 from tests.tiny_bundle import TINY, copy_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = int(os.environ.get("CMNAS_KILLS", "5"))
 FRAMES = 120
 
 
@@ -218,6 +218,7 @@ def test_ctrl_c_at_any_time_ends_it_without_a_traceback(device: Device) -> None:
         (device.folder / "gate.spool.lock").unlink()
 
 
+@pytest.mark.prove
 def test_killed_at_any_point_it_loses_no_spooled_record_and_stores_none_twice(
         device: Device, collector: StrictCollector, served: Served) -> None:
     rng = random.Random(0)

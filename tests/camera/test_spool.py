@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from cmnas_edge.camera.spool import MIN_BYTES, OPEN_GAPS, Spool
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
+from tests.proof import KILLS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMY = 8 << 20
@@ -300,7 +301,6 @@ def test_a_database_that_is_held_is_worth_waiting_for(path: Path) -> None:
         assert spool.put([b"a"]) == 1
 
 
-KILLS = int(os.environ.get("CMNAS_KILLS", "5"))
 _WRITER = """
 import sys
 from pathlib import Path
@@ -333,6 +333,7 @@ def killed_writers(path: Path, limit: int, what: str) -> Iterator[list[tuple[str
         yield [(line.split()[0], set(map(int, line.split()[1:]))) for line in lines if line.endswith("\n")]
 
 
+@pytest.mark.prove
 def test_nothing_put_is_lost_and_nothing_settled_returns_when_the_daemon_is_killed(path: Path) -> None:
     put: set[int] = set()
     settled: set[int] = set()
@@ -351,6 +352,7 @@ def test_nothing_put_is_lost_and_nothing_settled_returns_when_the_daemon_is_kill
         put |= waiting
 
 
+@pytest.mark.prove
 def test_every_displaced_record_is_counted_however_often_the_daemon_is_killed(path: Path) -> None:
     for _ in killed_writers(path, MIN_BYTES, "overflow"):
         with Spool(path, MIN_BYTES) as spool:

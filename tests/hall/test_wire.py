@@ -172,6 +172,7 @@ def test_one_damaged_record_is_refused_by_name_and_spoils_no_other() -> None:
     assert isinstance(third, Sighting)
 
 
+@pytest.mark.prove
 @given(st.binary(max_size=400), st.integers(0, 2**32))
 def test_bytes_from_anywhere_are_refused_with_a_sentence(noise: bytes, seed: int) -> None:
     rng = np.random.default_rng(seed)

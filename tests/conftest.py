@@ -1,0 +1,39 @@
+"""What holds for every test here: how examples are timed, and how long promises are proved.
+
+A long promise (kills, fuzzing) is one test with a count: small in ``make test``, the stated
+number in ``make prove``, which sets ``CMNAS_PROVE`` and keeps what it saw in ``docs/proofs.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.proof import KILLS, PROVING
+
+PROOFS = Path(__file__).resolve().parents[1] / "docs" / "proofs.jsonl"
+
+# How long an example takes says more about the machine that day than about the code.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.register_profile("prove", deadline=None, max_examples=5_000)
+hypothesis.settings.load_profile("prove" if PROVING else "house")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]
+                              ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what a proof saw: date, test, count, outcome and seconds."""
+    report = yield
+    if PROVING and report.when == "call" and item.get_closest_marker("prove"):
+        row = {"date": time.strftime("%Y-%m-%d"), "command": "make prove", "test": item.nodeid, "kills": KILLS,
+               "examples": hypothesis.settings().max_examples, "outcome": report.outcome,
+               "seconds": round(report.duration, 1), "cores": os.cpu_count()}
+        with PROOFS.open("a", encoding="utf-8") as proofs:
+            proofs.write(json.dumps(row) + "\n")
+    return report
