@@ -27,9 +27,7 @@ from cmnas_edge.collector.receive import Receiver
 
 __all__ = ["build"]
 
-_PAGES = {"/": ("index.html", "text/html"), "/dashboard.css": ("dashboard.css", "text/css"),
-          "/dashboard.js": ("dashboard.js", "text/javascript"), "/lanes.js": ("lanes.js", "text/javascript"),
-          "/icon.svg": ("icon.svg", "image/svg+xml")}
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEADERS = {
     # The page brings all it needs; nothing is fetched from, or shown inside, anything else.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -47,9 +45,10 @@ def build(receiver: Receiver, api: Api) -> Starlette:
     routes += [Route(route.path, _answers(api.serve, route), methods=[route.method]) for route in ROUTES]
     document = msgspec.json.encode(openapi())
     routes.append(Route("/openapi.json", _gives(document, "application/json"), methods=["GET"]))
-    folder = resources.files("cmnas_edge.collector") / "dashboard"
-    routes += [Route(path, _gives((folder / name).read_bytes(), kind), methods=["GET"])
-               for path, (name, kind) in _PAGES.items()]
+    for page in (resources.files("cmnas_edge.collector") / "dashboard").iterdir():
+        path = "/" if page.name == "index.html" else f"/{page.name}"
+        kind = _KINDS["." + page.name.rpartition(".")[2]]
+        routes.append(Route(path, _gives(page.read_bytes(), kind), methods=["GET"]))
     return Starlette(routes=routes, middleware=[Middleware(LoopbackOnly)])
 
 

@@ -137,9 +137,9 @@ def _listen(settings: CollectorSettings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((str(host), port))
+        listener.listen(1024)   # from here on a device that connects waits, it is not turned away
     except OSError as error:
         listener.close()
         raise ConfigError(f"listen: {settings.listen} cannot be taken ({error.strerror}); stop what uses it or "
                           "choose another port") from None
-    listener.set_inheritable(True)
     return listener

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.collector.house import House
+from tests.collector.process import Process
 
 
 @pytest.fixture
@@ -16,3 +17,10 @@ def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path / "data")
     yield house
     house.close()
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Process]:
+    """A collector to start as a process; killed at the end if it still runs."""
+    with Process(tmp_path / "collector") as process:
+        yield process

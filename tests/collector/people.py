@@ -50,7 +50,7 @@ def write_bundle(folder: Path) -> Path:
     bundle.seal(folder, bundle.Manifest(
         schema=1, name="people", made_by="tests", backbone="none", precision="fp32",
         fingerprint=FINGERPRINT.hex(), dimension=DIMENSION, height=8, width=4, preprocessing="none",
-        golden=drawn, validation=drawn, files={}))
+        golden=drawn, validation=drawn, retrieval=None, files={}))
     return folder
 
 

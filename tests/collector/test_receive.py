@@ -109,7 +109,7 @@ def test_a_full_disk_is_answered_503_and_the_same_batch_later_is_stored(tmp_path
     stored, full = 0, Journal(tmp_path / "data", limit_mib=1)
     with contextlib.suppress(DiskFull):
         while True:
-            full.append([Arrival("gate", [people.sighting(1, at=10) for _ in range(64)], 0.0)])
+            full.append([Arrival("gate", [people.sighting(1, at=10) for _ in range(64)], -1e9)])
             stored += 64
     full.close()
     house = House(tmp_path / "data", limit_mib=1)

@@ -1,0 +1,114 @@
+"""Headless Chromium over its debugging pipe: open a page, look at it, press keys, take a picture."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-quic",
+          "--disable-background-networking", "--disable-component-update", "--disable-sync",
+          "--disable-dev-shm-usage", "--remote-debugging-pipe")
+
+
+class Browser:
+    """One page in one Chromium with a profile of its own. Errors of the page are in ``complaints``."""
+
+    def __init__(self) -> None:
+        assert CHROMIUM is not None
+        self._profile = tempfile.mkdtemp(prefix="chromium-")
+        ours_in, self._send = os.pipe()
+        self._receive, ours_out = os.pipe()
+        # Chromium reads commands from descriptor 3 and answers on 4.
+        self._process = subprocess.Popen(
+            ["bash", "-c", f'exec "$@" 3<&{ours_in} 4>&{ours_out}', "bash", CHROMIUM, *_FLAGS,
+             f"--user-data-dir={self._profile}"],
+            pass_fds=(ours_in, ours_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(ours_in)
+        os.close(ours_out)
+        self._rest, self._number, self._session = b"", 0, ""
+        self.complaints: list[str] = []
+        target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self._ask(f"{domain}.enable")
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(30)
+        os.close(self._send)
+        os.close(self._receive)
+        shutil.rmtree(self._profile, ignore_errors=True)
+
+    def open(self, url: str, *, width: int = 1440, height: int = 1000, dark: bool = False) -> None:
+        """Open a page in a window of a size, by day or by night."""
+        self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                  mobile=width < 600)
+        self._ask("Emulation.setEmulatedMedia",
+                  features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self._ask("Page.navigate", url="about:blank")
+        self._ask("Page.navigate", url=url)
+        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
+
+    def see(self, expression: str) -> Any:
+        """Evaluate JavaScript in the page."""
+        answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait(self, expression: str, seconds: float = 20.0) -> Any:
+        """Wait until an expression is true; return it."""
+        until = time.monotonic() + seconds
+        while not (found := self.see(expression)):
+            assert time.monotonic() < until, f"still not so: {expression}\n{self.see('document.body?.innerText')}"
+            self.see("new Promise((done) => setTimeout(done, 50))")
+        return found
+
+    def press(self, key: str) -> None:
+        """Press a key and let it go."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        self._ask("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode={
+            "Enter": 13, "Escape": 27, "Tab": 9}.get(key, 0), **text)
+        self._ask("Input.dispatchKeyEvent", type="keyUp", key=key, code=key)
+
+    def picture(self, path: Path) -> bytes:
+        """Take a picture of the window as PNG, and keep it at a path."""
+        data = base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"])
+        path.write_bytes(data)
+        return data
+
+    def _ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._send, json.dumps(message).encode() + b"\0")
+        while True:
+            said = self._hear()
+            if said.get("id") == self._number:
+                assert "error" not in said, said["error"]
+                result: dict[str, Any] = said["result"]
+                return result
+            if said.get("method") == "Runtime.exceptionThrown":
+                self.complaints.append(str(said["params"]["exceptionDetails"]))
+            elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
+                self.complaints.append(said["params"]["entry"]["text"])
+
+    def _hear(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            data = os.read(self._receive, 1 << 20)
+            assert data, "Chromium ended"
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\0")
+        said: dict[str, Any] = json.loads(line)
+        return said

@@ -1,0 +1,164 @@
+"""The command line: it runs, checks, enrols, and says in one sentence what is wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cmnas_edge import cli
+from cmnas_edge.collector.devices import Devices
+from tests.collector.people import People, write_bundle
+from tests.collector.process import Process
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Commands configure the log; here it is put back, so that it outlives no captured stream."""
+    log = logging.getLogger("cmnas")
+    before = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.level, log.propagate = before
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A settings file with a bundle beside it."""
+    write_bundle(tmp_path / "bundle")
+    return write(tmp_path, "")
+
+
+def write(folder: Path, more: str) -> Path:
+    path = folder / "collector.toml"
+    path.write_text(f'data = "data"\nbundle = "bundle"\n{more}', "utf-8")
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
+    code = cli.main(["collector", *map(str, words)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_a_token_is_printed_once_and_works(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, token, _ = run(capsys, "enrol", "gate", "--config", config)
+    assert code == 0
+    assert Devices(config.parent / "data").recognise(token.strip()) == "gate"
+    code, out, said = run(capsys, "enrol", "gate", "--config", config)
+    assert (code, out) == (78, "")
+    assert "--rotate" in said
+    code, fresh, _ = run(capsys, "enrol", "gate", "--config", config, "--rotate")
+    assert code == 0
+    assert fresh != token
+
+
+def test_a_token_written_to_a_file_is_for_its_owner_only_and_not_printed(
+        config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = config.parent / "gate.token"
+    assert run(capsys, "enrol", "gate", "--config", config, "--out", out) == (0, "", "")
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert Devices(config.parent / "data").recognise(out.read_text().strip()) == "gate"
+    code, _, said = run(capsys, "enrol", "yard", "--config", config, "--out", "/nowhere/yard.token")
+    assert (code, "could not be written" in said) == (78, True)
+
+
+def test_check_prints_what_is_in_effect(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "enrol", "gate", "--config", config)
+    code, out, _ = run(capsys, config, "--check")
+    assert code == 0
+    assert 'listen = "127.0.0.1:8700"' in out
+    assert "calibrated on: drawn" in out
+    assert "1 enrolled: gate" in out
+
+
+@pytest.mark.parametrize(("more", "code", "says"), [
+    ('listn = "127.0.0.1:1"', 78, "line 3: unknown key 'listn'; did you mean 'listen'?"),
+    ('listen = "127.0.0.1"', 78, "expected a numeric address and a port"),
+    ('listen = "127.0.0.1:99999"', 78, "expected a numeric address and a port"),
+    ('listen = "0.0.0.0:8700"', 78, "allow_plain_http_off_loopback = true"),
+    ('listen = "[::]:8700"', 78, "without TLS tokens and embeddings would travel readable"),
+    ('tls_certificate = "a.pem"', 78, "expected both or neither"),
+    ('tls_certificate = "a.pem"\ntls_key = "b.pem"', 78, "expected a file with a secret"),
+    ("hot_window_h = 0.0", 78, "hot_window_h: expected at least 0.01"),
+    ("hot_window_h = nan", 78, "hot_window_h"),
+    ("hot_limit = -1", 78, "hot_limit"),
+    ("hot_limit = 1.5", 78, "hot_limit")])
+def test_a_setting_that_cannot_work_is_one_sentence(
+        config: Path, capsys: pytest.CaptureFixture[str], more: str, code: int, says: str) -> None:
+    found, _, said = run(capsys, write(config.parent, more), "--check")
+    assert found == code
+    assert says in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0", "localhost:0", "0.0.0.0:0"])
+def test_plain_http_beyond_this_machine_needs_the_words(
+        config: Path, capsys: pytest.CaptureFixture[str], listen: str) -> None:
+    more = f'listen = "{listen}"\nallow_plain_http_off_loopback = true'
+    assert run(capsys, write(config.parent, more), "--check")[0] == 0
+
+
+def test_a_damaged_bundle_a_missing_file_and_too_many_words_are_one_sentence(
+        config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, config.parent / "none.toml")[0] == 78
+    assert run(capsys, config, "more")[0] == 78
+    assert run(capsys, "enrol", "gate")[0] == 78
+    (config.parent / "bundle" / "MODEL.md").write_text("changed")
+    code, _, said = run(capsys, config)
+    assert code == 65
+    assert "MODEL.md" in said
+
+
+def test_a_port_in_use_is_one_sentence_and_leaves_the_journal_free(
+        config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        more = f'listen = "127.0.0.1:{taken.getsockname()[1]}"'
+        code, _, said = run(capsys, write(config.parent, more))
+    assert code == 78
+    assert "cannot be taken" in said
+    assert not (config.parent / "data" / "journal.sqlite").exists()
+
+
+def test_it_runs_says_where_and_ends_in_good_order_on_either_signal(collector: Process) -> None:
+    token, people = collector.enrol(), People()
+    for signal, code in ((15, 0), (2, 130)):
+        collector.start()
+        (outcome,) = collector.send(token, [people.sighting(1, at=10)])
+        assert outcome.result == "stored"
+        assert httpx.get(f"{collector.url}/v1/health").json()["status"] == "ok"
+        assert collector.stop(signal) == code
+        assert "Traceback" not in collector.said
+        assert token not in collector.said
+    assert "1 sightings of the last 24 h" in collector.said
+
+
+def test_a_second_collector_on_the_same_folder_is_told_so(collector: Process) -> None:
+    collector.start()
+    second = collector.command(str(collector.config))
+    assert second.returncode == 78
+    assert "in use by another collector" in second.stderr
+    assert second.stderr.count("\n") == 1
+    collector.stop()
+
+
+def test_bytes_that_are_no_http_and_devices_that_hang_up_leave_it_serving(collector: Process) -> None:
+    token, people = collector.enrol(), People()
+    collector.start()
+    host, _, port = collector.url.rpartition("/")[2].partition(":")
+    for noise in (os.urandom(2000), b"POST /v1/sightings HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc",
+                  b"POST /v1/sightings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token.encode()
+                  + b"\r\nContent-Length: 100\r\n\r\nabc"):
+        with socket.create_connection((host, int(port)), 10) as wire:
+            wire.sendall(noise)
+    (outcome,) = collector.send(token, [people.sighting(1, at=10)])
+    assert outcome.result == "stored"
+    collector.stop()
+    assert "Traceback" not in collector.said

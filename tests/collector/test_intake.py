@@ -1,0 +1,126 @@
+"""The intake answers what is on the disk, keeps what it decided, and lets go of what is old."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from cmnas_edge.collector.journal import Arrival
+from cmnas_edge.errors import DiskFull, Transient
+from tests.collector.house import House
+from tests.collector.people import People
+
+people = People()
+
+
+def listing(house: House) -> list[tuple[int, int, str]]:
+    return [(s.id, s.identity, s.rule) for s in house.gallery.sightings(limit=1000).sightings]
+
+
+def test_a_restart_shows_the_same_people_with_the_same_reasons(tmp_path: Path) -> None:
+    house = House(tmp_path / "data")
+    walk = [people.sighting(n % 5, at=1000 + 7.0 * n, camera="ab"[n % 2], modality=("visible", "infrared")[n % 3 == 0],
+                            tracklet=n // 2) for n in range(40)]
+    for at in range(0, 40, 8):
+        house.send(*walk[at:at + 8])
+    house.settle()
+    before, people_before = listing(house), house.gallery.identities(limit=1000)
+    house.close()
+    again = House(tmp_path / "data")
+    assert listing(again) == before
+    assert again.gallery.identities(limit=1000) == people_before
+    again.close()
+
+
+def test_sightings_stored_but_not_yet_linked_are_linked_at_the_next_start(tmp_path: Path) -> None:
+    house = House(tmp_path / "data")
+    house.send(people.sighting(1, at=1000), people.sighting(2, at=1010))
+    house.settle()
+    # As if killed between the commit and the decisions.
+    house.intake.stop()
+    house.journal.append([Arrival("gate", [people.sighting(1, at=1050, camera="south"),
+                                           people.sighting(3, at=1060, camera="south")], house.now)])
+    house.journal.close()
+    for _ in range(2):
+        again = House(tmp_path / "data")
+        again.settle()
+        assert listing(again) == [(1, 1, "opened"), (2, 2, "opened"), (3, 1, "joined"), (4, 3, "opened")]
+        again.close()
+
+
+def test_what_left_the_window_leaves_memory_whole_tracklets_at_a_time(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", hot_window_s=100.0)
+    house.send(people.sighting(1, at=1000, tracklet=1), people.sighting(2, at=1000, tracklet=2, camera="south"))
+    house.now += 60
+    house.send(people.sighting(1, at=1010, tracklet=1))
+    house.settle()
+    house.now += 60
+    house.settle()
+    house.settle()
+    assert [s.id for s in house.gallery.sightings().sightings] == [3]
+    assert house.gallery.counts() == (1, 1)
+    timeline = house.gallery.timeline(1)
+    assert timeline is not None
+    assert timeline.identity.sighting_count == 2
+    assert house.gallery.timeline(2) is None
+    assert house.journal.count() == 3
+    # After a restart the tracklet still seen is whole again, and numbers go on.
+    house.close()
+    again = House(tmp_path / "data", now=house.now, hot_window_s=100.0)
+    assert [s.id for s in again.gallery.sightings().sightings] == [1, 3]
+    again.send(people.sighting(5, at=1200))
+    again.settle()
+    assert again.gallery.sightings().sightings[-1].identity == 3
+    again.close()
+
+
+def test_no_more_sightings_than_the_limit_stay_in_memory(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", hot_limit=10)
+    house.send(*[people.sighting(n, at=1000 + 10 * n) for n in range(25)])
+    house.now += 11
+    house.settle()
+    house.settle()
+    assert [s.id for s in house.gallery.sightings().sightings] == list(range(16, 26))
+    house.close()
+
+
+def test_links_that_could_not_be_written_are_written_with_the_next_commit(house: House) -> None:
+    append, refused = house.journal.append, []
+
+    def full_for_links(arrivals, links=()):  # type: ignore[no-untyped-def]
+        links = list(links)
+        if links and not refused:
+            refused.append(len(links))
+            raise DiskFull("journal: no room (test)")
+        return append(arrivals, links)
+
+    house.journal.append = full_for_links  # type: ignore[method-assign]
+    house.send(people.sighting(1, at=10))
+    with contextlib.suppress(DiskFull):     # it waits behind the links, or with them
+        house.settle()
+    assert refused == [1]
+    house.send(people.sighting(1, at=100, camera="south"))
+    house.settle()
+    house.settle()
+    assert [link.rule for link in house.journal.links(1)] == ["opened", "joined"]
+
+
+def test_a_bug_of_ours_answers_nobody_and_ends_the_process(house: House) -> None:
+    ended = []
+    house.intake._on_failure = lambda: ended.append(True)   # the process' own end, seen from here
+
+    def broken(arrivals, links=()):  # type: ignore[no-untyped-def]
+        raise AssertionError("a bug of ours")
+
+    house.journal.append = broken  # type: ignore[method-assign]
+    future = house.intake.offer(Arrival("gate", [people.sighting(1, at=10)], 5.0))
+    with pytest.raises(Transient):
+        future.result(10)
+    house.intake.stop()
+    assert ended == [True]
+    assert isinstance(house.intake.failure, AssertionError)
+    assert house.post(b"").status_code == 200       # an empty batch asks nothing of the journal
+    with pytest.raises(Transient):
+        house.intake.offer(Arrival("gate", [], 5.0))
