@@ -219,6 +219,7 @@ def test_ctrl_c_at_any_time_ends_it_without_a_traceback(device: Device) -> None:
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(120 + 20 * KILLS)
 def test_killed_at_any_point_it_loses_no_spooled_record_and_stores_none_twice(
         device: Device, collector: StrictCollector, served: Served) -> None:
     rng = random.Random(0)

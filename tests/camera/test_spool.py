@@ -334,6 +334,7 @@ def killed_writers(path: Path, limit: int, what: str) -> Iterator[list[tuple[str
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(120 + 20 * KILLS)
 def test_nothing_put_is_lost_and_nothing_settled_returns_when_the_daemon_is_killed(path: Path) -> None:
     put: set[int] = set()
     settled: set[int] = set()
@@ -353,6 +354,7 @@ def test_nothing_put_is_lost_and_nothing_settled_returns_when_the_daemon_is_kill
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(120 + 20 * KILLS)
 def test_every_displaced_record_is_counted_however_often_the_daemon_is_killed(path: Path) -> None:
     for _ in killed_writers(path, MIN_BYTES, "overflow"):
         with Spool(path, MIN_BYTES) as spool:
