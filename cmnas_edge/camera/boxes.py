@@ -20,7 +20,8 @@ from cmnas_edge.errors import ConfigError
 __all__ = ["BoxesDetector"]
 
 U8 = npt.NDArray[np.uint8]
-Box = tuple[float, float, float, float]
+Pixel = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Box = tuple[Pixel, Pixel, Pixel, Pixel]
 Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 

@@ -25,6 +25,7 @@ F32 = npt.NDArray[np.float32]
 _HISTORY = 1500         # frames that the model averages over
 _BACKGROUND = 0.8       # share of them in which background shows; a still person fades in 0.22 of them
 _SPREAD = 80.0          # squared Mahalanobis distance from which a pixel is foreground
+_SHADOW = 0.7           # of the background's brightness: what is darker is a dark coat, no shadow
 _FOREGROUND = 255       # MOG2 marks shadows 127
 _WARMUP = 8             # frames to learn an empty scene from
 _GLOBAL = 0.4           # more of the frame than this does not walk in between two frames
@@ -36,7 +37,7 @@ _REACH = 0.08           # heights of a person within which a piece belongs to th
 _THUMBNAIL = (32, 18)   # to compare exposures by
 _REFRESH = 10           # frames between two looks at the learned background
 _SAME = 0.75           # correlation from which two pictures show the same thing
-_GAIN = (0.5, 2.0)      # exposure is followed within; beyond, the background is cut
+_GAIN = (0.65, 1.5)     # exposure is followed within; beyond, the background is cut
 
 
 class MotionDetector:
@@ -85,6 +86,7 @@ class MotionDetector:
         """Learn the background anew."""
         self._background = cv2.createBackgroundSubtractorMOG2(_HISTORY, _SPREAD, detectShadows=True)
         self._background.setBackgroundRatio(_BACKGROUND)
+        self._background.setShadowThreshold(_SHADOW)
         self._scene = self._seen = None
         self._count = 0
 

@@ -27,15 +27,16 @@ def grey(picture: U8) -> U8:
     return np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
 
 
-def with_people(scene: U8, feet: Sequence[tuple[int, int]], height: int = 100) -> U8:
-    """Put people on a scene by the middle of their feet: a head, a red jacket, dark trousers."""
+def with_people(scene: U8, feet: Sequence[tuple[int, int]], height: int = 100,
+                jacket: tuple[int, int, int] = (40, 30, 220)) -> U8:
+    """Put people on a scene by the middle of their feet: a head, a jacket (red), dark trousers."""
     picture = scene.copy()
     for x, y in feet:
         width = height // 3
         top = y - height
         cv2.circle(picture, (x, top + width // 3), width // 3, (120, 150, 200), -1)
         hip = top + height // 2
-        cv2.rectangle(picture, (x - width // 2, top + width // 2), (x + width // 2, hip), (40, 30, 220), -1)
+        cv2.rectangle(picture, (x - width // 2, top + width // 2), (x + width // 2, hip), jacket, -1)
         cv2.rectangle(picture, (x - width // 3, hip), (x + width // 3, y - 1), (30, 25, 20), -1)
     return picture
 

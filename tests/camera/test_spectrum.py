@@ -1,0 +1,169 @@
+"""Visible or infrared, from the picture: what colour says, and how slowly the answer changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmnas_edge.camera.footage import video
+from cmnas_edge.camera.settings import SpectrumSettings
+from cmnas_edge.camera.spectrum import Spectrum, SpectrumState, chroma
+from tests.camera.footage import film, grey, noisy, room
+from tests.shared import SHARED, needs_shared
+
+U8 = npt.NDArray[np.uint8]
+COLOUR = room()
+GREY = grey(room())
+DARK = (room() * 0.03).astype(np.uint8)
+BETWEEN = cv2.addWeighted(COLOUR, 0.085, GREY, 0.915, 0)  # chroma between the two thresholds
+PICTURES = {"colour": COLOUR, "grey": GREY, "dark": DARK, "between": np.asarray(BETWEEN, np.uint8)}
+
+
+def watch(*scenes: tuple[str, float], fps: float = 10.0, **chosen: object) -> list[SpectrumState]:
+    """Show scenes for some seconds each."""
+    spectrum = Spectrum(SpectrumSettings(**chosen))  # type: ignore[arg-type]
+    states = []
+    for scene, seconds in scenes:
+        for _ in range(round(seconds * fps)):
+            states.append(spectrum.update(PICTURES[scene], len(states) / fps))
+    return states
+
+
+def test_the_scenes_of_this_file_lie_where_their_names_say() -> None:
+    default = SpectrumSettings()
+    assert chroma(COLOUR)[0] > default.visible_above
+    assert chroma(GREY)[0] == 0
+    assert default.infrared_below < chroma(PICTURES["between"])[0] < default.visible_above
+    assert chroma(DARK)[1] < default.dark_below
+
+
+def test_a_camera_is_soon_certain_of_what_it_has_always_been() -> None:
+    for scene, modality in (("colour", "visible"), ("grey", "infrared")):
+        states = watch((scene, 3))
+        assert states[0] == (None, False)
+        assert [state.modality for state in states[5:]] == [modality] * 25
+        assert sum(state.switched for state in states) == 1
+
+
+def test_the_infrared_filter_makes_a_camera_uncertain_at_once_and_infrared_after_the_dwell() -> None:
+    states = watch(("colour", 3), ("grey", 6), dwell_s=2.0, settle_s=1.0)
+    assert [state.modality for state in states[25:30]] == ["visible"] * 5
+    assert [state.modality for state in states[30:60]] == [None] * 30
+    assert [state.modality for state in states[60:]] == ["infrared"] * 30
+    assert [row for row, state in enumerate(states) if state.switched][-1] == 60
+
+
+def test_a_short_grey_moment_switches_nothing() -> None:
+    states = watch(("colour", 3), ("grey", 1), ("colour", 4))
+    assert sum(state.switched for state in states[10:]) == 0
+    assert states[-1].modality == "visible"
+    assert {state.modality for state in states[10:]} == {"visible", None}
+
+
+def test_a_camera_that_flickers_between_the_two_never_switches() -> None:
+    states = watch(("colour", 3), *[("grey", 1), ("colour", 1)] * 10)
+    assert sum(state.switched for state in states[10:]) == 0
+
+
+def test_the_dark_votes_for_nothing() -> None:
+    assert {state.modality for state in watch(("dark", 5))} == {None}
+    states = watch(("colour", 3), ("dark", 30))
+    assert [state.modality for state in states[10:]] == ["visible"] * (len(states) - 10)
+
+
+def test_between_the_thresholds_a_camera_stays_what_it_was() -> None:
+    assert watch(("colour", 3), ("between", 20))[-1].modality == "visible"
+    assert watch(("grey", 3), ("between", 20))[-1].modality == "infrared"
+
+
+def test_a_camera_that_has_only_ever_seen_a_scene_between_the_thresholds_still_decides() -> None:
+    assert watch(("between", 2))[-1].modality is not None
+
+
+def test_a_modality_that_is_set_is_believed_whatever_is_seen() -> None:
+    states = watch(("grey", 2), modality="visible")
+    assert {state.modality for state in states} == {"visible"}
+    assert [state.switched for state in states] == [True] + [False] * 19
+
+
+def test_one_frame_after_a_long_silence_switches_nothing() -> None:
+    spectrum = Spectrum(SpectrumSettings())
+    for frame in range(20):
+        spectrum.update(COLOUR, frame / 10)
+    assert spectrum.update(GREY, 2.0).modality is None
+    assert not spectrum.update(GREY, 3600.0).switched  # an hour passed, but only two frames voted
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(PICTURES)), st.integers(1, 40)), min_size=1, max_size=8))
+def test_whatever_is_seen_a_switch_is_always_to_the_other_modality_and_never_from_one_frame_to_the_next(
+        scenes: list[tuple[str, int]]) -> None:
+    dwell_s = 2.0
+    states = watch(*[(scene, count / 10) for scene, count in scenes], dwell_s=dwell_s)
+    certain: str | None = None
+    since = -99
+    for row, state in enumerate(states):
+        if state.switched:
+            assert state.modality is not None
+            assert state.modality != certain
+            assert certain is None or row - since >= dwell_s * 10
+            certain, since = state.modality, row
+        elif state.modality is not None:
+            assert state.modality == certain
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**31), st.floats(0, 6), st.sampled_from([(120, 160), (360, 640), (1080, 1920), (37, 41)]))
+def test_sensor_noise_does_not_colour_a_grey_scene(seed: int, spread: float, size: tuple[int, int]) -> None:
+    scene = cv2.resize(GREY, (size[1], size[0]))
+    picture = noisy(np.asarray(scene, np.uint8), np.random.default_rng(seed), spread)
+    # Sixteen pixels are averaged: channels differ by about 1.7 sigma / 4.
+    assert chroma(picture)[0] < 0.5 + (0.6 if size[0] >= 120 else 2.0) * spread
+
+
+def test_one_red_jacket_makes_a_grey_scene_visible() -> None:
+    scene = GREY.copy()
+    scene[100:160, 100:180] = (40, 30, 220)  # 6 % of the picture
+    assert chroma(scene)[0] > SpectrumSettings().visible_above
+
+
+def test_a_purple_cast_is_no_colour() -> None:
+    # The filter is out, but the stream still says colour: every pixel has the same hue.
+    cast = np.clip(GREY * np.array([1.1, 0.7, 1.05]), 0, 255).astype(np.uint8)
+    assert (cast.max(2) - cast.min(2)).mean() > 20
+    assert chroma(cast)[0] < SpectrumSettings().infrared_below
+
+
+def test_a_picture_without_an_unclipped_pixel_tells_nothing() -> None:
+    for level in (0, 255):
+        assert np.isnan(chroma(np.full((90, 160, 3), level, np.uint8))[0])
+    assert {state.modality for state in watch(("colour", 3))[10:]} == {"visible"}
+    spectrum = Spectrum(SpectrumSettings())
+    for frame in range(20):
+        spectrum.update(COLOUR, frame / 10)
+    white = np.full_like(COLOUR, 255)
+    assert [spectrum.update(white, 2 + frame / 10).modality for frame in range(50)] == ["visible"] * 50
+
+
+def test_motion_jpeg_leaves_grey_grey(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = film(tmp_path / "grey.avi", [noisy(GREY, rng, 4) for _ in range(5)])
+    for picture in video(path).pictures():
+        assert chroma(picture)[0] < SpectrumSettings().infrared_below
+
+
+@needs_shared("data/vtest.avi", "data/one_by_one_person.mp4")
+@pytest.mark.parametrize("name", ["vtest.avi", "one_by_one_person.mp4"])
+def test_real_colour_footage_is_visible_and_without_its_colour_infrared(name: str) -> None:
+    for turned, modality in ((False, "visible"), (True, "infrared")):
+        spectrum = Spectrum(SpectrumSettings())
+        for index, picture in enumerate(video(SHARED / "data" / name).pictures()):
+            state = spectrum.update(grey(picture) if turned else picture, index / 10)
+            if index == 60:
+                break
+        assert state.modality == modality
