@@ -145,17 +145,18 @@ def lost(_: Clip) -> None:
 
 def test_a_camera_that_is_lost_comes_back_and_never_stops_the_others(
         world: World, said: pytest.LogCaptureFixture) -> None:
-    done = threading.Event()
+    done, over = threading.Event(), threading.Event()
     projector = Projector(
         north=[lambda: Clip(film(20), recorded=False, then=lost), lambda: Clip([], recorded=False, then=lost),
                lambda: Clip(film(20), recorded=False, start=START + 60, then=lambda _: done.set())],
-        south=[lambda: Clip(film(60))])
+        south=[lambda: Clip(film(60), then=lambda _: over.set())])
     settings = world.settings(world.camera("north", pace="real"), world.camera("south"))
     with Spool(settings.spool.path, 8 * MIB) as spool:
         daemon = world.daemon(spool, projector, settings)
         running = threading.Thread(target=daemon.run)
         running.start()
         assert done.wait(20)
+        assert over.wait(20)
         daemon.stop()
         running.join(20)
     north = [s for s in world.collector.stored if s.camera == "north"]
