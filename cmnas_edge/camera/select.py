@@ -200,8 +200,8 @@ class Selector:
         Full marks: a whole, upright person of `_FULL_HEIGHT` whom nobody hides. Shape ``(n,)``.
         """
         settings = self._settings
-        size = boxes[:, 2:] - boxes[:, :2]
-        width, height = np.maximum(size[:, 0], 1e-3), size[:, 1]
+        size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
+        width, height = size[:, 0], size[:, 1]
         aspect = height / width
         hidden = coverage(boxes)
         edge = np.array([columns, rows], np.float32) * settings.border
