@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -41,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     module, what = VERBS[args.verb]
     try:
+        # Inside a library's own start-up Ctrl-C may come out as that library's error: let it end us at once.
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
         room = importlib.import_module(module)
+        signal.signal(signal.SIGINT, interrupt)
         verb = argparse.ArgumentParser(f"cmnas-edge {args.verb}", description=what)
         room.add_arguments(verb)
         log.configure()
