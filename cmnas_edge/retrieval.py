@@ -60,7 +60,7 @@ def evaluate(distance: Floats, query_identity: Ints, gallery_identity: Ints, *, 
         max_rank: Length of the CMC, at most; it is no longer than there are ranks.
 
     Raises:
-        ValueError: Shapes do not belong together, a distance is not a number, or no query
+        ValueError: Shapes do not belong together, a distance is not finite, or no query
             has a match.
     """
     query_count, gallery_count = len(query_identity), len(gallery_identity)
@@ -69,8 +69,8 @@ def evaluate(distance: Floats, query_identity: Ints, gallery_identity: Ints, *, 
     kept = np.ones(distance.shape, bool) if excluded is None else ~excluded
     if kept.shape != distance.shape:
         raise ValueError(f"excluded: expected shape {distance.shape}, got {kept.shape}")
-    if np.isnan(distance).any():
-        raise ValueError("distance: expected numbers, got NaN")
+    if not np.isfinite(distance).all():
+        raise ValueError("distance: expected finite numbers, got one that is not")
     match = (query_identity[:, None] == gallery_identity[None]) & kept
     valid = match.any(1)
     if not valid.any():
@@ -110,10 +110,9 @@ def _rank_identities(distance: Floats, kept: Mask, match: Mask, gallery_identity
     by_identity = np.argsort(gallery_identity, kind="stable")
     starts = np.flatnonzero(np.diff(gallery_identity[by_identity], prepend=np.nan))
     nearest = np.minimum.reduceat(np.where(kept, distance, np.inf)[:, by_identity], starts, axis=1)
-    present = np.logical_or.reduceat(kept[:, by_identity], starts, axis=1)
     own = np.logical_or.reduceat(match[:, by_identity], starts, axis=1)
     mine = np.where(own, nearest, np.inf).min(1, keepdims=True)
-    ahead: npt.NDArray[np.intp] = ((nearest <= mine) & present & ~own).sum(1)
+    ahead: npt.NDArray[np.intp] = ((nearest <= mine) & ~own).sum(1)
     return ahead
 
 

@@ -72,6 +72,8 @@ def fit(recipe: Recipe, folder: Path, *, report: Callable[[str], None], stop_at:
     if state is not None:
         trainer.load_state(state)
         report(f"going on after step {trainer.step}")
+    elif recipe.start is not None:
+        trainer.start_from(recipe.start, meta.data)
     progress = Progress(trainer.step, recipe.steps, report)
     end = recipe.steps if stop_at is None else min(stop_at, recipe.steps)
     with _interruptible() as interrupted:
@@ -107,6 +109,27 @@ class Trainer:
         self._batches = Batches(crops.identity, crops.camera, crops.infrared, seed=recipe.seed,
                                 identities_per_batch=recipe.identities_per_batch,
                                 crops_per_modality=recipe.crops_per_modality)
+
+    def start_from(self, path: Path, data: str) -> None:
+        """Take over the weights of a checkpoint.
+
+        Args:
+            path: Of the checkpoint.
+            data: Fingerprint of the crops learnt from now; the classifier is taken over
+                only if it was taught on the same.
+
+        Raises:
+            ConfigError: It is of another architecture, or not there.
+            BundleError: It cannot be read.
+        """
+        found, meta = checkpoint.load(path)
+        if found.arch != self.network.arch:
+            raise ConfigError(f"{path}: expected the architecture of the recipe ({self.network.arch.backbone}), found "
+                              f"another one ({found.arch.backbone}); change recipe.start")
+        taken = {name: tensor for name, tensor in found.state_dict().items()
+                 if meta.data == data or not name.startswith("classifier.")}
+        for network in filter(None, (self.network, self.average)):
+            network.load_state_dict(taken, strict=False)
 
     @property
     def kept(self) -> Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -93,6 +94,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         height: Rows of a crop.
         width: Columns of a crop.
         seed: Of initial weights, batches and augmentation.
+        start: A checkpoint of the same architecture to begin with; its classifier is
+            taken along if it was trained on the very same crops.
         steps: Batches until the schedule ends.
         precision: Of the convolutions in training; losses, weights and evaluation are fp32.
         identities_per_batch: P.
@@ -112,6 +115,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     height: _Count = 128
     width: _Count = 64
     seed: int = 0
+    start: Path | None = None
     steps: _Count
     precision: Literal["fp32", "bf16"] = "fp32"
     identities_per_batch: Annotated[int, msgspec.Meta(ge=2)] = 16

@@ -110,9 +110,10 @@ def test_an_embedding_that_is_the_same_for_everybody_finds_nobody() -> None:
     assert found.mean_ap == pytest.approx(1 / 8)
 
 
-def test_a_distance_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="NaN"):
-        evaluate(np.array([[np.nan, 1.0]]), np.array([1]), np.array([1, 2]))
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_distance_that_is_not_finite_is_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        evaluate(np.array([[wrong, 1.0]]), np.array([1]), np.array([1, 2]))
 
 
 def test_shapes_that_do_not_belong_together_are_named() -> None:

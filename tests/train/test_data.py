@@ -95,6 +95,14 @@ def test_augmentation_leaves_its_input_alone_and_repeats_itself() -> None:
     assert (once != other).any()
 
 
+def test_a_share_of_an_augmentation_is_weaker_in_everything_but_mirroring() -> None:
+    whole, half = Augmentation(), Augmentation().scaled(0.5)
+    for name in ("shift", "zoom_out", "zoom_in", "stretch", "erase", "exchange", "tone"):
+        assert getattr(half, name) == getattr(whole, name) / 2
+    assert half.flip == whole.flip
+    assert whole.scaled(1) == whole
+
+
 def test_a_mirrored_crop_is_the_mirror_image() -> None:
     how = Augmentation(flip=1, shift=0, zoom_out=0, zoom_in=0, stretch=0, erase=0, exchange=0, tone=0)
     before = images()

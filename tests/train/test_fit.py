@@ -134,6 +134,26 @@ def test_a_loss_that_leaves_the_numbers_stops_the_run_and_names_the_step(tmp_pat
         run(tmp_path, wild)
 
 
+def test_a_run_can_start_from_a_checkpoint_with_its_classifier_if_the_people_are_the_same(straight: Path) -> None:
+    start = straight / "last.safetensors"
+    given, meta = checkpoint.load(start)
+    for data, classifier_too in ((meta.data, True), ("other", False)):
+        trainer = Trainer(TINY, draw(TINY.train, 64, 32))
+        trainer.start_from(start, data)
+        for name, tensor in given.state_dict().items():
+            taken = not name.startswith("classifier.") or classifier_too
+            for network in (trainer.network, trainer.kept):
+                assert torch.equal(network.state_dict()[name], tensor) == taken or name == "classifier.bias"
+
+
+def test_a_checkpoint_of_another_architecture_is_no_start(straight: Path, tmp_path: Path) -> None:
+    other = msgspec.structs.replace(TINY, norms="shared", start=straight / "last.safetensors")
+    with pytest.raises(ConfigError, match="expected the architecture of the recipe"):
+        run(tmp_path, other)
+    with pytest.raises(ConfigError, match="no such file"):
+        run(tmp_path / "b", msgspec.structs.replace(TINY, start=tmp_path / "none.safetensors"))
+
+
 def test_a_folder_of_another_recipe_is_left_alone(straight: Path) -> None:
     before = state(straight)
     with pytest.raises(ConfigError, match="found another one"):
