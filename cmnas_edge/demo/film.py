@@ -46,14 +46,14 @@ def own_videos(paths: Sequence[Path]) -> list[Clip]:
             raise ConfigError(f"{path}: expected a video, found no file; correct --video")
         video = cv2.VideoCapture(str(path))
         frames, fps = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
-        codec = int(video.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
+        codec = int(video.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
         video.release()
         if not (frames > 0 and fps > 0):
             raise ConfigError(f"{path}: expected a video, found something else; correct --video")
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in path.stem)[:32]
         if any(clip.name == name for clip in clips):
             raise ConfigError(f"{path}: expected videos of different names, found a second {name!r}; rename one")
-        clips.append(Clip(name, path, frames / fps, codec.lower() in (b"avc1", b"h264")))
+        clips.append(Clip(name, path, frames / fps, codec.to_bytes(4, "little").lower() in (b"avc1", b"h264")))
     return clips
 
 
