@@ -26,7 +26,7 @@ from train import checkpoint
 __all__ = ["main", "pack"]
 
 # Golden crops are stored as they are; more would weigh more than they tell.
-_GOLDEN_BYTES = 400_000
+_GOLDEN_BYTES = 300_000
 _PARITY_PEOPLE = 4
 
 

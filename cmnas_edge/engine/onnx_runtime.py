@@ -1,10 +1,10 @@
 """ONNX Runtime on the processor: the engine every device has.
 
-Measured on OSNet x0.25 at 128x64, one core of a shared two-core machine (2026-11-20, ONNX Runtime
-1.31.1), lower quartile of 800 interleaved calls of one crop: a plain ``InferenceSession(path)`` takes
-0.50 ms and both cores, a session of one thread 0.42 ms and one core. Binding inputs and outputs to
-memory of our own (``io_binding``) takes the same 0.42 ms: ONNX Runtime reads numpy's memory in place
-anyway and keeps its buffers from call to call. So it is left out.
+Measured on OSNet x0.25 at 128x64 on a busy two-core machine (2026-11-20, ONNX Runtime 1.31.1), the
+fastest of 1,600 interleaved calls: a plain ``InferenceSession(path)`` takes 0.43 ms per crop alone and
+0.24 ms in batches of 8, on both cores; this engine with one thread 0.43 and 0.35 ms, on one. Inputs
+and outputs bound to memory of our own (``io_binding``) were no faster: ONNX Runtime reads numpy's
+memory in place anyway and keeps its buffers from call to call. So it is left out.
 """
 
 from __future__ import annotations
