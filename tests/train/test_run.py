@@ -1,0 +1,50 @@
+"""A run's folder goes back to its last saved state, log included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from train.data.drawn import Drawn
+from train.recipe import Recipe
+from train.run import Run
+
+RECIPE = Recipe(backbone="osnet_x0_25", norms="split", steps=9, train=Drawn(identities=2),
+                validation=Drawn(identities=2, first_identity=5))
+
+
+def test_rows_written_after_the_saved_state_are_taken_back(tmp_path: Path) -> None:
+    run = Run(tmp_path, RECIPE)
+    assert run.resume() is None
+    for step in (1, 2, 3):
+        run.note({"step": step})
+        if step == 2:
+            run.save({"step": step})
+    again = Run(tmp_path, RECIPE)
+    assert again.resume() == {"step": 2}
+    assert again.rows() == [{"step": 1}, {"step": 2}]
+
+
+def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path: Path) -> None:
+    run = Run(tmp_path, RECIPE)
+    run.note({"step": 1})
+    run.save({"step": 1})
+    with (tmp_path / "log.jsonl").open("ab") as log:
+        log.write(b'{"step":1,"los')
+    again = Run(tmp_path, RECIPE)
+    again.resume()
+    again.note({"step": 2})
+    assert again.rows() == [{"step": 1}, {"step": 2}]
+
+
+def test_a_log_without_a_state_starts_over(tmp_path: Path) -> None:
+    run = Run(tmp_path, RECIPE)
+    run.note({"step": 1})
+    assert Run(tmp_path, RECIPE).resume() is None
+    assert run.rows() == []
+
+
+def test_a_state_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    run = Run(tmp_path, RECIPE)
+    run.save({"step": 4})
+    (tmp_path / "state.pt.part").write_bytes(b"half of the next one")
+    assert Run(tmp_path, RECIPE).resume() == {"step": 4}
