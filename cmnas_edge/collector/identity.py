@@ -98,14 +98,16 @@ class Identities:
         tracklet, fresh = self._tracklets.extend(seen, vector)
         links: list[Link] = []
         if fresh:
-            links.append(self._place(tracklet, seen.id, 0, "joined"))
+            ranked = self._rank(tracklet)
+            links.append(self._place(tracklet, seen.id, ranked, "joined"))
         else:
             same = pair(tracklet.modality, tracklet.modality)
             links.append(Link(seen.id, tracklet.opened_by, tracklet.identity, "tracklet",
                               float(self._tracklets.scores_between([tracklet], [tracklet])[0, 0]),
                               self._thresholds[same], same, tracklet.opened_by))
             links.extend(self._part(tracklet, seen.id))
-        links.extend(self._merge(tracklet, seen.id))
+            ranked = self._rank(tracklet, barred=tracklet.identity)
+        links.extend(self._merge(tracklet, seen.id, ranked))
         return links
 
     def restore(self, seen: Seen, vector: F32, identity: int) -> Tracklet:
@@ -129,9 +131,12 @@ class Identities:
             self._tracklets.remove(tracklet)
         return old
 
-    def _place(self, tracklet: Tracklet, sighting: int, barred: int, rule: Rule) -> Link:
+    def _rank(self, tracklet: Tracklet, barred: int = 0) -> list[tuple[int, Evidence]]:
+        return list(rank(self._tracklets, tracklet, self._thresholds, barred=barred))
+
+    def _place(self, tracklet: Tracklet, sighting: int, ranked: list[tuple[int, Evidence]], rule: Rule) -> Link:
         """Join the best identity that is near enough, or open one."""
-        best = next(rank(self._tracklets, tracklet, self._thresholds, barred=barred), None)
+        best = ranked[0] if ranked else None
         if best is not None and best[1].margin >= 0:
             self._move(tracklet, best[0])
             return _link(sighting, tracklet, rule, best[1])
@@ -148,13 +153,15 @@ class Identities:
                 younger = max(tracklet, other, key=lambda t: t.opened_by)
                 barred = younger.identity
                 self._leave(younger)
-                yield self._place(younger, sighting, barred, "parted")
+                yield self._place(younger, sighting, self._rank(younger, barred), "parted")
 
-    def _merge(self, tracklet: Tracklet, sighting: int) -> list[Link]:
+    def _merge(self, tracklet: Tracklet, sighting: int, ranked: list[tuple[int, Evidence]]) -> list[Link]:
         """Make two identities one where this tracklet belongs to both."""
-        for identity, evidence in rank(self._tracklets, tracklet, self._thresholds, barred=tracklet.identity):
+        for identity, evidence in ranked:
             if evidence.margin < 0:
                 break
+            if identity == tracklet.identity:
+                continue
             ours, theirs = self._members[tracklet.identity], self._members[identity]
             if self._tracklets.conflicts(ours, theirs).any():
                 continue

@@ -266,8 +266,8 @@ class Journal:
         # "disk I/O error" is how SQLite reports a write that failed for another reason than
         # ENOSPC (quota, file size limit); waiting may help there too.
         if any(sign in text for sign in ("full", "disk I/O", "No space", "quota", "too large")):
-            return DiskFull(f"{self._path}: no room for more sightings ({text}); free disk space or raise "
-                            "journal_mib")
+            return DiskFull(f"{self._path}: no room for more sightings ({text}); free disk space, raise "
+                            "journal_mib, or check the disk")
         return ConfigError(f"{self._path}: the journal cannot be used ({text}); restore it from a backup, or move "
                            "it away to start an empty one")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmnas_edge.collector.identity import Identities, Link
@@ -55,7 +55,7 @@ def sightings(drawn: Iterable[tuple[int, str, int, int, int, Modality]]) -> list
             for number, (person, camera, tracklet, start, lasting, modality) in enumerate(drawn, 1)]
 
 
-@settings(deadline=None)
+@pytest.mark.prove
 @given(st.lists(looks, max_size=40))
 def test_one_camera_never_sees_one_identity_twice_at_one_time(
         drawn: list[tuple[int, str, int, int, int, Modality]]) -> None:
@@ -65,7 +65,7 @@ def test_one_camera_never_sees_one_identity_twice_at_one_time(
         assert forbidden(identities) == []
 
 
-@settings(deadline=None)
+@pytest.mark.prove
 @given(st.lists(looks, max_size=40))
 def test_every_sighting_has_one_link_first_and_every_decision_names_what_decided(
         drawn: list[tuple[int, str, int, int, int, Modality]]) -> None:
@@ -88,7 +88,7 @@ def test_every_sighting_has_one_link_first_and_every_decision_names_what_decided
         assert {t.opened_by: number for number, members in identities for t in members} == identity_of
 
 
-@settings(deadline=None)
+@pytest.mark.prove
 @given(st.lists(looks, max_size=40), st.integers(0, 40))
 def test_links_give_back_the_identities_exactly_and_the_future_is_the_same(
         drawn: list[tuple[int, str, int, int, int, Modality]], cut: int) -> None:
@@ -205,6 +205,14 @@ def test_the_own_modality_decides_where_there_is_any() -> None:
     assert groups(identities) == {frozenset({1, 2})}
     (link,) = identities.add(Seen(3, "c3", 3, 20, 22, "infrared"), people.vector(1, "infrared"))
     assert (link.pair, link.against, link.rule) == ("infrared-infrared", 2, "joined")
+    # Like the visible one (0.75, beyond what visible to infrared asks), unlike the infrared one.
+    visible, infrared = people.vector(1, "visible"), people.vector(1, "infrared")
+    away = visible - infrared * (visible @ infrared) / (infrared @ infrared)
+    probe = 0.62 * infrared + np.sqrt(1 - 0.62**2) * away / np.linalg.norm(away)
+    assert visible @ probe > THRESHOLDS["visible-infrared"].score
+    assert infrared @ probe < THRESHOLDS["infrared-infrared"].score
+    (link,) = identities.add(Seen(4, "c4", 4, 30, 32, "infrared"), probe.astype(np.float32))
+    assert link.rule == "opened"
 
 
 def test_vectors_turned_with_different_keys_are_never_compared() -> None:

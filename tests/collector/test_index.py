@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmnas_edge.collector.index import Filter, Index
@@ -26,7 +26,7 @@ filters = st.builds(
 searches = st.tuples(st.just("search"), st.integers(0, 15), st.integers(0, 70), filters)
 
 
-@settings(deadline=None)
+@pytest.mark.prove
 @given(st.lists(rows | drops | searches, max_size=60), st.integers(1, 9))
 def test_any_interleaving_of_adding_dropping_and_searching_agrees_with_brute_force(
         steps: list[tuple[object, ...]], room: int) -> None:
@@ -54,6 +54,29 @@ def test_any_interleaving_of_adding_dropping_and_searching_agrees_with_brute_for
                 and keep.modality in (None, row[3]) and i not in keep.exclude)[:k]
             assert [(-hit.score, hit.id, hit.modality) for hit in found] == expected
     assert len(index) == len(kept)
+    for code in (0, 5):     # and in the end, everything
+        for transform in (0, 1):
+            expected = sorted((-float(SIGNS[row[1]] @ SIGNS[code]), i)
+                              for i, row in kept.items() if row[6] == transform)
+            found = index.view().search(SIGNS[code], 1000, Filter(transform=transform))
+            assert [(-hit.score, hit.id) for hit in found] == expected
+
+
+@pytest.mark.parametrize(("keep", "found"), [
+    (Filter(), [1, 2, 3]),
+    (Filter(seen_from=5), [1, 2, 3]), (Filter(seen_from=6), [2, 3]), (Filter(seen_to=4), [1]),
+    (Filter(seen_to=12), [1, 2]), (Filter(seen_from=11, seen_to=11), [2]),
+    (Filter(cameras=frozenset({CAMERAS[0]})), [1, 3]), (Filter(cameras=frozenset()), []),
+    (Filter(modality="infrared"), [2]), (Filter(exclude=frozenset({1, 9})), [2, 3]), (Filter(transform=7), [4])])
+def test_a_filter_keeps_what_overlaps_the_stretch_of_time_and_has_the_traits(
+        keep: Filter, found: list[int]) -> None:
+    index = Index(4)
+    for number, (start, end, camera, modality, transform) in enumerate(
+            [(0, 5, 0, "visible", 0), (10, 12, 1, "infrared", 0), (20, 25, 0, "visible", 0),
+             (0, 99, 0, "visible", 7)], 1):
+        index.add(number, SIGNS[0], camera=CAMERAS[camera], modality=modality, seen_from=start, seen_at=end,  # type: ignore[arg-type]
+                  transform=transform)
+    assert [hit.id for hit in index.view().search(SIGNS[0], 10, keep)] == found
 
 
 def test_a_view_taken_before_keeps_what_it_saw() -> None:
@@ -83,6 +106,19 @@ def test_a_row_just_added_is_found_at_once_among_many() -> None:
             assert best[0].id == number
             exact = np.argsort(-(vectors[:number].astype(np.float64) @ vector), kind="stable")[:10] + 1
             assert [hit.id for hit in best] == exact.tolist()
+
+
+def test_every_row_keeps_its_vector_while_the_window_moves_on() -> None:
+    index = Index(4, room=3)
+    for number in range(1, 60):
+        index.add(number, SIGNS[number % 16], camera=CAMERAS[0], modality="visible", seen_from=0, seen_at=1)
+        index.drop_before(number - 4)
+        view = index.view()
+        for kept in range(max(1, number - 4), number + 1):
+            vector = view.vector(kept)
+            assert vector is not None
+            assert (vector == SIGNS[kept % 16]).all()
+    assert len(index) == 5
 
 
 def test_an_id_that_does_not_count_up_is_refused() -> None:

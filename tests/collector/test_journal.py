@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import resource
 import sqlite3
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +26,7 @@ def stored(journal: Journal) -> list[Record]:
     return [record for record, _ in journal.sightings(FINGERPRINT, DIMENSION, since=0, most=10_000)]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(deliveries=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), max_size=10))
 def test_records_delivered_any_number_of_times_in_any_order_are_stored_once(
         deliveries: list[list[int]], tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -83,17 +87,30 @@ def test_only_the_owner_may_read_any_of_its_files(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_journal_that_may_not_grow_stores_nothing_of_a_batch_and_goes_on_once_it_may(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def small_disk(kib: int) -> Iterator[None]:
+    """No file may grow beyond this: to a program, a disk that refuses to write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("limit_mib", [0, 1])
+def test_a_journal_that_may_not_grow_stores_nothing_of_a_batch_and_goes_on_once_it_may(
+        tmp_path: Path, limit_mib: int) -> None:
     people = People()
-    journal = Journal(tmp_path, limit_mib=1)
-    kept = 0
-    for _ in range(1000):
-        try:
-            journal.append([Arrival("gate", [people.sighting(1, at=1) for _ in range(64)], 1.0)])
-        except DiskFull as full:
-            said = str(full)
-            break
-        kept += 64
+    journal, kept, said = Journal(tmp_path, limit_mib=limit_mib), 0, ""
+    with contextlib.nullcontext() if limit_mib else small_disk(500):
+        while not said:
+            try:
+                journal.append([Arrival("gate", [people.sighting(1, at=1) for _ in range(64)], 1.0)])
+            except DiskFull as full:
+                said = str(full)
+            else:
+                kept += 64
     assert "journal.sqlite: no room for more sightings" in said
     assert kept > 64
     assert len(stored(journal)) == kept
@@ -101,6 +118,18 @@ def test_a_journal_that_may_not_grow_stores_nothing_of_a_batch_and_goes_on_once_
     journal = Journal(tmp_path)
     journal.append([Arrival("gate", [people.sighting(1, at=1)], 1.0)])
     assert len(stored(journal)) == kept + 1
+    journal.close()
+
+
+def test_a_batch_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    people = People()
+    journal = Journal(tmp_path)
+    broken = dataclasses.replace(people.sighting(1, at=1), vector=None)     # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        journal.append([Arrival("gate", [people.sighting(1, at=1), broken], 1.0)], [Link(1, 1, 1, "opened")])
+    assert (journal.count(), journal.last_link()) == (0, (0, 0))
+    journal.append([Arrival("gate", [people.sighting(1, at=1)], 1.0)])
+    assert journal.count() == 1
     journal.close()
 
 

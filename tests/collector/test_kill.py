@@ -21,11 +21,10 @@ from tests.collector.process import Process
 from tests.proof import KILLS
 
 
-class Device(threading.Thread):
+class Device:
     """Sends batches one after another until the collector is gone; keeps what was not acknowledged."""
 
     def __init__(self, name: str, token: str, seed: int) -> None:
-        super().__init__(daemon=True)
         self.device, self._token = name, token
         self._people, self._rng = People(seed, noise=0.4), random.Random(seed)
         self._sequence = 0

@@ -78,7 +78,8 @@ def test_a_body_too_long_is_refused_unread(house: House, declared: bool) -> None
     assert f"at most {wire.MAX_BATCH_BYTES} bytes" in answer.text
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@pytest.mark.prove
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=400) | st.tuples(st.integers(0, 500), st.integers(0, 255), st.booleans()))
 def test_no_body_whatever_is_answered_with_an_error_of_ours(
         house: House, drawn: bytes | tuple[int, int, bool]) -> None:

@@ -5,7 +5,7 @@ import { Person } from "./person.js";
 import * as words from "./words.js";
 
 const EVERY_MS = 2000;
-const PEOPLE = 200;     // asked for
+const PEOPLE = 60;      // asked for
 const AT_FIRST = 20;    // lanes shown until more are asked for
 const FEED = 40;        // sightings shown
 const $ = (id) => document.getElementById(id);
