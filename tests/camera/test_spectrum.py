@@ -126,9 +126,9 @@ def test_sensor_noise_does_not_colour_a_grey_scene(seed: int, spread: float, siz
     assert chroma(picture)[0] < 0.5 + (0.6 if size[0] >= 120 else 2.0) * spread
 
 
-def test_one_red_jacket_makes_a_grey_scene_visible() -> None:
+def test_one_brown_jacket_makes_a_grey_scene_visible() -> None:
     scene = GREY.copy()
-    scene[100:160, 100:180] = (40, 30, 220)  # 6 % of the picture
+    scene[100:160, 100:200] = (110, 120, 170)  # 8 % of the picture, so the mean alone would be under 5
     assert chroma(scene)[0] > SpectrumSettings().visible_above
 
 

@@ -224,6 +224,13 @@ def test_a_weak_detection_continues_a_tracklet_and_opens_none() -> None:
     assert tracks.hits.tolist() == [2]
 
 
+def test_a_detection_between_the_scores_is_matched_first_but_opens_nothing() -> None:
+    tracker = Tracker(TrackSettings(confirm_count=1, high_score=0.5, new_score=0.7))
+    assert tracker.update(found(walker(10), score=0.6), 0.0).tracklets.tolist() == []
+    assert tracker.update(found(walker(10), score=0.8), 0.1).tracklets.tolist() == [1]
+    assert tracker.update(found(walker(12), score=0.6), 0.2).tracklets.tolist() == [1]
+
+
 def test_ending_all_tells_confirmed_tracklets_and_numbers_go_on() -> None:
     tracker = Tracker(TrackSettings(confirm_count=2), first=100)
     tracker.update(found(walker(10), walker(200)), 0.0)
