@@ -122,8 +122,9 @@ def test_whatever_is_seen_a_switch_is_always_to_the_other_modality_and_never_fro
 def test_sensor_noise_does_not_colour_a_grey_scene(seed: int, spread: float, size: tuple[int, int]) -> None:
     scene = cv2.resize(GREY, (size[1], size[0]))
     picture = noisy(np.asarray(scene, np.uint8), np.random.default_rng(seed), spread)
-    # Sixteen pixels are averaged: channels differ by about 1.7 sigma / 4.
-    assert chroma(picture)[0] < 0.5 + (0.6 if size[0] >= 120 else 2.0) * spread
+    # Sixteen pixels are averaged: channels differ by about 1.7 sigma / 4. Rounding may part them by one level,
+    # before and after.
+    assert chroma(picture)[0] < 1.0 + (0.6 if size[0] >= 120 else 2.0) * spread
 
 
 def test_one_brown_jacket_makes_a_grey_scene_visible() -> None:
