@@ -20,12 +20,15 @@ class Progress:
         unit: What is counted.
         out: Where to write; a terminal gets one line that changes, a log one now and then.
         clock: Seconds.
+        first: What an earlier process had done already; the pace is that of this one.
     """
 
-    def __init__(self, unit: str, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, unit: str, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic, *,
+                 first: int = 0) -> None:
         self._unit = unit
         self._out = sys.stderr if out is None else out
         self._clock = clock
+        self._first = first
         self._live = self._out.isatty()
         self._began = clock()
         self._shown = self._began
@@ -46,9 +49,16 @@ class Progress:
             return
         self._shown = now
         spent = now - self._began
-        left = f"{spent / done * (every - done):.0f} s left" if done else "starting"
+        fresh = done - self._first
+        left = f"{spent / fresh * (every - done):.0f} s left" if fresh else "starting"
         text = f"{done} of {every} {self._unit}, {100 * done // every}%, {left if done < every else f'{spent:.0f} s'}"
         text += f", {note}" if note else ""
         self._out.write(f"\r{text:<60}" if self._live else f"{text}\n")
         self._open = self._live
+        self._out.flush()
+
+    def say(self, text: str) -> None:
+        """Write a line that stays, above the one that changes."""
+        self._out.write(f"\r{text:<60}\n" if self._open else f"{text}\n")
+        self._open = False
         self._out.flush()

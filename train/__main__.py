@@ -42,8 +42,7 @@ def _fit(args: argparse.Namespace) -> int:
     from train.recipe import Recipe  # noqa: PLC0415
 
     recipe = config.load(args.recipe, Recipe)
-    done = fit(recipe, args.out, report=lambda line: print(line, flush=True))
-    if done:
+    if fit(recipe, args.out):
         print(f"done: {args.out / 'last.safetensors'}")
         return 0
     print(f"stopped; go on with: python -m train fit {args.recipe} --out {args.out}", file=sys.stderr)

@@ -11,10 +11,11 @@ import copy
 import math
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.progress import Progress
 from train import checkpoint
 from train.data.augment import augment
 from train.data.batches import Batches
@@ -30,7 +32,6 @@ from train.data.drawn import draw
 from train.evaluate import embed, normalised, score
 from train.losses import contrast, cross_entropy, four_term_triplet
 from train.networks import Features, Network, build
-from train.progress import Progress
 from train.recipe import Losses, Optimiser, Recipe
 from train.run import Run
 from train.space import Arch
@@ -38,13 +39,13 @@ from train.space import Arch
 __all__ = ["fit", "learning_rate", "objective"]
 
 
-def fit(recipe: Recipe, folder: Path, *, report: Callable[[str], None], stop_at: int | None = None) -> bool:
+def fit(recipe: Recipe, folder: Path, *, out: TextIO | None = None, stop_at: int | None = None) -> bool:
     """Train, or go on training.
 
     Args:
         recipe: What to do.
         folder: Of the run; see ``train.run``. A state found there is picked up.
-        report: Takes progress, a line at a time.
+        out: Where progress is told, standard error unless said otherwise.
         stop_at: Save and return once this step is done.
 
     Returns:
@@ -54,14 +55,15 @@ def fit(recipe: Recipe, folder: Path, *, report: Callable[[str], None], stop_at:
     Raises:
         ConfigError: The recipe cannot be carried out, or the loss left the numbers; the
             message names the step.
+        BundleError: The checkpoint to start from cannot be read.
     """
     if recipe.train.overlaps(recipe.validation):
         raise ConfigError("recipe: expected other people in [validation] than in [train], found some in both; "
                           "change first_identity")
     run = Run(folder, recipe)
-    report(f"drawing {recipe.train.identities} people to learn from, {recipe.validation.identities} to score")
     try:
-        learnt = draw(recipe.train, recipe.height, recipe.width)
+        with Progress("people drawn", out) as progress:
+            learnt = draw(recipe.train, recipe.height, recipe.width, progress=progress)
         others = draw(recipe.validation, recipe.height, recipe.width)
         trainer = Trainer(recipe, learnt)
     except ValueError as error:
@@ -71,22 +73,23 @@ def fit(recipe: Recipe, folder: Path, *, report: Callable[[str], None], stop_at:
     state = run.resume()
     if state is not None:
         trainer.load_state(state)
-        report(f"going on after step {trainer.step}")
     elif recipe.start is not None:
         trainer.start_from(recipe.start, meta.data)
-    progress = Progress(trainer.step, recipe.steps, report)
     end = recipe.steps if stop_at is None else min(stop_at, recipe.steps)
-    with _interruptible() as interrupted:
+    began = time.monotonic()
+    with Progress("steps", out, first=trainer.step) as progress, _interruptible() as interrupted:
         while trainer.step < end and not interrupted():
             figures = trainer.advance()
-            progress.advance(trainer.step, figures)
-            if trainer.step % recipe.evaluate_every == 0 or trainer.step == recipe.steps:
+            progress(trainer.step, recipe.steps, f"loss {figures['loss']:.3g}")
+            last = trainer.step == recipe.steps
+            minutes = round((time.monotonic() - began) / 60, 2)
+            if last or trainer.step % recipe.evaluate_every == 0:
                 found = score(embed(trainer.kept, others), others)
-                run.note({"step": trainer.step, "minutes": progress.minutes, "validation": found})
-                report(f"step {trainer.step}: " + "  ".join(
+                run.note({"step": trainer.step, "minutes": minutes, "validation": found})
+                progress.say(f"step {trainer.step}, rank-1/mAP: " + ", ".join(
                     f"{pair} {row['rank1']:.1f}/{row['mean_ap']:.1f}" for pair, row in found.items()))
-            if trainer.step % recipe.checkpoint_every == 0 or trainer.step == recipe.steps:
-                run.note({"step": trainer.step, "minutes": progress.minutes, **figures})
+            if last or trainer.step % recipe.checkpoint_every == 0:
+                run.note({"step": trainer.step, "minutes": minutes, **figures})
                 run.save(trainer.state())
                 checkpoint.save(run.checkpoint_path, trainer.kept, meta)
         run.save(trainer.state())

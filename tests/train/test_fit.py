@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -17,13 +18,13 @@ import torch
 
 from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.progress import Progress
 from train import checkpoint
 from train.__main__ import main
 from train.data.augment import Augmentation
 from train.data.drawn import Drawn, draw
-from train.evaluate import embed, score
+from train.evaluate import embed, normalised, score
 from train.fit import Trainer, fit, learning_rate
-from train.progress import Progress
 from train.recipe import Curriculum, Losses, Optimiser, Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,10 +36,10 @@ TINY = Recipe(
     losses=Losses(contrast=0.5), optimiser=Optimiser(rate=1e-3, warm_up=2))
 
 
-def run(folder: Path, recipe: Recipe = TINY, stop_at: int | None = None) -> list[str]:
-    lines: list[str] = []
-    fit(recipe, folder, report=lines.append, stop_at=stop_at)
-    return lines
+def run(folder: Path, recipe: Recipe = TINY, stop_at: int | None = None) -> str:
+    told = io.StringIO()
+    fit(recipe, folder, out=told, stop_at=stop_at)
+    return told.getvalue()
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -223,13 +224,36 @@ def test_a_curriculum_grows_from_few_people_to_all() -> None:
 
 
 def test_progress_tells_the_time_left_from_the_pace_of_this_process() -> None:
-    now, lines = [0.0], []
-    progress = Progress(100, 200, lines.append, interval_s=10, clock=lambda: now[0])
-    for step in range(101, 121):
-        now[0] += 1.5
-        progress.advance(step, {"loss": 1.25})
-    assert len(lines) == 2
-    assert lines[0] == "step 107/200  1.500 s/step  2 min left  loss 1.25"
+    now, out = [0.0], io.StringIO()
+    with Progress("steps", out, lambda: now[0], first=100) as progress:
+        for step in range(101, 121):
+            now[0] += 1.5
+            progress(step, 200, "loss 1.25")
+        progress.say("looked")
+    assert out.getvalue().splitlines() == ["107 of 200 steps, 53%, 140 s left, loss 1.25",
+                                           "114 of 200 steps, 57%, 129 s left, loss 1.25", "looked"]
+
+
+def test_a_line_that_stays_replaces_the_one_that_changes_on_a_terminal() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    now, out = [0.0], Terminal()
+    with Progress("steps", out, lambda: now[0]) as progress:
+        now[0] = 1
+        progress(1, 2)
+        progress.say("looked")
+    assert out.getvalue().rstrip().endswith("looked")
+    assert out.getvalue().count("\n") == 1
+    assert out.getvalue().split("\r")[2].startswith("looked")
+
+
+def test_a_run_tells_how_far_it_is_and_what_it_is_worth(tmp_path: Path) -> None:
+    told = run(tmp_path, msgspec.structs.replace(TINY, steps=3))
+    assert "4 of 4 people drawn, 100%" in told
+    assert "3 of 3 steps, 100%" in told
+    assert "step 3, rank-1/mAP: visible-visible" in told
 
 
 def test_an_embedding_that_sees_who_it_is_scores_full_marks() -> None:
@@ -239,6 +263,14 @@ def test_an_embedding_that_sees_who_it_is_scores_full_marks() -> None:
         assert row == {"rank1": 100, "rank10": 100, "mean_ap": 100, "mean_inp": 100}
     blind = np.zeros_like(perfect)
     assert score(blind, crops, trials=2)["infrared-visible"]["rank1"] == 0
+
+
+def test_each_crop_is_embedded_through_its_own_modality(straight: Path) -> None:
+    network, _ = checkpoint.load(straight / "last.safetensors")
+    crops = draw(Drawn(identities=2, cameras=(1, 3), per_camera=1), 64, 32)
+    with torch.inference_mode():
+        expected = network(normalised(crops.images), torch.from_numpy(crops.infrared)).embedding
+    np.testing.assert_allclose(embed(network, crops), torch.nn.functional.normalize(expected).numpy(), atol=1e-5)
 
 
 def test_embedding_a_set_is_embedding_its_parts_in_any_order(straight: Path) -> None:
