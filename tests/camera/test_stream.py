@@ -204,6 +204,10 @@ def test_a_url_that_accepts_and_stays_silent_is_lost_in_time(scheme: str, silent
         next(source)
     assert time.monotonic() - begun < 5
     assert "hunter2" not in str(lost.value)
+    for thread in threading.enumerate():  # nor does a thread go on waiting in FFmpeg, which by itself has 30 s
+        if thread.name.startswith("camera "):
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
