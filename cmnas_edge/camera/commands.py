@@ -15,10 +15,10 @@ import cv2
 from cmnas_edge import bundle, config, log
 from cmnas_edge.camera import settings as camera_settings
 from cmnas_edge.camera.daemon import Daemon, check_camera
+from cmnas_edge.camera.sending.spool import Spool
+from cmnas_edge.camera.sending.transport import HttpTransport
 from cmnas_edge.camera.settings import DeviceSettings
-from cmnas_edge.camera.spool import Spool
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.camera.transport import HttpTransport
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import Engine, open_engine
 

@@ -22,19 +22,19 @@ from contextlib import nullcontext, suppress
 from functools import partial
 
 from cmnas_edge.camera.backoff import Backoff
-from cmnas_edge.camera.detect import open_detector
-from cmnas_edge.camera.detection import Detector
 from cmnas_edge.camera.embedder import Embedder
-from cmnas_edge.camera.frame import Source
-from cmnas_edge.camera.link import Link
-from cmnas_edge.camera.outbox import Outbox
+from cmnas_edge.camera.frames.frame import Source
+from cmnas_edge.camera.frames.source import open_source
+from cmnas_edge.camera.people.detect import open_detector
+from cmnas_edge.camera.people.detection import Detector
+from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline, Trace
-from cmnas_edge.camera.select import Pick
+from cmnas_edge.camera.sending.link import Link
+from cmnas_edge.camera.sending.outbox import Outbox
+from cmnas_edge.camera.sending.spool import Spool
+from cmnas_edge.camera.sending.transport import Transport
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, SourceSettings
-from cmnas_edge.camera.source import open_source
-from cmnas_edge.camera.spool import Spool
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.camera.transport import Transport
 from cmnas_edge.camera.watch import Camera, watch, watch_together
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.camera.select import Pick
+from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality, Packing, unit
 from cmnas_edge.engine import Engine

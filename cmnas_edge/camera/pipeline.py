@@ -7,13 +7,13 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from cmnas_edge.camera.detection import Detector
-from cmnas_edge.camera.frame import Frame
-from cmnas_edge.camera.select import Pick, Selector
+from cmnas_edge.camera.frames.frame import Frame
+from cmnas_edge.camera.people.detection import Detector
+from cmnas_edge.camera.people.select import Pick, Selector
+from cmnas_edge.camera.people.track import Tracker, Tracks
 from cmnas_edge.camera.settings import CameraSettings
 from cmnas_edge.camera.spectrum import Spectrum
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.camera.track import Tracker, Tracks
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import ConfigError
 

@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from cmnas_edge.camera.backoff import Backoff
-from cmnas_edge.camera.frame import Frame, Source
+from cmnas_edge.camera.frames.frame import Frame, Source
+from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline
-from cmnas_edge.camera.select import Pick
 from cmnas_edge.camera.settings import CameraSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import Transient

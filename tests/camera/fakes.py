@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge import wire
-from cmnas_edge.camera.frame import Frame
+from cmnas_edge.camera.frames.frame import Frame
+from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.settings import SourceSettings
-from cmnas_edge.camera.transport import Reply
 from cmnas_edge.errors import LinkDown
 from cmnas_edge.wire import Gap, Outcome, Sighting
 

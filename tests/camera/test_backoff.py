@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.camera.source import Backoff
+from cmnas_edge.camera.frames.source import Backoff
 from tests.camera.clock import Clock
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from cmnas_edge import cli
 from cmnas_edge.bundle import Bundle
-from cmnas_edge.camera.spool import Spool
+from cmnas_edge.camera.sending.spool import Spool
 from tests.camera.fakes import FPS, FRAME_HEIGHT, FRAME_WIDTH, Served, StrictCollector, film, write_boxes
 from tests.proof import KILLS
 from tests.tiny_bundle import TINY, copy_tiny

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.daemon import Daemon
-from cmnas_edge.camera.detect import open_detector
+from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.pipeline import Pipeline
+from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.settings import (
     CameraSettings,
     DetectorSettings,
@@ -25,7 +26,6 @@ from cmnas_edge.camera.settings import (
     SpectrumSettings,
     SpoolSettings,
 )
-from cmnas_edge.camera.spool import Spool
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.watch import Camera, watch
 from cmnas_edge.errors import ConfigError, LinkDown, SourceLost

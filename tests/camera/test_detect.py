@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.camera.boxes import BoxesDetector
-from cmnas_edge.camera.detect import open_detector
-from cmnas_edge.camera.detection import Detections, Detector
-from cmnas_edge.camera.footage import video
-from cmnas_edge.camera.geometry import iou
+from cmnas_edge.camera.frames.footage import video
+from cmnas_edge.camera.people.boxes import BoxesDetector
+from cmnas_edge.camera.people.detect import open_detector
+from cmnas_edge.camera.people.detection import Detections, Detector
+from cmnas_edge.camera.people.geometry import iou
+from cmnas_edge.camera.people.yolox import YoloxDetector, grid
 from cmnas_edge.camera.settings import DetectorSettings
-from cmnas_edge.camera.yolox import YoloxDetector, grid
 from cmnas_edge.errors import ConfigError
 from tests.shared import SHARED, needs_shared
 

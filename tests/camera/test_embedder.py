@@ -7,7 +7,7 @@ import pytest
 
 from cmnas_edge import wire
 from cmnas_edge.camera.embedder import Embedder
-from cmnas_edge.camera.select import Pick
+from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import Modality, unit
 from cmnas_edge.wire import Sighting

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge import sighting_pb2 as pb
-from cmnas_edge.camera.link import Link
+from cmnas_edge.camera.sending.link import Link
+from cmnas_edge.camera.sending.spool import MIN_BYTES, Spool
+from cmnas_edge.camera.sending.transport import HttpTransport, Reply
 from cmnas_edge.camera.settings import LinkSettings
-from cmnas_edge.camera.spool import MIN_BYTES, Spool
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.camera.transport import HttpTransport, Reply
 from cmnas_edge.errors import ConfigError, LinkDown
 from cmnas_edge.wire import Outcome, encode_answer
 from tests.camera.fakes import Served

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cmnas_edge.camera.footage import video
-from cmnas_edge.camera.geometry import iou
-from cmnas_edge.camera.motion import MotionDetector
+from cmnas_edge.camera.frames.footage import video
+from cmnas_edge.camera.people.geometry import iou
+from cmnas_edge.camera.people.motion import MotionDetector
+from cmnas_edge.camera.people.track import Tracker
 from cmnas_edge.camera.settings import DetectorSettings, TrackSettings
-from cmnas_edge.camera.track import Tracker
 from tests.camera.footage import HEIGHT, WIDTH, grey, noisy, room, with_people
 from tests.shared import SHARED, needs_shared
 

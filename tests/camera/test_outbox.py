@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmnas_edge.camera.outbox import Outbox
-from cmnas_edge.camera.spool import Spool
+from cmnas_edge.camera.sending.outbox import Outbox
+from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import DiskFull
 from cmnas_edge.sighting import Gap

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmnas_edge import preprocess
-from cmnas_edge.camera.select import Pick, Selector, sharpness
+from cmnas_edge.camera.people.select import Pick, Selector, sharpness
+from cmnas_edge.camera.people.track import Tracks
 from cmnas_edge.camera.settings import SelectSettings
-from cmnas_edge.camera.track import Tracks
 from tests.camera.footage import room, with_people
 
 F32 = npt.NDArray[np.float32]

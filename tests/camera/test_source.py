@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.camera.footage import Footage, Recording
+from cmnas_edge.camera.frames.footage import Footage, Recording
+from cmnas_edge.camera.frames.source import open_source, source_name
 from cmnas_edge.camera.settings import SourceSettings
-from cmnas_edge.camera.source import open_source, source_name
 from cmnas_edge.errors import ConfigError
 from tests.camera.clock import Clock
 from tests.camera.footage import film, number, numbered

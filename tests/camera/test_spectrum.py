@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmnas_edge.camera.footage import video
+from cmnas_edge.camera.frames.footage import video
 from cmnas_edge.camera.settings import SpectrumSettings
 from cmnas_edge.camera.spectrum import Spectrum, SpectrumState, chroma
 from tests.camera.footage import film, grey, noisy, room

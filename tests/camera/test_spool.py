@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmnas_edge.camera.spool import MIN_BYTES, OPEN_GAPS, Spool
+from cmnas_edge.camera.sending.spool import MIN_BYTES, OPEN_GAPS, Spool
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
 from tests.proof import KILLS
 
@@ -304,7 +304,7 @@ def test_a_database_that_is_held_is_worth_waiting_for(path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from cmnas_edge.camera.spool import Spool
+from cmnas_edge.camera.sending.spool import Spool
 spool = Spool(Path(sys.argv[1]), int(sys.argv[2]))
 while True:
     first = spool.put([b"x" * 2000] * 7)

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
+from cmnas_edge.camera.frames.source import open_source
+from cmnas_edge.camera.frames.stream import Stream
 from cmnas_edge.camera.settings import SourceSettings
-from cmnas_edge.camera.source import open_source
-from cmnas_edge.camera.stream import Stream
 from cmnas_edge.errors import SourceLost
 from tests.camera.clock import Clock
 from tests.camera.footage import film, number, numbered
@@ -255,7 +255,7 @@ def test_neither_opencv_nor_ffmpeg_writes_a_word_about_a_broken_source(tmp_path:
     script = """
 import sys
 from cmnas_edge.camera.settings import SourceSettings
-from cmnas_edge.camera.source import open_source
+from cmnas_edge.camera.frames.source import open_source
 from cmnas_edge.errors import CmnasError
 for location in sys.argv[1:]:
     try:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cmnas_edge.camera.assign import assign
-from cmnas_edge.camera.detection import Detections, nobody
-from cmnas_edge.camera.geometry import areas, coverage, inside, iou, suppress
-from cmnas_edge.camera.kalman import Kalman, corners, measures
+from cmnas_edge.camera.people.assign import assign
+from cmnas_edge.camera.people.detection import Detections, nobody
+from cmnas_edge.camera.people.geometry import areas, coverage, inside, iou, suppress
+from cmnas_edge.camera.people.kalman import Kalman, corners, measures
+from cmnas_edge.camera.people.track import Tracker, Tracks
 from cmnas_edge.camera.settings import TrackSettings
-from cmnas_edge.camera.track import Tracker, Tracks
 
 F32 = npt.NDArray[np.float32]
 sides = st.floats(-50, 400, width=32)

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 
 from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.sending.spool import Spool
+from cmnas_edge.camera.sending.transport import Reply, Transport
 from cmnas_edge.camera.settings import LinkSettings
-from cmnas_edge.camera.spool import Spool
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.camera.transport import Reply, Transport
 from cmnas_edge.errors import LinkDown
 from cmnas_edge.log import Repeats
 from cmnas_edge.wire import Outcome, WireError, address, decode_answer, encode_batch

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge import preprocess
-from cmnas_edge.camera.geometry import Polygon, areas, coverage, inside
+from cmnas_edge.camera.people.geometry import Polygon, areas, coverage, inside
+from cmnas_edge.camera.people.track import Tracks
 from cmnas_edge.camera.settings import SelectSettings
-from cmnas_edge.camera.track import Tracks
 from cmnas_edge.embedding import Modality
 
 __all__ = ["Pick", "Selector", "sharpness"]

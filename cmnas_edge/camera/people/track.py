@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.camera.assign import assign
-from cmnas_edge.camera.detection import Detections
-from cmnas_edge.camera.geometry import iou
-from cmnas_edge.camera.kalman import Kalman, corners
+from cmnas_edge.camera.people.assign import assign
+from cmnas_edge.camera.people.detection import Detections
+from cmnas_edge.camera.people.geometry import iou
+from cmnas_edge.camera.people.kalman import Kalman, corners
 from cmnas_edge.camera.settings import TrackSettings
 
 __all__ = ["Tracker", "Tracks"]

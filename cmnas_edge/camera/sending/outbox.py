@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from cmnas_edge.camera.spool import Spool
+from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import Transient
 from cmnas_edge.log import Repeats

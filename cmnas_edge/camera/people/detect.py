@@ -6,9 +6,9 @@ layout that the user brings; ``boxes`` reads what another program found.
 
 from __future__ import annotations
 
-from cmnas_edge.camera.boxes import BoxesDetector
-from cmnas_edge.camera.detection import Detections, Detector
-from cmnas_edge.camera.motion import MotionDetector
+from cmnas_edge.camera.people.boxes import BoxesDetector
+from cmnas_edge.camera.people.detection import Detections, Detector
+from cmnas_edge.camera.people.motion import MotionDetector
 from cmnas_edge.camera.settings import DetectorSettings
 from cmnas_edge.errors import ConfigError
 
@@ -30,7 +30,7 @@ def open_detector(settings: DetectorSettings) -> Detector:
         raise ConfigError(f"{settings.path}: expected the detector's file, found none; name one that exists")
     if settings.kind == "boxes":
         return BoxesDetector(settings.path, least_score=settings.score, camera=settings.camera)
-    from cmnas_edge.camera.yolox import YoloxDetector  # noqa: PLC0415 (ONNX Runtime, only for who needs it)
+    from cmnas_edge.camera.people.yolox import YoloxDetector  # noqa: PLC0415 (ONNX Runtime, only for who needs it)
 
     return YoloxDetector(settings.path, least_score=settings.score, most_iou=settings.overlap,
                          threads=settings.threads)

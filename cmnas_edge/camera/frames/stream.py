@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from cmnas_edge.camera.frame import Frame
+from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.errors import SourceLost
 
 __all__ = ["Capture", "Stream"]

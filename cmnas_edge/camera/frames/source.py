@@ -13,11 +13,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from cmnas_edge.camera.backoff import Backoff
-from cmnas_edge.camera.capture import open_device, open_url
-from cmnas_edge.camera.footage import Footage, Recording, folder, video
-from cmnas_edge.camera.frame import Frame, Source
+from cmnas_edge.camera.frames.capture import open_device, open_url
+from cmnas_edge.camera.frames.footage import Footage, Recording, folder, video
+from cmnas_edge.camera.frames.frame import Frame, Source
+from cmnas_edge.camera.frames.stream import Capture, Stream
 from cmnas_edge.camera.settings import SourceSettings
-from cmnas_edge.camera.stream import Capture, Stream
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["Backoff", "Frame", "Source", "open_source", "source_name"]

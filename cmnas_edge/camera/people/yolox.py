@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from cmnas_edge.camera.detection import Detections, nobody
-from cmnas_edge.camera.geometry import suppress
+from cmnas_edge.camera.people.detection import Detections, nobody
+from cmnas_edge.camera.people.geometry import suppress
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["YoloxDetector", "grid"]

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.camera.detection import Detections, nobody
-from cmnas_edge.camera.geometry import areas, intersections
+from cmnas_edge.camera.people.detection import Detections, nobody
+from cmnas_edge.camera.people.geometry import areas, intersections
 from cmnas_edge.camera.settings import DetectorSettings
 
 __all__ = ["MotionDetector"]

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.camera.detection import Detections, nobody
+from cmnas_edge.camera.people.detection import Detections, nobody
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["BoxesDetector"]

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.camera.capture import open_file
-from cmnas_edge.camera.frame import Frame
+from cmnas_edge.camera.frames.capture import open_file
+from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["Footage", "Recording", "folder", "video"]

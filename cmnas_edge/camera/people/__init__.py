@@ -1,0 +1,1 @@
+"""People in frames: found, followed, and the best views of each chosen."""
