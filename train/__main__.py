@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from cmnas_edge import config, log
 from cmnas_edge.errors import CmnasError
@@ -26,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     evaluate.add_argument("--cameras", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6],
                           help="their numbers (1 to 6); 3, 6, 9 ... are infrared")
     evaluate.add_argument("--per-camera", type=int, default=4, help="crops of each under each camera (4)")
+    evaluate.add_argument("--loosen", type=float, default=0.0, metavar="SHARE",
+                          help="boxes up to this share higher and wider, and shifted by up to a quarter of it (0)")
     args = parser.parse_args(argv)
     try:
         return _fit(args) if args.verb == "fit" else _evaluate(args)
@@ -52,6 +57,7 @@ def _fit(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from cmnas_edge.errors import ConfigError  # noqa: PLC0415
     from train import checkpoint  # noqa: PLC0415 - as above
+    from train.data.augment import Augmentation, loosen  # noqa: PLC0415
     from train.data.drawn import Drawn, draw  # noqa: PLC0415
     from train.evaluate import embed, score, table  # noqa: PLC0415
 
@@ -60,11 +66,15 @@ def _evaluate(args: argparse.Namespace) -> int:
                    per_camera=args.per_camera, seed=args.seed)
     try:
         crops = draw(people, meta.height, meta.width)
+        if args.loosen:
+            how = Augmentation(flip=0, shift=args.loosen / 4, zoom_out=args.loosen, zoom_in=0, stretch=0.1)
+            crops = dataclasses.replace(crops, images=loosen(crops.images, how, np.random.default_rng(args.seed)))
         figures = score(embed(network, crops), crops)
     except ValueError as error:
         raise ConfigError(f"evaluate: {error}") from error
     print(f"{args.checkpoint}: {args.identities} people from {args.first}, world {args.seed}, "
-          f"cameras {' '.join(map(str, args.cameras))}, single shot, mean of 10 galleries")
+          f"cameras {' '.join(map(str, args.cameras))}, boxes loosened by {args.loosen:g}, single shot, "
+          "mean of 10 galleries")
     print(table(figures))
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -148,6 +149,7 @@ def test_a_drawn_set_is_the_same_every_time_and_its_fingerprint_sees_one_pixel()
     what = Drawn(identities=2, first_identity=5, cameras=(1, 3), per_camera=1)
     crops, again = draw(what, 64, 32), draw(what, 64, 32)
     assert crops.fingerprint() == again.fingerprint()
+    assert (draw(msgspec.structs.replace(what, first_crop=1), 64, 32).images != crops.images).any()
     assert crops.identity.tolist() == [5, 5, 6, 6]
     assert crops.infrared.tolist() == [False, True] * 2
     touched = crops.images.copy()

@@ -283,8 +283,13 @@ def test_embedding_a_set_is_embedding_its_parts_in_any_order(straight: Path) -> 
 
 
 def test_the_command_scores_a_checkpoint(straight: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(straight / "last.safetensors"), "--identities", "3", "--per-camera", "1"]) == 0
-    assert "| infrared-visible |" in capsys.readouterr().out
+    command = ["evaluate", str(straight / "last.safetensors"), "--identities", "12", "--per-camera", "1"]
+    assert main(command) == 0
+    exact = capsys.readouterr().out
+    assert "| infrared-visible |" in exact
+    assert main([*command, "--loosen", "0.5"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] != exact.splitlines()[1:]
+    assert main(["evaluate", str(straight / "last.safetensors"), "--cameras", "0"]) == 78
 
 
 def test_the_command_says_what_is_wrong_with_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
