@@ -4,17 +4,19 @@ Every sighting belongs to a tracklet; an *identity* is a set of tracklets. The r
 
 ``tracklet``  A sighting of a known tracklet stays with it.
 ``joined``    A new tracklet joins the identity it matches best, if the score reaches the
-              threshold of that pair of modalities.
+              threshold of that pair of modalities and either stands out from the runner-up
+              or is sure: as far beyond its threshold, also against all tracklets there.
 ``opened``    Else it opens an identity of its own.
-``merged``    When a tracklet, better seen by now, matches a second identity, the two become
-              one (the older number stays) if all their tracklets match on average. So it
-              matters little in which order cameras report, interleaved or one after another.
+``merged``    When a tracklet, better seen by now, is as sure of a second identity, the two
+              become one (the older number stays) if all their tracklets match on average.
+              So it matters little in which order cameras report.
 ``parted``    Two tracklets of one camera at overlapping times are two people (cannot-link).
               Such an identity is never made; when a later sighting reveals an overlap, the
               younger tracklet leaves and is matched again.
 
-How a tracklet is held against an identity is `cmnas_edge.collector.evidence`. Each decision
-is a `Link`; the links in order give the identities back exactly.
+How a tracklet is held against an identity, and how far a match must stand out (nothing on a
+small site), is `cmnas_edge.collector.evidence`. Each decision is a `Link`; the links in
+order give the identities back exactly.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import Pair, Threshold, pair
-from cmnas_edge.collector.evidence import Evidence, between, rank
+from cmnas_edge.collector.evidence import Evidence, between, rank, sure
 from cmnas_edge.collector.tracklet import Seen, Tracklet, Tracklets
 
 __all__ = ["Identities", "Link", "Rule"]
@@ -40,8 +42,9 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
     """One decision: the tracklet that sighting ``opened_by`` opened is ``identity``.
 
     ``sighting`` is the one that brought it about. ``score``, ``threshold`` and ``pair`` are
-    what decided, against the tracklet that ``against`` opened. Of an identity opened because
-    nothing came near they tell how near the nearest was, if there was any.
+    what decided, against the tracklet that ``against`` opened. Of an identity opened they
+    tell how near the nearest was, if there was any; beyond its threshold means that it did
+    not stand out from another.
     """
 
     sighting: int
@@ -131,18 +134,26 @@ class Identities:
             self._tracklets.remove(tracklet)
         return old
 
+    def _whole(self, ours: list[Tracklet], identity: int) -> Evidence:
+        return between(self._tracklets, ours, self._members[identity], self._thresholds)
+
     def _rank(self, tracklet: Tracklet, barred: int = 0) -> list[tuple[int, Evidence]]:
         return list(rank(self._tracklets, tracklet, self._thresholds, barred=barred))
 
     def _place(self, tracklet: Tracklet, sighting: int, ranked: list[tuple[int, Evidence]], rule: Rule) -> Link:
         """Join the best identity that is near enough, or open one."""
-        best = ranked[0] if ranked else None
-        if best is not None and best[1].margin >= 0:
-            self._move(tracklet, best[0])
-            return _link(sighting, tracklet, rule, best[1])
+        needed = sure(len(self))
+        for identity, evidence in ranked:
+            runner_up = ranked[1][1].margin if len(ranked) > 1 else -1.0
+            if evidence.margin < 0 or not (
+                    (identity == ranked[0][0] and evidence.margin - runner_up >= needed)
+                    or (evidence.margin >= needed and self._whole([tracklet], identity).margin >= needed)):
+                continue
+            self._move(tracklet, identity)
+            return _link(sighting, tracklet, rule, evidence)
         self._last += 1
         self._move(tracklet, self._last)
-        return _link(sighting, tracklet, "opened" if rule == "joined" else rule, best[1] if best else None)
+        return _link(sighting, tracklet, "opened" if rule == "joined" else rule, ranked[0][1] if ranked else None)
 
     def _part(self, tracklet: Tracklet, sighting: int) -> Iterator[Link]:
         """Send away whoever turns out to have been in view at the same time."""
@@ -157,15 +168,16 @@ class Identities:
 
     def _merge(self, tracklet: Tracklet, sighting: int, ranked: list[tuple[int, Evidence]]) -> list[Link]:
         """Make two identities one where this tracklet belongs to both."""
+        needed = sure(len(self))
         for identity, evidence in ranked:
-            if evidence.margin < 0:
+            if evidence.margin < needed:
                 break
             if identity == tracklet.identity:
                 continue
             ours, theirs = self._members[tracklet.identity], self._members[identity]
             if self._tracklets.conflicts(ours, theirs).any():
                 continue
-            whole = between(self._tracklets, ours, theirs, self._thresholds)
+            whole = self._whole(ours, identity)
             if whole.margin < 0:
                 continue
             keep = min(tracklet.identity, identity)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cmnas_edge.collector.evidence import sure
 from cmnas_edge.collector.identity import Identities, Link
 from cmnas_edge.collector.tracklet import TRACKLET_SILENCE_S, cannot_link
 from cmnas_edge.embedding import MODALITIES, Modality
@@ -196,6 +197,30 @@ def test_one_alike_tracklet_among_many_is_not_enough() -> None:
     other = (0.72 * probe - np.sqrt(1 - 0.72**2) * side).astype(np.float32)     # 0.72 to one, about 0 to the other
     (link,) = identities.add(Seen(3, "c3", 3, 20, 22), other)
     assert link.rule == "opened"
+
+
+@pytest.mark.parametrize(("others", "rule"), [(10, "joined"), (40, "opened")])
+def test_among_many_a_match_has_to_stand_out(others: int, rule: str) -> None:
+    identities, axes = Identities(64, THRESHOLDS), np.eye(64, dtype=np.float32)
+    for number in range(1, others + 1):
+        identities.add(Seen(number, f"c{number}", number, 0, 2), axes[number + 2])
+    identities.add(Seen(100, "x", 1, 0, 2), axes[0])
+    identities.add(Seen(101, "y", 1, 0, 2), axes[1])
+    # 0.715 to one, 0.699 to the other: near enough, and hardly nearer than the next.
+    probe = 0.715 * axes[0] + 0.699 * axes[1]
+    (link,) = identities.add(Seen(102, "z", 1, 10, 12), (probe / np.linalg.norm(probe)).astype(np.float32))
+    assert link.rule == rule
+    assert link.score == pytest.approx(0.715, abs=1e-3)
+    clear = 0.73 * axes[1] + np.sqrt(1 - 0.73**2) * axes[2]
+    (link,) = identities.add(Seen(103, "w", 1, 20, 22), clear.astype(np.float32))
+    assert (link.rule, link.against) == ("joined", 101)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_the_more_identities_the_further_and_nothing_on_a_small_site(few: int, more: int) -> None:
+    few, more = sorted((few, more))
+    assert 0 <= sure(few) <= sure(more) <= 0.3
+    assert sure(16) == 0 < sure(32) == pytest.approx(0.1)
 
 
 def test_the_own_modality_decides_where_there_is_any() -> None:

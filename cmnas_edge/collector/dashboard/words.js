@@ -46,8 +46,10 @@ export function why(link) {
     case "parted": return link.score !== null && link.score >= link.threshold
       ? `Set apart from someone in view at the same time; probably this person: ${figures}`
       : "Set apart: in view at the same time as another";
-    default: return link.score === null ? "Nobody to compare with yet" :
-      `Nobody before came near enough: ${figures}`;
+    default:
+      if (link.score === null) return "Nobody to compare with yet";
+      return link.score < link.threshold ? `Nobody before came near enough: ${figures}`
+        : `Too like two people before to tell which: ${figures}`;
   }
 }
 
@@ -55,6 +57,7 @@ export function why(link) {
 export function brief(link) {
   if (link.rule === "tracklet") return "same appearance";
   if (link.score === null) return "new";
+  if (link.rule === "opened" && link.score >= link.threshold) return "new, too like two to tell";
   if (link.score < link.threshold) return `new, nearest ${score(link.score)} of ${score(link.threshold)}`;
   return `probably the same, ${score(link.score)} of ${score(link.threshold)}`;
 }
