@@ -187,6 +187,7 @@ def test_an_empty_collector_says_what_to_do_and_a_stopped_one_that_it_does_not_a
         assert browser.complaints == []
         collector.stop()
         browser.wait("document.getElementById('health-text').textContent.includes('does not answer')")
+        assert browser.see("document.getElementById('health').classList.contains('bad')")
 
 
 def test_the_page_cannot_be_shown_inside_another_nor_bring_in_code(busy: Process, browser: Browser) -> None:

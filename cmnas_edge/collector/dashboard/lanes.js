@@ -91,7 +91,7 @@ export class Lanes {
       const needed = 20 + 7.2 * camera.length;
       const inside = end - start >= needed;
       words.put(span.label, inside ? camera : "");
-      words.put(span.beside, !inside && (next ? pixel(next.tracklet.seen_from) : width) - end >= needed ? camera : "");
+      words.put(span.beside, !inside && who.cameras.length > 1 && (next ? pixel(next.tracklet.seen_from) : width) - end >= needed ? camera : "");
       span.beside.style.left = `${100 * end / width}%`;
     });
   }
