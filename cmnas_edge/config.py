@@ -48,7 +48,7 @@ def load(path: Path, kind: type[T]) -> T:
             one is named), lacks a required one, or holds a value of the wrong kind.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors put a byte order mark in front
         tree = tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: expected a settings file, found none; name one that exists") from None
@@ -58,6 +58,8 @@ def load(path: Path, kind: type[T]) -> T:
         raise ConfigError(f"{path}: expected UTF-8 text, found other bytes; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: expected settings, found brackets nested without end; remove them") from None
     for where, key, known in _unknown_keys(tree, kind, ()):
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
@@ -68,7 +70,7 @@ def load(path: Path, kind: type[T]) -> T:
 
     def hook(wanted: type, value: Any) -> Any:
         if wanted is Path and isinstance(value, str):
-            return folder / Path(value).expanduser()
+            return _path(folder, value)
         raise TypeError(f"expected {wanted.__name__}, found {type(value).__name__}")
 
     try:
@@ -78,7 +80,7 @@ def load(path: Path, kind: type[T]) -> T:
         spots = re.finditer(r"\.?([\w-]+)|\[(\d+)\]", spot.rstrip("`"))
         steps = tuple(int(part[2]) if part[2] else part[1] for part in spots)
         at = f" at {_dotted(steps)}" if steps else ""
-        raise ConfigError(f"{path}{_line_of(text, steps)}: {reason.replace('`', chr(39))}{at}") from None
+        raise ConfigError(f"{path}{_line_of(text, steps)}: {_sentence(reason)}{at}; correct it") from None
 
 
 def show(settings: msgspec.Struct) -> str:
@@ -105,6 +107,29 @@ def read_secret(path: Path) -> str:
     if not secret:
         raise ConfigError(f"{path}: expected a secret, found an empty file; write it again")
     return secret
+
+
+def _path(folder: Path, text: str) -> Path:
+    """Resolve a path of a settings file against the file's folder.
+
+    Raises:
+        ValueError: It is empty, no file system could hold it, or it names a user there is not.
+    """
+    if not text or "\0" in text:
+        raise ValueError(f"expected a path, found {text!r}")
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"expected a path, found {text!r}, whose user does not exist here") from None
+
+
+def _sentence(reason: str) -> str:
+    """Say in this project's form what msgspec found: expected, found."""
+    reason = reason.replace("`", "'")
+    if missing := re.fullmatch(r"Object missing required field ('.*')", reason):
+        return f"expected the key {missing[1]}, found none"
+    reason = reason.replace(", got ", ", found ")
+    return reason[:1].lower() + reason[1:]
 
 
 def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]

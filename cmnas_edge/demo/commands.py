@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -50,15 +51,20 @@ def run(args: argparse.Namespace) -> int:
                           f"{args.seconds:g}; change --people or --seconds")
     if args.detector is not None and not args.detector.is_file():
         raise ConfigError(f"{args.detector}: expected a detector's ONNX file, found none; correct --detector")
-    if args.report is not None and not args.report.resolve().parent.is_dir():
-        raise ConfigError(f"{args.report}: expected a folder to write the report in, found none; create it")
+    if args.report is not None and (args.report.is_dir() or not args.report.resolve().parent.is_dir()):
+        raise ConfigError(f"{args.report}: expected a file in a folder to write the report in, found "
+                          f"{'a folder' if args.report.is_dir() else 'no such folder'}; correct --report")
     model = (args.bundle or bundle.default_path()).resolve()
     opened = bundle.Bundle.open(model)
     print(f"  bundle: {opened.fingerprint_hex[:16]}, {opened.dimension} dimensions, calibrated on "
           f"{opened.calibrated_on} people", file=sys.stderr)
+    # Ended from outside, it still stops what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if args.video:
         clips, truth = own_videos(args.video), None
+        _claim(args.out)
     else:
+        _claim(args.out)
         clips, truth = draw_site(args.out / "footage", seed=args.seed, people=args.people, seconds=args.seconds)
     with Stage(args.out / "logs") as stage:
         api, played = play(clips, args.out / "run", stage, truth=truth, detector=args.detector, bundle=model,
@@ -77,3 +83,21 @@ def run(args: argparse.Namespace) -> int:
             except KeyboardInterrupt:
                 print(file=sys.stderr)
     return 0
+
+
+def _claim(folder: Path) -> None:
+    """Take a folder for this run: a new one, an empty one, or one an earlier run took.
+
+    Raises:
+        ConfigError: It holds something else, or cannot be written.
+    """
+    mark = folder / ".cmnas-edge-demo"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not mark.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder}: expected a new folder or one of an earlier demo, found other files, which a "
+                              "run would overwrite; name another with --out")
+        mark.touch()
+    except OSError as error:
+        raise ConfigError(f"{folder}: expected a folder to write in ({error.strerror}); name another with --out"
+                          ) from None

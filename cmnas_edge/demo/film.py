@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,14 @@ def draw_site(folder: Path, *, seed: int, people: int, seconds: float) -> tuple[
 
     Returns:
         A clip per camera, and the truth about every frame (JSON lines).
+
+    Raises:
+        ConfigError: There is no such site.
     """
-    site = Site.draw(seed, people, duration_s=seconds)
+    try:
+        site = Site.draw(seed, people, duration_s=seconds)
+    except ValueError as error:
+        raise ConfigError(f"demo: {error}; change --seed, --people or --seconds") from None
     if not _is_filmed(folder, site):
         (folder / "site.toml").unlink(missing_ok=True)
         with Progress(f"frames of {people} people drawn") as progress:
@@ -50,7 +57,7 @@ def own_videos(paths: Sequence[Path]) -> list[Clip]:
         video.release()
         if not (frames > 0 and fps > 0):
             raise ConfigError(f"{path}: expected a video, found something else; correct --video")
-        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in path.stem)[:32]
+        name = "cam-" + re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem)[:24].strip("-")
         if any(clip.name == name for clip in clips):
             raise ConfigError(f"{path}: expected videos of different names, found a second {name!r}; rename one")
         clips.append(Clip(name, path, frames / fps, codec.to_bytes(4, "little").lower() in (b"avc1", b"h264")))

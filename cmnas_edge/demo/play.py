@@ -40,8 +40,6 @@ class Played(NamedTuple):
     """What a run left behind, to be scored and drawn."""
 
     sightings: list[dict[str, Any]]
-    identities: list[dict[str, Any]]
-    daemons: list[dict[str, Any]]
     persons: dict[Key, int]
     report: Report
 
@@ -80,17 +78,17 @@ def play(clips: Sequence[Clip], folder: Path, stage: Stage, *, truth: Path | Non
         _watch(clips, folder, stage, api)
         wall_s = time.time() - began
         daemons = [json.loads((folder / f"{clip.name}.report.json").read_text()) for clip in clips]
-        sightings, identities = collect(api)
+        sightings = collect(api)
         sent, pixels = tap.sent_bytes, tap.pixel_bytes
     persons = name_tracklets(_rows(folder / f"{clip.name}.trace.jsonl" for clip in clips), _rows([truth])
                              ) if truth else {}
-    report = _report(clips, api, sightings, identities, daemons, persons, sent, pixels, wall_s,
+    report = _report(clips, api, sightings, daemons, persons, sent, pixels, wall_s,
                      people=len({row["identity"] for row in _rows([truth])}) if truth else None)
-    return api, Played(sightings, identities, daemons, persons, report)
+    return api, Played(sightings, persons, report)
 
 
-def collect(api: Api) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Fetch every sighting and identity, once the collector has linked all it stored."""
+def collect(api: Api) -> list[dict[str, Any]]:
+    """Fetch every sighting, once the collector has linked all it stored."""
     deadline = time.monotonic() + _SETTLE_S
     while True:
         health = api.get("/v1/health")
@@ -103,10 +101,10 @@ def collect(api: Api) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         page = api.get(f"/v1/sightings?since={last}&limit={_PAGE}")
         sightings += page["sightings"]
         last, more = page["last"], page["more"]
-    return sightings, api.get(f"/v1/identities?limit={_PAGE}")["identities"]
+    return sightings
 
 
-def _report(clips: Sequence[Clip], api: Api, sightings: list[dict[str, Any]], identities: list[dict[str, Any]],
+def _report(clips: Sequence[Clip], api: Api, sightings: list[dict[str, Any]],
             daemons: list[dict[str, Any]], persons: Mapping[Key, int], sent: int, pixels: int, wall_s: float,
             people: int | None) -> Report:
     seen = {(s["camera"], s["tracklet"]): Seen(s["camera"], s["tracklet"], s["modality"], s["identity"],
@@ -123,8 +121,8 @@ def _report(clips: Sequence[Clip], api: Api, sightings: list[dict[str, Any]], id
     frames = sum(d["frames"] for d in daemons)
     h264 = sum(clip.video.stat().st_size for clip in clips) if all(clip.is_h264 for clip in clips) else None
     return Report(
-        people=len(identities) if people is None else people, tracklets=len(seen), sightings=len(sightings),
-        cameras=len(clips), links=links, cross_modality=across,
+        people=api.get("/v1/identities?limit=1")["total"] if people is None else people,
+        tracklets=len(seen), sightings=len(sightings), cameras=len(clips), links=links, cross_modality=across,
         ghosts=sum(s.person is None for s in seen.values()) if people is not None else None,
         bytes_per_sighting=sent / len(sightings) if sightings else None, sent_bytes=sent, pixel_bytes=pixels,
         footage=Footage(sum(clip.seconds for clip in clips), h264,

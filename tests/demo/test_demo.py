@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from cmnas_edge.demo import report
@@ -64,14 +66,41 @@ def cut(source: Path, to: Path, frames: int) -> None:
     (["--video", __file__], "test_demo.py: expected a video, found something else"),
     (["--detector", "none.onnx"], "none.onnx: expected a detector's ONNX file, found none"),
     (["--people", "0"], "expected at least 1 person"),
-    (["--report", "no/such/folder/x.json"], "expected a folder to write the report in"),
+    (["--people", "501", "--seconds", "10"], "change --seed, --people or --seconds"),
+    (["--seed", "-1", "--seconds", "10"], "change --seed, --people or --seconds"),
+    (["--report", "no/such/folder/x.json"], "found no such folder; correct --report"),
+    (["--report", "."], "found a folder; correct --report"),
 ])
 def test_bad_input_is_refused_before_anything_is_drawn(tmp_path: Path, words: list[str], said: str) -> None:
     ran = demo(tmp_path, "--once", *words)
     assert ran.returncode == 78
     assert said in ran.stderr
     assert "Traceback" not in ran.stderr
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "footage").exists()
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    kept = tmp_path / "out" / "run" / "thesis.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("years of work")
+    ran = demo(tmp_path, "--once", "--seconds", "10", "--people", "1")
+    assert ran.returncode == 78
+    assert "expected a new folder or one of an earlier demo, found other files" in ran.stderr
+    assert kept.read_text() == "years of work"
+
+
+def test_ended_from_outside_it_stops_what_it_started(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "cmnas_edge.cli", "demo", "--out", str(tmp_path / "out"),
+                                "--seconds", "10", "--people", "1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               text=True)
+    assert process.stdout is not None
+    while "page:" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.stdout.close()
+    assert process.wait(60) == 143
+    assert str(tmp_path) not in " ".join(
+        " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
 
 
 def test_the_published_schema_is_that_of_the_report() -> None:

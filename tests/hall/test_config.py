@@ -63,19 +63,29 @@ def test_a_key_like_no_other_is_answered_with_those_that_are_known(tmp_path: Pat
 
 def test_a_value_of_the_wrong_kind_is_refused_where_it_stands(tmp_path: Path) -> None:
     said = refusal(tmp_path, 'device = "d"\n[[cameras]]\nname = "a"\nsource = { silence_s = "long" }\n')
-    assert ": line 4: Expected 'float', got 'str' at cameras[0].source.silence_s" in said
+    assert ": line 4: expected 'float', found 'str' at cameras[0].source.silence_s; correct it" in said
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
-    assert "missing required field 'device'" in refusal(tmp_path, "")
+    assert "expected the key 'device', found none" in refusal(tmp_path, "")
 
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("device = ", "not valid TOML"),
     ("device = 'a'\ndevice = 'b'", "not valid TOML"),
+    ("device = " + "[" * 20_000, "nested without end"),
+    ("device = 'a'\n[[cameras]]\nname = 'b'\nsource = { video = '~nosuchuser/x' }", "whose user does not exist here"),
+    ('device = "a"\n[[cameras]]\nname = "b"\nsource = { video = "a\\u0000b" }', "expected a path"),
+    ("device = 'a'\n[[cameras]]\nname = 'b'\nsource = { video = '' }", "expected a path, found ''"),
 ])
 def test_what_is_no_toml_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in refusal(tmp_path, text)
+
+
+def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xef\xbb\xbfdevice = 'd'\n")
+    assert config.load(path, Settings).device == "d"
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
