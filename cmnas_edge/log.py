@@ -16,7 +16,7 @@ from collections.abc import Callable
 __all__ = ["Repeats", "configure", "scrub"]
 
 _SECRETS = (
-    (re.compile(r"(?<=://)[^/\s@]*:[^/\s]*@(?=[^/\s])"), "***@"),      # rtsp://user:password@host
+    (re.compile(r"(?<=://)[^/\s]*@(?=[^/\s])"), "***@"),      # rtsp://user:password@host, rtsp://key@host
     (re.compile(r"(?i)(?<=bearer )\S+"), "***"),
     (re.compile(r"cmnas_[A-Za-z0-9_-]{16,}"), "cmnas_***"),     # a device's token
 )

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from msgspec.structs import replace
 
 from cmnas_edge import bundle, config, log
 from cmnas_edge.camera import settings as camera_settings
 from cmnas_edge.camera.daemon import Daemon, check_camera
+from cmnas_edge.camera.frames.source import source_name
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.transport import HttpTransport
 from cmnas_edge.camera.settings import DeviceSettings
@@ -66,10 +68,17 @@ def _check(settings: DeviceSettings) -> int:
         engines = _engines(opened, model, settings)
     for camera in settings.cameras:
         check_camera(camera)
-    sys.stdout.write(config.show(settings))
+    sys.stdout.write(config.show(_without_secrets(settings)))
     sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, {model.dimension} dimensions; engines agree with its "
                      f"golden embeddings: {', '.join(engines)}\n")
     return 0
+
+
+def _without_secrets(settings: DeviceSettings) -> DeviceSettings:
+    """Leave of a camera's URL what `source_name` says: makers put passwords in its path and query too."""
+    return replace(settings, cameras=tuple(
+        replace(camera, source=replace(camera.source, location=source_name(camera.source)))
+        for camera in settings.cameras))
 
 
 def _engines(opened: ExitStack, model: bundle.Bundle, settings: DeviceSettings) -> dict[Modality, Engine]:

@@ -305,6 +305,8 @@ def _complaints(camera: CameraSettings) -> list[str]:
     wrong += [f"ignore: expected polygons of at least 3 points in shares of the frame (0 to 1), found {polygon}; "
               "correct it" for polygon in camera.ignore
               if len(polygon) < 3 or not all(0 <= value <= 1 for point in polygon for value in point)]
+    if "://" in camera.source.location and camera.source.kind not in ("auto", "url"):
+        wrong.append(f"source.kind: expected \"url\" for a URL, found {camera.source.kind!r}; correct it")
     if not camera.source.location:
         wrong.append("source.location: expected a file, folder or URL, found nothing; write one")
     return wrong

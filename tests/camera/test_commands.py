@@ -89,13 +89,17 @@ def check(device: Device, capsys: pytest.CaptureFixture[str], *flags: str) -> tu
     return code, capsys.readouterr().err
 
 
-def test_check_prints_what_is_in_effect_without_secrets(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
-    device.camera["source"] = '{location = "rtsp://admin:hunter2@10.0.0.7/live"}'
+@pytest.mark.parametrize("url", [
+    "rtsp://admin:hunter2@10.0.0.7/live", "rtsp://hunter2@10.0.0.7/live", "rtsp://admin:my hunter2@10.0.0.7/live",
+    "rtsp://10.0.0.7/live?user=admin&password=hunter2", "rtsp://10.0.0.7/user=admin_password=hunter2_channel=1.sdp"])
+def test_check_prints_what_is_in_effect_without_secrets(
+        device: Device, capsys: pytest.CaptureFixture[str], url: str) -> None:
+    device.camera["source"] = f'{{location = "{url}"}}'
     assert cli.main(["camera", str(device.config()), "--check"]) == 0
     out = capsys.readouterr().out
     assert "hunter2" not in out
     assert "sss" not in out
-    assert "rtsp://***@10.0.0.7/live" in out
+    assert '"rtsp://10.0.0.7"' in out
     assert "golden embeddings: visible" in out
     assert not (device.folder / "gate.spool").exists(), "checking must not touch a running daemon's spool"
 

@@ -77,6 +77,7 @@ def test_shown_settings_can_be_read_back_and_hold_no_password(tmp_path: Path) ->
     (SMALLEST + "ignore = [[[0, 0], [1, 1]]]\n", "polygons of at least 3 points"),
     (SMALLEST + "ignore = [[[0, 0], [640, 0], [640, 480]]]\n", r"shares of the frame \(0 to 1\)"),
     (SMALLEST.replace("rtsp://admin:hunter2@10.0.0.7/live", ""), "expected a file, folder or URL"),
+    (SMALLEST.replace("live\"", "live\", kind = \"video\""), "source.kind: expected \"url\""),
     (SMALLEST + "[spool]\nmib = 1\n", "mib"),
     (SMALLEST + "[link]\nbatch = 65\n", "batch"),
     (SMALLEST + "[link]\ntimeout_s = 0\n", "timeout_s"),
