@@ -7,7 +7,7 @@ at start: what was linked keeps its identity, what was stored but not yet linked
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice, takewhile
 
 import numpy as np
@@ -43,17 +43,41 @@ class Gallery:
     def add(self, record: Record, vector: F32) -> list[Link]:
         """Take a stored sighting, decide who it shows, and return the decisions in order."""
         with self._lock:
-            links = self._identities.add(record, vector)
+            links = self._decide(record, vector)
             self._keep(record, vector, links[0])
-            self._decided.update({link.opened_by: link for link in links if link.rule != "tracklet"})
         return links
 
-    def restore(self, record: Record, vector: F32, link: Link, decided: Link) -> None:
-        """Take a sighting that was linked before; ``decided`` is what its tracklet came to."""
+    def restore(self, sightings: Sequence[tuple[Record, F32]], links: Iterable[Link]) -> list[Link]:
+        """Take stored sightings and the links that were made of them; call once, at the start.
+
+        A sighting without a link may stand anywhere among those that have one: a collector
+        killed before it decided, with other sightings linked since (of another bundle, or while
+        this one was outside the window). Identities that stand come first, so that what is
+        decided now sees all of them.
+
+        Returns:
+            The decisions made now, in order.
+        """
+        own: dict[int, Link] = {}
+        fresh: list[Link] = []
         with self._lock:
-            self._identities.restore(record, vector, decided.identity)
-            self._keep(record, vector, link)
-            self._decided[decided.opened_by] = decided
+            for link in links:
+                if link.rule != "tracklet":
+                    self._decided[link.opened_by] = link
+                if link.rule not in ("merged", "parted"):
+                    own[link.sighting] = link
+            for record, vector in sightings:
+                if record.id in own:
+                    opened_by = own[record.id].opened_by
+                    self._identities.restore(record, vector, self._decided[opened_by].identity, opened_by=opened_by)
+            for record, vector in sightings:
+                if record.id not in own:
+                    made = self._decide(record, vector)
+                    own[record.id] = made[0]
+                    fresh.extend(made)
+            for record, vector in sightings:
+                self._keep(record, vector, own[record.id])
+        return fresh
 
     def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
         """Take reports of records lost on a device."""
@@ -170,6 +194,11 @@ class Gallery:
                 views.Match(_sighting(*self._records[m.id]), m.score, m.threshold, m.pair, m.above)
                 for m in found if m.id in self._records])
 
+    def _decide(self, record: Record, vector: F32) -> list[Link]:
+        links = self._identities.add(record, vector)
+        self._decided.update({link.opened_by: link for link in links if link.rule != "tracklet"})
+        return links
+
     def _keep(self, record: Record, vector: F32, link: Link) -> None:
         tracklet = self._identities.tracklet(link.opened_by)
         assert tracklet is not None
@@ -202,22 +231,9 @@ def rebuild(journal: Journal, model: Model, *, since: float, limit: int) -> tupl
         The gallery, and links decided just now for sightings that were stored but not yet
         linked when the last collector ended: they are to be written.
     """
-    last_sighting, last_identity = journal.last_link()
-    gallery = Gallery(model, last_identity=last_identity)
+    gallery = Gallery(model, last_identity=journal.last_identity())
     sightings = list(journal.sightings(model.fingerprint, model.dimension, since=since, most=limit))
-    own: dict[int, Link] = {}
-    decided: dict[int, Link] = {}
-    for link in journal.links(sightings[0][0].id) if sightings else ():
-        if link.rule != "tracklet":
-            decided[link.opened_by] = link
-        if link.rule not in ("merged", "parted"):
-            own[link.sighting] = link
-    fresh: list[Link] = []
-    for record, vector in sightings:
-        if record.id <= last_sighting:
-            gallery.restore(record, vector, own[record.id], decided[own[record.id].opened_by])
-        else:
-            fresh.extend(gallery.add(record, vector))
+    fresh = gallery.restore(sightings, journal.links(sightings[0][0].id) if sightings else ())
     gallery.note_gaps(journal.gaps())
     return gallery, fresh
 

@@ -92,7 +92,7 @@ class Identities:
         """Decide who a sighting shows.
 
         Args:
-            seen: The sighting; ids count up.
+            seen: The sighting.
             vector: Its unit vector, shape ``(d,)``.
 
         Returns:
@@ -113,15 +113,16 @@ class Identities:
         links.extend(self._merge(tracklet, seen.id, ranked))
         return links
 
-    def restore(self, seen: Seen, vector: F32, identity: int) -> Tracklet:
+    def restore(self, seen: Seen, vector: F32, identity: int, *, opened_by: int = 0) -> Tracklet:
         """Take a sighting as it was decided before.
 
         Args:
             seen: The sighting; ids count up.
             vector: Its unit vector, shape ``(d,)``.
             identity: The one its tracklet was last given.
+            opened_by: The sighting that opened its tracklet; 0 finds out.
         """
-        tracklet, fresh = self._tracklets.extend(seen, vector)
+        tracklet, fresh = self._tracklets.extend(seen, vector, opened_by=opened_by)
         if fresh:
             self._move(tracklet, identity)
         return tracklet

@@ -230,12 +230,10 @@ class Journal:
                                         "FROM link WHERE opened_by >= ? ORDER BY id", (first,)):
                 yield Link(*row)
 
-    def last_link(self) -> tuple[int, int]:
-        """Return the last sighting that was linked and the highest identity given; 0 and 0 at first."""
+    def last_identity(self) -> int:
+        """Return the highest identity given; 0 at first."""
         with self._explained():
-            sighting, identity = self._db.execute(
-                "SELECT coalesce(max(sighting), 0), coalesce(max(identity), 0) FROM link").fetchone()
-            return int(sighting), int(identity)
+            return int(self._db.execute("SELECT coalesce(max(identity), 0) FROM link").fetchone()[0])
 
     def gaps(self) -> list[JournalGap]:
         """Read every gap the cameras reported."""

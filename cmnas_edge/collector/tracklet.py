@@ -8,6 +8,7 @@ would be larger for friends and strangers alike.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -66,7 +67,7 @@ class Seen(Protocol):
 class Tracklet:
     """Sightings of one person by one camera, and the identity they have for now."""
 
-    opened_by: int                  # id of the first sighting: the tracklet's own id
+    opened_by: int                  # id of the sighting that opened it: the tracklet's own id
     key: Key                        # device, spool, camera, number
     modality: Modality
     transform: int
@@ -74,7 +75,7 @@ class Tracklet:
     seen_at: float
     row: int                        # in the matrix of `Tracklets`
     identity: int = 0               # set by `Tracklets.assign`
-    sightings: list[int] = field(default_factory=list)
+    sightings: list[int] = field(default_factory=list)     # ids, counting up
 
     @property
     def device(self) -> str:
@@ -125,22 +126,24 @@ class Tracklets:
         """What decides about each tracklet, by row: see `_TRAITS`. Not to be written."""
         return self._traits[:len(self._rows)]
 
-    def extend(self, seen: Seen, vector: F32) -> tuple[Tracklet, bool]:
+    def extend(self, seen: Seen, vector: F32, *, opened_by: int = 0) -> tuple[Tracklet, bool]:
         """Add a sighting to its tracklet, or open one.
 
         Args:
             seen: The sighting.
             vector: Its unit vector, shape ``(d,)``.
+            opened_by: The tracklet it was put in before; 0 finds out. It is never decided twice:
+                what lies between its sightings may be here now and was not then, or the reverse.
 
         Returns:
             The tracklet, and whether it is new (then of no identity yet).
         """
         key = (seen.device, seen.spool, seen.camera, seen.tracklet)
-        tracklet = self._by_key.get(key)
-        fresh = tracklet is None or not tracklet.continues(seen)
+        tracklet = self._by_opening.get(opened_by) if opened_by else self._by_key.get(key)
+        fresh = tracklet is None or not (opened_by or tracklet.continues(seen))
         if tracklet is None or fresh:
-            tracklet = self._open(seen, key)
-        tracklet.sightings.append(seen.id)
+            tracklet = self._open(seen, key, opened_by or seen.id)
+        bisect.insort(tracklet.sightings, seen.id)
         tracklet.seen_from = min(tracklet.seen_from, seen.seen_from)
         tracklet.seen_at = max(tracklet.seen_at, seen.seen_at)
         self._traits["seen_from"][tracklet.row] = tracklet.seen_from
@@ -193,16 +196,16 @@ class Tracklets:
         """Return the tracklet that a sighting opened, if it is still here."""
         return self._by_opening.get(sighting)
 
-    def _open(self, seen: Seen, key: Key) -> Tracklet:
+    def _open(self, seen: Seen, key: Key, opened_by: int) -> Tracklet:
         row = len(self._rows)
-        tracklet = Tracklet(seen.id, key, seen.modality, seen.transform, seen.seen_from, seen.seen_at, row)
+        tracklet = Tracklet(opened_by, key, seen.modality, seen.transform, seen.seen_from, seen.seen_at, row)
         if row == len(self._means):
             self._means = np.concatenate([self._means, np.zeros_like(self._means)])
             self._traits = np.concatenate([self._traits, np.zeros_like(self._traits)])
         self._means[row] = 0
-        self._traits[row] = (seen.id, 0, self._cameras.setdefault((seen.device, seen.camera), len(self._cameras)),
+        self._traits[row] = (opened_by, 0, self._cameras.setdefault((seen.device, seen.camera), len(self._cameras)),
                              MODALITIES.index(seen.modality), seen.transform, seen.seen_from, seen.seen_at)
         self._rows.append(tracklet)
         self._by_key[key] = tracklet
-        self._by_opening[seen.id] = tracklet
+        self._by_opening[opened_by] = tracklet
         return tracklet

@@ -24,15 +24,16 @@ class House:
     """One collector on one data folder. ``now`` is its clock."""
 
     def __init__(self, folder: Path, *, now: float = 2000.0, limit_mib: int = 0, hot_window_s: float = 3600.0,
-                 hot_limit: int = 10_000) -> None:
+                 hot_limit: int = 10_000, model: Model | None = None) -> None:
         self.now = now
+        model = model or Model()
         self.devices = Devices(folder)
         self.journal = Journal(folder, limit_mib=limit_mib)
-        self.gallery, unwritten = rebuild(self.journal, Model(), since=now - hot_window_s, limit=hot_limit)
+        self.gallery, unwritten = rebuild(self.journal, model, since=now - hot_window_s, limit=hot_limit)
         self.intake = Intake(self.journal, self.gallery, hot_window_s=hot_window_s, hot_limit=hot_limit,
                              unwritten=unwritten, clock=lambda: self.now)
         self.api = Api(self.gallery, self.intake, self.devices, hot_window_h=1.0, clock=lambda: self.now)
-        self.app = build(Receiver(self.devices, self.intake, Model(), clock=lambda: self.now), self.api)
+        self.app = build(Receiver(self.devices, self.intake, model, clock=lambda: self.now), self.api)
         self.intake.start()
         self._tokens: dict[str, str] = {}
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from cmnas_edge.collector.journal import Arrival
 from cmnas_edge.errors import DiskFull, Transient
+from cmnas_edge.sighting import Sighting
 from tests.collector.house import House
-from tests.collector.people import People
+from tests.collector.people import Model, People
 
 people = People()
 
@@ -48,6 +50,56 @@ def test_sightings_stored_but_not_yet_linked_are_linked_at_the_next_start(tmp_pa
         again.settle()
         assert listing(again) == [(1, 1, "opened"), (2, 2, "opened"), (3, 1, "joined"), (4, 3, "opened")]
         again.close()
+
+
+def kill_before_linking(house: House, *sightings: Sighting) -> None:
+    house.intake.stop()
+    house.journal.append([Arrival("gate", list(sightings), house.now)])
+    house.journal.close()
+
+
+def test_a_sighting_never_linked_is_linked_though_another_bundle_made_links_since(tmp_path: Path) -> None:
+    other = Model(fingerprint=bytes(range(32)))
+    house = House(tmp_path / "data")
+    house.send(people.sighting(1, at=1000))
+    house.settle()
+    kill_before_linking(house, people.sighting(1, at=1050, camera="south"))
+    swapped = House(tmp_path / "data", model=other)
+    swapped.send(dataclasses.replace(people.sighting(2, at=1100), fingerprint=other.fingerprint))
+    swapped.settle()
+    swapped.close()
+    for _ in range(2):
+        back = House(tmp_path / "data")
+        back.settle()
+        assert listing(back) == [(1, 1, "opened"), (2, 1, "joined")]
+        back.close()
+
+
+def test_a_sighting_never_linked_is_linked_when_the_window_is_raised_beyond_it(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", hot_window_s=100.0)
+    house.send(people.sighting(1, at=1000, tracklet=1))
+    house.settle()
+    kill_before_linking(house, people.sighting(1, at=1004, tracklet=1), people.sighting(2, at=1004, tracklet=2))
+    # Received late, of the same tracklets in the footage, while what began them is outside the window.
+    later = House(tmp_path / "data", now=3000.0, hot_window_s=100.0)
+    later.send(people.sighting(1, at=1008, tracklet=1), people.sighting(2, at=1008, tracklet=2))
+    later.settle()
+    assert [row[0] for row in listing(later)] == [4, 5]
+    later.close()
+    seen = []
+    for _ in range(2):
+        raised = House(tmp_path / "data", now=3000.0, hot_window_s=10_000.0)
+        raised.settle()
+        seen.append((listing(raised), raised.gallery.identities()))
+        assert [row[0] for row in listing(raised)] == [1, 2, 3, 4, 5]
+        assert sum(who.sighting_count for who in raised.gallery.identities().identities) == 5
+        raised.now += 20_000
+        raised.intake._expired_at = 0
+        raised.settle()
+        raised.settle()
+        assert raised.gallery.counts() == (0, 0)
+        raised.close()
+    assert seen[0] == seen[1]
 
 
 def test_what_left_the_window_leaves_memory_whole_tracklets_at_a_time(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_batch_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> No
     broken = dataclasses.replace(people.sighting(1, at=1), vector=None)     # type: ignore[arg-type]
     with pytest.raises(TypeError):
         journal.append([Arrival("gate", [people.sighting(1, at=1), broken], 1.0)], [Link(1, 1, 1, "opened")])
-    assert (journal.count(), journal.last_link()) == (0, (0, 0))
+    assert (journal.count(), journal.last_identity()) == (0, 0)
     journal.append([Arrival("gate", [people.sighting(1, at=1)], 1.0)])
     assert journal.count() == 1
     journal.close()
@@ -190,6 +190,6 @@ def test_a_tracklet_still_seen_comes_with_its_first_sightings_and_one_gone_does_
     hot = [record.id for record, _ in journal.sightings(FINGERPRINT, DIMENSION, since=15.0, most=100)]
     assert hot == [1, 3, 4]
     assert list(journal.links(1)) == links
-    assert journal.last_link() == (4, 2)
+    assert journal.last_identity() == 2
     assert list(journal.sightings(bytes(32), DIMENSION, since=0, most=100)) == []
     journal.close()
