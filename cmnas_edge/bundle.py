@@ -25,7 +25,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,6 +44,7 @@ from cmnas_edge.calibration import (
     Threshold,
     decode,
     pair,
+    printable,
     read_calibration,
 )
 from cmnas_edge.embedding import MODALITIES, Modality
@@ -141,13 +141,17 @@ class Bundle:
 
         Raises:
             BundleError: A file is missing, changed, too many or of an unknown schema; the
-                message names it.
+                message names it. Or this user may not read it.
         """
         path = Path(path)
-        manifest = _read_manifest(path)
-        _verify_files(path, manifest)
-        where = path / CALIBRATION
-        return cls(path, manifest, read_calibration(where.read_bytes(), manifest.fingerprint, str(where)))
+        try:
+            manifest = _read_manifest(path)
+            _verify_files(path, manifest)
+            where = path / CALIBRATION
+            return cls(path, manifest, read_calibration(where.read_bytes(), manifest.fingerprint, str(where)))
+        except OSError as error:
+            raise BundleError(f"{printable(str(error.filename or path))}: expected a file this user can read, found "
+                              f"{error.strerror}; check its owner and mode, or the disk") from error
 
     @property
     def name(self) -> str:
@@ -209,12 +213,15 @@ class Bundle:
         try:
             with np.load(io.BytesIO(where.read_bytes()), allow_pickle=False) as arrays:
                 found = sorted(arrays.files)
-                if found != names:
-                    raise BundleError(f"{where}: expected arrays {names}, found {found}; export again")
-                crops, embeddings = arrays[f"{modality}_crops"], arrays[f"{modality}_embeddings"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{where}: expected numpy arrays, found {error}; export again") from error
-        n = len(crops)
+                # numpy hands out as bytes whatever does not begin as an array does.
+                crops, embeddings = (np.asanyarray(arrays[name]) if name in found else np.empty(0)
+                                     for name in (f"{modality}_crops", f"{modality}_embeddings"))
+        except Exception as error:  # numpy raises whatever its zip, header and array readers met
+            raise BundleError(f"{where}: expected numpy arrays, found something else "
+                              f"({printable(str(error))}); export again") from error
+        if found != names:
+            raise BundleError(f"{where}: expected arrays {names}, found {found}; export again")
+        n = crops.shape[0] if crops.ndim else 0
         shapes = crops.shape == (n, self.height, self.width, 3) and embeddings.shape == (n, self.dimension)
         if not n or not shapes or crops.dtype != np.uint8 or embeddings.dtype != np.float32:
             raise BundleError(f"{where}: expected uint8 crops and float32 embeddings of this bundle's size, "
@@ -281,7 +288,7 @@ def _verify_files(folder: Path, manifest: Manifest) -> None:
         raise BundleError(f"{folder / MANIFEST}: expected {', '.join(missing)} to be listed; export again")
     present = _names(folder) - {MANIFEST, MANIFEST_DIGEST}
     if extra := sorted(present - listed.keys()):
-        raise BundleError(f"{folder / extra[0]}: not part of this bundle ({len(extra)} such); remove it")
+        raise BundleError(f"{folder}/{printable(extra[0])}: not part of this bundle ({len(extra)} such); remove it")
     for name, record in listed.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():

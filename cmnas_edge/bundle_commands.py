@@ -9,10 +9,12 @@ from pathlib import Path
 
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
 
 _DRAWN_ONLY = "found on drawn people; what they promise on real ones is unknown until calibrated on site"
+_MOST_THREADS = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +31,10 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         BundleError: It is not what it says.
+        ConfigError: The number of threads is none.
     """
+    if not 1 <= args.threads <= _MOST_THREADS:
+        raise ConfigError(f"--threads: expected 1 to {_MOST_THREADS}, found {args.threads}; correct it")
     bundle = Bundle.open(args.path or default_path())
     lines = _show(bundle) if args.action == "show" else _verify(bundle, args.threads)
     for line in lines:

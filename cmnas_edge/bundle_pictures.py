@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from cmnas_edge import __version__
 from cmnas_edge.bundle import GOLDEN, LABELS, Bundle, Drawn
+from cmnas_edge.calibration import printable
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import BundleError
 from cmnas_edge.synthetic.crops import CropSet, draw_set
@@ -94,8 +95,8 @@ def stored(bundle: Bundle) -> CropSet:
     where = bundle.path / LABELS
     try:
         rows = msgspec.json.decode(where.read_bytes(), type=Labels).crops
-    except (OSError, msgspec.DecodeError) as error:
-        raise BundleError(f"{where}: expected a row per crop, found {error}; export again") from error
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise BundleError(f"{where}: expected a row per crop, found {printable(str(error))}; export again") from error
     if unknown := [row.file for row in rows if f"validation/{row.file}" not in bundle.manifest.files]:
         raise BundleError(f"{where}: names {unknown[0]!r}, which is not in the bundle; export again")
     images = [as_decoded((where.parent / row.file).read_bytes(), str(where.parent / row.file)) for row in rows]
@@ -114,7 +115,7 @@ def verify_pictures(bundle: Bundle) -> PictureReport:
         BundleError: A picture is not the drawn one, or a file holds more than it.
     """
     manifest = bundle.manifest
-    drawn = draw(manifest.golden, manifest.height, manifest.width)
+    drawn = _again(bundle, "golden", manifest.golden, sum(len(bundle.golden(modality)[0]) for modality in MODALITIES))
     differences: list[float] = []
     explained = _ARRAY_OVERHEAD
     for modality in MODALITIES:
@@ -131,7 +132,8 @@ def verify_pictures(bundle: Bundle) -> PictureReport:
 
 def _verify_validation(bundle: Bundle) -> list[float]:
     folder = bundle.path / "validation"
-    drawn = draw(bundle.manifest.validation, bundle.height, bundle.width)
+    pictures = sum(name.startswith("validation/") and name != LABELS for name in bundle.manifest.files)
+    drawn = _again(bundle, "validation", bundle.manifest.validation, pictures)
     expected = labels(drawn)
     wanted = {LABELS, *(f"validation/{label.file}" for label in expected.crops)}
     found = {name for name in bundle.manifest.files if name.startswith("validation/")}
@@ -150,9 +152,22 @@ def _verify_validation(bundle: Bundle) -> list[float]:
     return differences
 
 
+def _again(bundle: Bundle, what: str, drawn: Drawn, held: int) -> CropSet:
+    """Draw a set of a bundle again, if it is as large as what the bundle holds."""
+    where = f"{bundle.path / 'manifest.json'}: {what}"
+    if (asked := drawn.identities * len(drawn.cameras) * drawn.per_camera) != held:
+        raise BundleError(f"{where}: expected a record of the {held} crops in the bundle, found others ({asked}); "
+                          "export again")
+    try:
+        return draw(drawn, bundle.height, bundle.width)
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise BundleError(f"{where}: expected crops that can be drawn, found others ({error}); "
+                          "export again") from error
+
+
 def as_decoded(data: bytes, where: str) -> U8:
     """Decode a picture, ``(h, w, 3)`` BGR; ``where`` is named if it is none."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise BundleError(f"{where}: expected a JPEG, found something else; export again")
     decoded: U8 = np.asarray(image, np.uint8)

@@ -14,7 +14,7 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError
 
 __all__ = ["PAIRS", "SCHEMA", "CalibratedOn", "Calibration", "Count", "Digest", "Pair", "Rate", "Threshold", "decode",
-           "pair", "read_calibration"]
+           "pair", "printable", "read_calibration"]
 
 Pair = Literal["visible-visible", "infrared-infrared", "visible-infrared"]
 PAIRS: tuple[Pair, Pair, Pair] = ("visible-visible", "infrared-infrared", "visible-infrared")
@@ -84,11 +84,17 @@ def decode(data: bytes, kind: type[_T], where: str) -> _T:
     try:
         found = msgspec.json.decode(data).get("schema")
     except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise BundleError(f"{where}: expected a JSON object, found something else ({error})") from error
+        raise BundleError(f"{where}: expected a JSON object, found something else "
+                          f"({printable(str(error))})") from error
     if found != SCHEMA:
         raise BundleError(f"{where}: expected schema {SCHEMA}, found {found!r}; "
                           "use the cmnas-edge that made it, or export again")
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{where}: {error}; export again") from error
+        raise BundleError(f"{where}: {printable(str(error))}; export again") from error
+
+
+def printable(text: str) -> str:
+    """Escape what would move a terminal's cursor, colour it or end the line; the rest stays."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

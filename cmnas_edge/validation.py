@@ -60,7 +60,11 @@ def check_retrieval(bundle: Bundle, embed: Embed) -> Retrieval:
     expected = bundle.manifest.retrieval
     if expected is None:
         raise BundleError(f"{bundle.path}: expected validation crops, found none; export with them")
-    found = search(stored(bundle), embed)
+    try:
+        found = search(stored(bundle), embed)
+    except (ValueError, OverflowError) as error:
+        raise BundleError(f"{bundle.path}: expected validation crops to search, found others ({error}); "
+                          "export again") from error
     change = max(abs(found.rank1 - expected.rank1), abs(found.mean_ap - expected.mean_ap))
     if not change <= LARGEST_CHANGE:
         raise BundleError(f"{bundle.path}: expected rank-1 {expected.rank1:.1%} and mAP {expected.mean_ap:.1%} "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,39 @@ def test_golden_arrays_of_another_kind_are_refused_and_nothing_is_unpickled(tiny
     reseal(tiny)
     with pytest.raises(BundleError, match=r"golden\.npz"):
         Bundle.open(tiny).golden("visible")
+
+
+@pytest.mark.parametrize("member", [b"not an array", b""])
+def test_golden_members_that_are_no_arrays_are_refused(tiny: Path, member: bytes) -> None:
+    with zipfile.ZipFile(tiny / "golden.npz", "w") as file:
+        for modality in MODALITIES:
+            for what in ("crops", "embeddings"):
+                file.writestr(f"{modality}_{what}", member)
+    reseal(tiny)
+    with pytest.raises(BundleError, match=r"golden\.npz"):
+        Bundle.open(tiny).golden("visible")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_this_user_may_not_read_is_named(tiny: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Path.read_bytes
+
+    def forbidden(path: Path) -> bytes:
+        if path == tiny / name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return honest(path)
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    refuse(tiny, str(tiny / name), "Permission denied", "mode")
+
+
+@pytest.mark.parametrize("threads", ["0", "-3", "1000000000000"])
+def test_a_number_of_threads_that_is_none_is_one_sentence(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "verify", str(TINY), "--threads", threads]) == 78
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+    assert threads in shown.err
 
 
 def test_a_pair_has_one_name_whichever_comes_first() -> None:

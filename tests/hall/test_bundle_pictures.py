@@ -72,6 +72,24 @@ def test_another_picture_among_the_validation_crops_is_found(tiny: Path) -> None
     refuse(tiny, r"validation.*\.jpg")
 
 
+@pytest.mark.parametrize("changed", [{"identities": 10**9}, {"identities": 10**30}, {"first_identity": 10**30},
+                                     {"cameras": [2, 0]}, {"cameras": [2, 3 * 10**30]}, {"seed": 10**40}])
+@pytest.mark.parametrize("what", ["golden", "validation"])
+def test_a_record_that_nobody_can_draw_is_one_sentence(
+        tiny: Path, what: str, changed: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    reseal(tiny, lambda manifest: manifest[what].update(changed))
+    assert main(["bundle", "verify", str(tiny)]) == 65
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", [b'{"crops":[]}', b"\xff", b"{}"])
+def test_labels_of_nobody_are_one_sentence(tiny: Path, text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tiny / "validation" / "labels.json").write_bytes(text)
+    reseal(tiny)
+    assert main(["bundle", "verify", str(tiny)]) == 65
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_drawn_crop_may_differ_by_rounding(tiny: Path) -> None:
     path = a_jpeg(tiny)
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
@@ -126,7 +144,7 @@ def test_another_picture_among_the_golden_crops_is_found(tiny: Path, modality: s
 
 def test_a_golden_crop_too_many_is_found(tiny: Path) -> None:
     edit_golden(tiny, lambda arrays: arrays.update({name: np.repeat(array, 2, 0) for name, array in arrays.items()}))
-    refuse(tiny, "expected 3 drawn pictures, found 6")
+    refuse(tiny, r"golden: expected a record of the 12 crops in the bundle, found others \(6\)")
 
 
 def test_nothing_can_be_hidden_in_the_golden_file(tiny: Path) -> None:
