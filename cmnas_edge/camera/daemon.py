@@ -140,16 +140,14 @@ class Daemon:
         try:
             watch(camera, self._emit, self._stop, self._tally, backoff=self._backoff())
         except CmnasError as error:
-            camera.state = "failed"
-            self._failures.append(error)
-            _log.error("camera %s: %s; the others go on", camera.settings.name, error)
+            self._failed(camera, error)
 
     def _watch_fast(self, cameras: Sequence[Camera]) -> None:
-        try:
-            watch_together(cameras, self._emit, self._stop, self._tally)
-        except CmnasError as error:
-            self._failures.append(error)
-            _log.error("%s", error)
+        watch_together(cameras, self._emit, self._stop, self._tally, self._failed)
+
+    def _failed(self, camera: Camera, error: CmnasError) -> None:
+        self._failures.append(error)
+        _log.error("camera %s: %s; the others go on", camera.settings.name, error)
 
     def _emit(self, camera: str, picks: Sequence[Pick]) -> None:
         if picks:

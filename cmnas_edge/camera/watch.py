@@ -21,13 +21,14 @@ from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline
 from cmnas_edge.camera.settings import CameraSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.errors import Transient
+from cmnas_edge.errors import CmnasError, Transient
 from cmnas_edge.log import Repeats
 
-__all__ = ["Camera", "Emit", "watch", "watch_together"]
+__all__ = ["Camera", "Emit", "Failed", "watch", "watch_together"]
 
 _log = logging.getLogger("cmnas.camera")
 Emit = Callable[[str, Sequence[Pick]], None]
+Failed = Callable[["Camera", CmnasError], None]
 
 
 @dataclass(eq=False)
@@ -38,7 +39,7 @@ class Camera:
         settings: What the operator wrote.
         pipeline: What becomes of its frames.
         open: Opens its source; again after it was lost.
-        state: For people: ``"starting"``, ``"live"``, ``"lost"`` or ``"ended"``.
+        state: For people: ``"starting"``, ``"live"``, ``"lost"``, ``"failed"`` or ``"ended"``.
         frame_count: Frames taken so far.
         source: What is being read now; closing it from another thread ends the reading.
     """
@@ -62,6 +63,9 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
         tally: Where counts and lag go.
         backoff: Patience between attempts.
         clock: Monotonic seconds.
+
+    Raises:
+        CmnasError: Waiting doesn't help; its tracklets were ended.
     """
     backoff = backoff or Backoff(clock=clock)
     repeats = Repeats(600.0, clock)
@@ -74,6 +78,10 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
             tally.add("source_failures")
             if (held := repeats.admit(str(error))) is not None:
                 _log.warning("camera %s: %s%s", name, error, f" (and {held} times since last said)" if held else "")
+        except CmnasError:
+            camera.state = "failed"
+            emit(name, camera.pipeline.end())
+            raise
         camera.state = "lost"
         emit(name, camera.pipeline.end())
         stop.wait(backoff.failed())
@@ -105,22 +113,35 @@ def _read(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, backo
         return source.recorded
 
 
-def watch_together(cameras: Sequence[Camera], emit: Emit, stop: threading.Event, tally: Tally, *,
+def watch_together(cameras: Sequence[Camera], emit: Emit, stop: threading.Event, tally: Tally, failed: Failed, *,
                    clock: Callable[[], float] = time.monotonic) -> None:
-    """Read recordings to their ends, frame by frame in the order of the time they show."""
+    """Read recordings to their ends, frame by frame in the order of the time they show.
+
+    Args:
+        cameras: Which.
+        emit: Takes picks; may block.
+        stop: Set to end.
+        tally: Where counts and lag go.
+        failed: Told of a camera that cannot go on; the others do.
+        clock: Monotonic seconds.
+    """
     with ExitStack() as open_sources:
-        sources = [open_sources.enter_context(camera.open()) for camera in cameras]
+        sources: list[Source | None] = [None] * len(cameras)
         next_frames: list[tuple[float, int, Frame]] = []
 
         def advance(row: int) -> None:
             try:
+                source = sources[row]
+                if source is None:
+                    source = sources[row] = open_sources.enter_context(cameras[row].open())
                 with tally.timed("capture"):
-                    frame = next(sources[row])
-            except (StopIteration, Transient) as end:
-                if isinstance(end, Transient):
-                    tally.add("source_failures")
-                    _log.warning("camera %s: %s", cameras[row].settings.name, end)
+                    frame = next(source)
+            except (StopIteration, CmnasError) as end:
                 cameras[row].state = "ended"
+                if isinstance(end, CmnasError):
+                    tally.add("source_failures")
+                    cameras[row].state = "failed"
+                    failed(cameras[row], end)
                 emit(cameras[row].settings.name, cameras[row].pipeline.end())
             else:
                 heapq.heappush(next_frames, (frame.seen_at, row, frame))

@@ -243,13 +243,15 @@ def test_a_bug_in_the_engine_ends_the_daemon_instead_of_hanging_it(world: World)
         world.run(Projector(north=[lambda: Clip(film(300))]), replace(world.camera("north"), select=often))
 
 
-def test_a_recording_that_breaks_is_told_at_the_end_and_the_others_finish(world: World) -> None:
+@pytest.mark.parametrize("pace", ["real", "fast"])
+def test_a_recording_that_breaks_is_told_at_the_end_and_the_others_finish(world: World, pace: str) -> None:
     def gone(_: Clip) -> None:
         raise ConfigError("north.avi: expected a video, found none")
 
     with pytest.raises(ConfigError, match=r"north\.avi"):
-        world.run(Projector(north=[lambda: Clip(film(5), then=gone)], south=[lambda: Clip(film(60))]),
-                  world.camera("north", pace="real"), world.camera("south"))
+        world.run(Projector(north=[lambda: Clip(film(15), then=gone)], south=[lambda: Clip(film(60))]),
+                  world.camera("north", pace=pace), world.camera("south"))
+    assert sum(s.camera == "north" for s in world.collector.stored) == 1, "the tracklet in view was lost"
     assert sum(s.camera == "south" for s in world.collector.stored) == 3
 
 
