@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cmnas_edge.camera.frames import footage
 from cmnas_edge.camera.frames.footage import Footage, Recording
 from cmnas_edge.camera.frames.source import open_source, source_name
 from cmnas_edge.camera.settings import SourceSettings
@@ -220,3 +223,31 @@ def test_messages_never_hold_what_a_url_keeps_secret() -> None:
         with pytest.raises(ConfigError) as refusal:
             open_source(SourceSettings(location=url))
         assert "hunter2" not in str(refusal.value)
+
+
+def test_a_picture_too_large_to_be_one_is_named(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+                                        + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b""))
+    with open_source(SourceSettings(location=str(tmp_path))) as source, \
+            pytest.raises(ConfigError, match=r"bomb\.png: expected an image"):
+        next(source)
+
+
+def test_a_video_that_cannot_be_decoded_on_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = film(tmp_path / "a.avi", numbered(3))
+
+    class Broken:
+        def read(self) -> tuple[bool, object]:
+            raise cv2.error("out of memory")
+
+        def release(self) -> None:
+            pass
+
+    source = open_source(SourceSettings(location=str(path)))
+    monkeypatch.setattr(footage, "open_file", lambda _: Broken())
+    with source, pytest.raises(ConfigError, match=r"a\.avi: expected a video, found pictures that cannot be decoded"):
+        next(source)

@@ -157,7 +157,11 @@ def _pictures(path: Path, promised: int) -> Iterator[U8]:
     capture = _opened(path)
     try:
         for count in itertools.count():
-            found, image = capture.read()
+            try:
+                found, image = capture.read()
+            except cv2.error as error:
+                raise ConfigError(f"{path}: expected a video, found pictures that cannot be decoded "
+                                  f"({error.code}); check it with a player or convert it") from None
             if not found:
                 if count < 0.98 * promised:  # containers are often off by a frame or two
                     _log.warning("%s: ended after %d of %d frames; the file may be damaged", path, count, promised)
@@ -189,7 +193,10 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _image(path: Path) -> U8:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # more pixels than OpenCV or the memory takes
+        image = None
     if image is None:
         raise ConfigError(f"{path}: expected an image, found a file that cannot be read as one; remove or replace it")
     return np.asarray(image, np.uint8)
