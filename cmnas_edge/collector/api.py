@@ -21,6 +21,7 @@ from cmnas_edge.collector.body import read_body
 from cmnas_edge.collector.devices import Devices
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.intake import Intake
+from cmnas_edge.errors import CmnasError
 
 __all__ = ["MAX_QUERY_BYTES", "ROUTES", "Api", "Route", "openapi"]
 
@@ -72,13 +73,19 @@ class Api:
         del asked
         model = self._gallery.model
         hot, identities = self._gallery.counts()
+        refusing, device_count = "", 0
+        try:
+            device_count = len(self._devices.known())
+        except CmnasError as error:
+            refusing = str(error)
         return views.Health(
-            status="full" if self._intake.full else "ok", message=self._intake.full, version=__version__,
+            status="full" if self._intake.full else "refusing" if refusing else "ok",
+            message=self._intake.full or refusing, version=__version__,
             now=self._clock(), started_at=self._started_at, fingerprint=model.fingerprint.hex(),
             dimension=model.dimension, calibrated_on=model.calibrated_on,
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
             stored_count=self._intake.stored_count, hot_count=hot, hot_window_h=self._hot_window_h,
-            identity_count=identities, device_count=len(self._devices.known()))
+            identity_count=identities, device_count=device_count)
 
     def cameras(self, asked: views.Nothing) -> views.CameraList:
         """List the cameras, and what their devices lost."""

@@ -9,6 +9,7 @@ point here and read along).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from importlib import resources
 
@@ -36,6 +37,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]*))(?::[0-9]*)?")     # RFC 3986, authority
 _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -87,8 +89,9 @@ def _foreign(scope: Scope) -> str:
     if any(name in headers for name in _PROXIED):
         return ("collector: this request came through a proxy, and nobody can log in yet; open the page on the "
                 "collector's own machine, or through an SSH tunnel")
-    host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
-    if host != "localhost" and not _loopback(host.strip("[]")):
+    called = _HOST.fullmatch(headers.get("host", ""))
+    host = (called[1] or called[2]) if called else headers.get("host", "")
+    if host.lower().removesuffix(".") != "localhost" and not _loopback(host):
         return f"collector: expected to be called localhost or 127.0.0.1, found {host[:80]!a}"
     return ""
 

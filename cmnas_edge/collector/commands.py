@@ -17,7 +17,7 @@ from cmnas_edge import bundle, config
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.api import Api
 from cmnas_edge.collector.app import build
-from cmnas_edge.collector.devices import Devices, write_private
+from cmnas_edge.collector.devices import Devices, new_token, write_private
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.journal import Journal
@@ -70,15 +70,22 @@ def run(args: argparse.Namespace) -> int:
 
 def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
     settings = collector_settings.load(path)
-    token = Devices(settings.data).enrol(name, rotate=rotate)
+    devices = Devices(settings.data)
     if out is None:
-        sys.stdout.write(token + "\n")
+        sys.stdout.write(devices.enrol(name, rotate=rotate) + "\n")
         return 0
+    token = new_token()
     try:
-        write_private(out, token.encode() + b"\n")
+        # First, and on the disk: from the moment it is enrolled, the old token is dead.
+        write_private(out, token.encode() + b"\n", replace=False)
     except OSError as error:
-        raise ConfigError(f"{out}: the token could not be written ({error.strerror}); {name} is enrolled, so run "
-                          "this again with --rotate and another --out") from None
+        raise ConfigError(f"{out}: expected to write the token to a new file, found: {error.strerror}; nothing was "
+                          "changed: name another --out, or move that file away") from None
+    try:
+        devices.enrol(name, rotate=rotate, token=token)
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
     return 0
 
 

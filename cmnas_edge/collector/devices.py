@@ -7,6 +7,8 @@ it changes, so a device can be enrolled while the collector runs.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -14,16 +16,14 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from cmnas_edge.sighting import is_name
 
-__all__ = ["Device", "Devices", "write_private"]
-
+__all__ = ["Device", "Devices", "new_token", "write_private"]
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,18 +39,26 @@ class Devices:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "devices.json"
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._devices: list[Device] = []
 
-    def enrol(self, name: str, *, rotate: bool = False, now: float | None = None) -> str:
+    def enrol(self, name: str, *, rotate: bool = False, token: str = "", now: float | None = None) -> str:
         """Give a device a token, replacing its old one only when told to.
+
+        Args:
+            name: Of the device.
+            rotate: Replace the token of an enrolled device.
+            token: One of `new_token` that is kept already; empty draws one.
+            now: Epoch seconds; None asks the clock.
 
         Returns:
             The token. It is not kept: this is the only time it can be read.
 
         Raises:
-            ConfigError: No device may be called this, or it is enrolled already and
-                ``rotate`` is false.
+            ConfigError: No device may be called this; it is enrolled already and ``rotate``
+                is false; another differs only in upper and lower case; or the file cannot be
+                used.
+            DiskFull: There is no room to write it; what was enrolled stays so.
         """
         if not is_name(name):
             raise ConfigError(f"device name: expected 1 to 64 letters, digits, spaces or any of ._- with a letter or "
@@ -60,10 +68,16 @@ class Devices:
             if any(device.name == name for device in known) and not rotate:
                 raise ConfigError(f"{self._path}: {name!r} is enrolled already, and a new token would stop its "
                                   "cameras until they have it; pass --rotate to replace it")
-            token = "cmnas_" + secrets.token_urlsafe(32)
+            if twin := next((d.name for d in known if d.name != name and d.name.lower() == name.lower()), ""):
+                raise ConfigError(f"device name: {name!r} differs from the enrolled {twin!r} only in upper and lower "
+                                  "case, and people would take one for the other; choose another")
+            token = token or new_token()
             device = Device(name, _digest(token), time.time() if now is None else now)
             kept = [old for old in known if old.name != name]
-            write_private(self._path, msgspec.json.format(msgspec.json.encode([*kept, device])) + b"\n")
+            try:
+                write_private(self._path, msgspec.json.format(msgspec.json.encode([*kept, device])) + b"\n")
+            except OSError as error:
+                raise _explained(self._path, error) from None
         return token
 
     def recognise(self, token: str) -> str | None:
@@ -75,13 +89,19 @@ class Devices:
         return found
 
     def known(self) -> list[Device]:
-        """Return the enrolled devices, from the file when it has changed."""
+        """Return the enrolled devices, from the file when it has changed.
+
+        Raises:
+            ConfigError: The file cannot be read, is damaged, or others may read it.
+        """
         try:
             stat = self._path.stat()
         except FileNotFoundError:
             self._stamp, self._devices = None, []
             return []
-        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        except OSError as error:
+            raise _explained(self._path, error) from None
+        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_mode)
         if stamp != self._stamp:
             self._devices = self._read()
             self._stamp = stamp
@@ -93,6 +113,8 @@ class Devices:
             data = self._path.read_bytes()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise _explained(self._path, error) from None
         if mode & 0o077:
             raise ConfigError(f"{self._path}: expected mode 0600, found {mode:04o}; run chmod 600 {self._path}")
         try:
@@ -101,11 +123,14 @@ class Devices:
             raise ConfigError(f"{self._path}: expected the list of enrolled devices, found something else "
                               f"({error}); restore it from a backup or enrol the devices again") from None
 
-    @contextmanager
+    @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         folder = self._path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(folder / "devices.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(folder / "devices.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _explained(folder, error) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -113,16 +138,26 @@ class Devices:
             os.close(handle)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read, all of it or nothing, safe against power loss."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def new_token() -> str:
+    """Draw a token: 256 random bits."""
+    return "cmnas_" + secrets.token_urlsafe(32)
+
+
+def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write a file that only its owner may read, all of it or nothing, safe against power loss.
+
+    Raises:
+        OSError: It cannot be written; or it exists and ``replace`` is false.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if replace else path
     handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+        if replace:
+            fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
@@ -131,6 +166,13 @@ def write_private(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _explained(path: Path, error: OSError) -> CmnasError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return DiskFull(f"{path}: no room for the list of devices ({error.strerror}); free disk space and try again")
+    return ConfigError(f"{path}: expected a folder and files of this user's to keep the devices in, found: "
+                       f"{error.strerror}; correct data or the mode")
 
 
 def _digest(token: str) -> str:

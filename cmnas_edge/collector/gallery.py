@@ -163,6 +163,8 @@ class Gallery:
         """
         if (query.sighting is None) == (query.vector is None):
             raise views.Unanswerable(400, "search: expected either sighting or vector, found both or neither")
+        if query.transform >= 2**64:
+            raise views.Unanswerable(400, "search: expected a transform below 2**64, found a larger one")
         with self._lock:
             view = self._index.view()
             exclude, transform, modality = set(query.exclude), query.transform, query.vector_modality
@@ -182,9 +184,10 @@ class Gallery:
             if len(query.vector) != self.model.dimension:
                 raise views.Unanswerable(400, f"search: expected a vector of {self.model.dimension} entries, "
                                               f"found {len(query.vector)}")
-            if not any(query.vector):
-                raise views.Unanswerable(400, "search: expected a vector with a direction, found zeros")
-            vector = unit(np.array([query.vector], np.float64))[0]
+            try:
+                vector = unit(np.array([query.vector], np.float64))[0]
+            except ValueError:      # entries so small that their squares vanish are zeros, too
+                raise views.Unanswerable(400, "search: expected a vector with a direction, found zeros") from None
         keep = Filter(cameras=wanted, modality=query.modality, exclude=frozenset(exclude), transform=transform,
                       seen_from=-np.inf if query.seen_from is None else query.seen_from,
                       seen_to=np.inf if query.seen_to is None else query.seen_to)

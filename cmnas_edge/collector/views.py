@@ -192,6 +192,7 @@ class Timeline(Struct, frozen=True):
     sightings: list[Sighting]
 
 
+Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Entry = Annotated[float, Meta(ge=-2, le=2)]
 
 
@@ -201,16 +202,16 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     A camera is named ``camera``, or ``device/camera`` where two devices use one name.
     """
 
-    sighting: int | None = None
+    sighting: Id | None = None
     vector: Annotated[list[Entry], Meta(min_length=1, max_length=MAX_DIMENSION)] | None = None
     vector_modality: Modality = "visible"
-    transform: Annotated[int, Meta(ge=0)] = 0
+    transform: Annotated[int, Meta(ge=0)] = 0   # below 2**64, which msgspec cannot say
     k: Annotated[int, Meta(ge=1, le=200)] = 20
     cameras: Annotated[list[str], Meta(max_length=1000)] | None = None
     seen_from: float | None = None
     seen_to: float | None = None
     modality: Modality | None = None
-    exclude: Annotated[list[int], Meta(max_length=1000)] = []
+    exclude: Annotated[list[Id], Meta(max_length=1000)] = []
     other_identities: bool = False
 
 
@@ -238,9 +239,13 @@ class Judgement(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """Whether the collector stores what it is sent, and with which bundle."""
+    """Whether the collector stores what it is sent, and with which bundle.
 
-    status: Literal["ok", "full"]
+    ``full``: nothing can be stored for now; ``refusing``: no device can be recognised;
+    ``message`` says why. Cameras keep what they have.
+    """
+
+    status: Literal["ok", "full", "refusing"]
     message: str
     version: str
     now: float

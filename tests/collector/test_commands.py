@@ -64,8 +64,23 @@ def test_a_token_written_to_a_file_is_for_its_owner_only_and_not_printed(
     assert run(capsys, "enrol", "gate", "--config", config, "--out", out) == (0, "", "")
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert Devices(config.parent / "data").recognise(out.read_text().strip()) == "gate"
-    code, _, said = run(capsys, "enrol", "yard", "--config", config, "--out", "/nowhere/yard.token")
-    assert (code, "could not be written" in said) == (78, True)
+
+
+def test_a_token_that_cannot_be_written_changes_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    devices, out = Devices(config.parent / "data"), config.parent / "gate.token"
+    old = devices.enrol("gate")
+    for place in ("/nowhere/gate.token", out):
+        out.write_text("something of mine")
+        code, _, said = run(capsys, "enrol", "gate", "--config", config, "--out", place, "--rotate")
+        assert (code, "nothing was changed" in said) == (78, True)
+    assert out.read_text() == "something of mine"
+    assert devices.recognise(old) == "gate"
+    out.unlink()
+    assert run(capsys, "enrol", "gate", "--config", config, "--out", out)[0] == 78     # enrolled, without --rotate
+    assert not out.exists()
+    assert run(capsys, "enrol", "gate", "--config", config, "--out", out, "--rotate")[0] == 0
+    assert devices.recognise(old) is None
+    assert devices.recognise(out.read_text().strip()) == "gate"
 
 
 def test_check_prints_what_is_in_effect(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

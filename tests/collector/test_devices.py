@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from cmnas_edge import config
 from cmnas_edge.collector.devices import Devices, write_private
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, DiskFull
 
 
 def test_a_token_names_its_device_and_no_other_text_does(tmp_path: Path) -> None:
@@ -65,6 +67,39 @@ def test_a_file_that_others_can_read_or_that_is_damaged_is_refused(tmp_path: Pat
     path.write_bytes(b"{")
     with pytest.raises(ConfigError, match="expected the list of enrolled devices"):
         Devices(tmp_path).known()
+
+
+def test_a_name_that_differs_only_in_case_is_refused(tmp_path: Path) -> None:
+    devices = Devices(tmp_path)
+    devices.enrol("gate")
+    with pytest.raises(ConfigError, match="only in upper and lower case"):
+        devices.enrol("Gate", rotate=True)
+    assert [device.name for device in devices.known()] == ["gate"]
+
+
+def test_a_data_folder_that_is_none_is_one_clear_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file: expected a folder"):
+        Devices(tmp_path / "file").enrol("gate")
+    with pytest.raises(ConfigError, match="expected a folder"):
+        Devices(tmp_path / "file").known()
+    (tmp_path / "devices.json").mkdir(mode=0o700)
+    with pytest.raises(ConfigError, match="directory"):
+        Devices(tmp_path).known()
+
+
+def test_a_full_disk_refuses_a_device_and_keeps_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = Devices(tmp_path)
+    token = devices.enrol("gate")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match="no room for the list of devices"):
+        devices.enrol("yard")
+    assert devices.recognise(token) == "gate"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["devices.json", "devices.lock"]
 
 
 def test_a_private_file_is_readable_as_a_secret_and_replaces_what_was_there(tmp_path: Path) -> None:

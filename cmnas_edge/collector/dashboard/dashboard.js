@@ -45,7 +45,7 @@ async function refresh() {
 }
 
 function drawHealth() {
-  const full = state.health?.status === "full";
+  const full = state.health && state.health.status !== "ok";
   $("health").className = `health ${state.failed || full ? "bad" : "ok"}`;
   words.put($("health-text"),
     state.failed ? (state.heard ? `The collector does not answer; last heard ${words.ago((Date.now() - state.heard) / 1000)}` : "The collector does not answer")
