@@ -38,7 +38,7 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.watch import Camera, watch, watch_together
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine
-from cmnas_edge.errors import CmnasError, ConfigError, LinkDown, Transient
+from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, LinkDown, Transient
 from cmnas_edge.log import Repeats
 
 __all__ = ["Daemon", "check_camera"]
@@ -104,6 +104,7 @@ class Daemon:
         """Work until every recording has ended or `stop` was called, then drain.
 
         Raises:
+            DiskFull: Records were lost, since the disk never took them.
             LinkDown: All recordings ended, and the collector did not take everything in time.
             CmnasError: A camera could not go on although the others did; or the spool is unusable.
         """
@@ -118,13 +119,16 @@ class Daemon:
                 self._stop_reading(watching)
             self._hand_over(None)
             embedding.join()
-            self._drain(sending)
+            lost_count = self._drain(sending)
         self._report(began)
         if self._crash is not None:
             raise self._crash
         if self._failures:
             raise self._failures[0]
-        if not self._asked_count and (left := len(self._spool) + len(self._outbox)):
+        if lost_count:
+            raise DiskFull(f"{self._settings.spool.path}: expected room for every record, found none; {lost_count} "
+                           "records are lost: free disk space, then start again")
+        if not self._asked_count and (left := self._waiting_count()):
             raise LinkDown(f"{self._settings.spool.path}: expected everything delivered within drain_s = "
                            f"{self._settings.drain_s:g} s, found {left} records waiting; start again when the "
                            "collector answers: they are on disk")
@@ -215,12 +219,16 @@ class Daemon:
             if thread.is_alive():
                 _log.warning("%s did not end in time and is left behind", thread.name)
 
-    def _drain(self, sending: threading.Thread) -> None:
+    def _waiting_count(self) -> int:
+        return max(0, len(self._spool) - self._link.answered_count)
+
+    def _drain(self, sending: threading.Thread) -> int:
+        """Send what is held while there is time; returns how many records are lost for want of disk."""
         deadline = time.monotonic() + self._settings.drain_s
         self._outbox.flush()
         self._link.hurry()
         self._wake.set()
-        while (len(self._spool) or self._spool.has_gaps() or len(self._outbox)) and sending.is_alive():
+        while (self._waiting_count() or self._spool.has_gaps() or len(self._outbox)) and sending.is_alive():
             if time.monotonic() > deadline or self._asked_count > 1:
                 break
             time.sleep(_POLL_S / 10)
@@ -229,10 +237,11 @@ class Daemon:
         self._sent_all.set()
         self._wake.set()
         sending.join(_STUCK_S)
-        if len(self._outbox):
-            _log.error("%d records could not be put on disk and are lost", len(self._outbox))
-        if len(self._spool):
-            _log.warning("%d records wait on disk for the next run", len(self._spool))
+        if lost_count := self._outbox.abandon():
+            _log.error("%d records could not be put on disk and are lost", lost_count)
+        if waiting_count := self._waiting_count():
+            _log.warning("%d records wait on disk for the next run", waiting_count)
+        return lost_count
 
     def _start(self, work: Callable[..., None], name: str, *args: object) -> threading.Thread:
         def guarded() -> None:

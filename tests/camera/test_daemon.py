@@ -28,7 +28,7 @@ from cmnas_edge.camera.settings import (
 )
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.watch import Camera, watch
-from cmnas_edge.errors import ConfigError, LinkDown, SourceLost
+from cmnas_edge.errors import ConfigError, DiskFull, LinkDown, SourceLost
 from tests.camera.fakes import (
     FINGERPRINT,
     FPS,
@@ -299,3 +299,14 @@ def test_crops_of_several_cameras_share_a_batch(world: World) -> None:
 def test_the_spectrum_is_told_from_the_pictures(world: World, clothes: tuple[int, int, int]) -> None:
     world.run(Projector(north=[lambda: Clip(film(40, clothes))]), world.camera("north", modality="auto"))
     assert {s.modality for s in world.collector.stored} == {"visible" if clothes == VISIBLE else "infrared"}
+
+
+def test_what_a_full_disk_never_took_is_counted_and_told_as_lost(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise DiskFull("spool.db: no room")
+
+    monkeypatch.setattr(Spool, "put", full)
+    with pytest.raises(DiskFull, match=r"spool\.db: expected room.*3 records are lost"):
+        world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"), drain_s=0.1)
+    assert world.tally["dropped"] == 3

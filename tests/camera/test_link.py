@@ -18,7 +18,7 @@ from cmnas_edge.camera.sending.spool import MIN_BYTES, Spool
 from cmnas_edge.camera.sending.transport import HttpTransport, Reply
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.errors import ConfigError, LinkDown
+from cmnas_edge.errors import ConfigError, DiskFull, LinkDown
 from cmnas_edge.wire import Outcome, encode_answer
 from tests.camera.fakes import Served
 
@@ -366,3 +366,26 @@ def test_a_file_without_a_token_is_refused(token: Path, text: str) -> None:
     token.chmod(0o644)
     with pytest.raises(ConfigError, match="mode 0600"):
         transport("http://127.0.0.1:1", token)
+
+
+def test_while_the_disk_is_full_each_record_is_sent_once_and_the_collector_counts_as_up(
+        spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, collector, tally = Clock(), Collector(["down"]), Tally()
+    link = link_to(collector, spool, clock, tally, batch=2, wait_s=0.0)
+    spool.put([LARGE] * 5)
+    settle = spool.settle
+
+    def full(_: object) -> int:
+        raise DiskFull("spool.db: no room")
+
+    monkeypatch.setattr(spool, "settle", full)
+    monkeypatch.setattr(spool, "gaps", lambda: full(None))
+    for _ in range(20):
+        clock.now += link.step()
+    assert link.down_s is None
+    assert (collector.requests, collector.stored) == ([2, 2, 2, 1], [1, 2, 3, 4, 5])
+    assert (tally["stored"], tally["duplicate"], link.answered_count, len(spool)) == (5, 0, 5, 5)
+    monkeypatch.undo()
+    assert spool.settle == settle
+    link.step()
+    assert (link.answered_count, len(spool)) == (0, 0)

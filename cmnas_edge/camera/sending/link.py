@@ -17,7 +17,7 @@ from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.transport import Reply, Transport
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.errors import LinkDown
+from cmnas_edge.errors import DiskFull, LinkDown
 from cmnas_edge.log import Repeats
 from cmnas_edge.wire import Outcome, WireError, address, decode_answer, encode_batch
 
@@ -57,6 +57,12 @@ class Link:
         self._not_before = clock()
         self._down_since: float | None = None
         self._hurried = False
+        self._answered: set[int] = set()    # and not settled yet, since a full disk cannot even forget
+
+    @property
+    def answered_count(self) -> int:
+        """Records and gaps that the collector answered for and that are still on disk."""
+        return len(self._answered)
 
     @property
     def down_s(self) -> float | None:
@@ -75,13 +81,15 @@ class Link:
             Seconds in which there is nothing to do, 0 when there may be more at once.
 
         Raises:
-            Transient: The spool cannot be read or written for now.
+            Transient: The spool cannot be read or written for now. With a full disk sending goes on.
         """
         now = self._clock()
         if now < self._not_before:
             return self._not_before - now
-        if len(self._spool) < self._batch and not self._hurried:
-            if len(self._spool) == 0 and not self._spool.has_gaps():
+        self._settle()
+        waiting_count = len(self._spool) - len(self._answered)
+        if waiting_count < self._batch and not self._hurried:
+            if waiting_count == 0 and not self._spool.has_gaps():
                 self._waiting_since = None
                 return _IDLE_S
             if self._waiting_since is None:
@@ -90,8 +98,11 @@ class Link:
             if left_s > 0:
                 return left_s
         self._waiting_since = None
-        records = self._spool.peek(self._batch)
-        gaps = self._spool.gaps()
+        records = self._spool.peek(self._batch, self._answered)
+        try:
+            gaps = [gap for gap in self._spool.gaps() if gap.last not in self._answered]
+        except DiskFull:  # a gap is marked on disk before it is told
+            gaps = []
         if not records and not gaps:
             return _IDLE_S
         body = encode_batch([address(data, self._spool.name, sequence) for sequence, data in records], gaps)
@@ -116,15 +127,30 @@ class Link:
             return self._failed("no answer", f"{error}; is [collector] the collector's own address?")
         # An answer frees what was asked about, nothing else.
         mine = [o for o in outcomes if o.spool == self._spool.name and o.sequence in records | gaps]
-        if not self._spool.settle(outcome.sequence for outcome in mine):
+        if not mine:
             return self._failed("no progress", "the collector answered for none of the records sent; nothing was "
                                                "freed")
+        self._answered.update(outcome.sequence for outcome in mine)
         self._count([outcome for outcome in mine if outcome.sequence in records])
         if self._down_since is not None:
-            _log.info("the collector answers again after %.0f s; %d records wait", self.down_s, len(self._spool))
+            _log.info("the collector answers again after %.0f s; %d records wait", self.down_s,
+                      len(self._spool) - len(self._answered))
             self._down_since = None
         self._backoff.worked()
+        self._settle()
         return 0.0
+
+    def _settle(self) -> None:
+        """Forget what was answered for; what the disk cannot forget for now is not sent again meanwhile."""
+        if not self._answered:
+            return
+        try:
+            self._spool.settle(self._answered)
+        except DiskFull as error:
+            if (held := self._repeats.admit("disk")) is not None:
+                _log.warning("%s%s; sending goes on", error, _more(held))
+        else:
+            self._answered.clear()
 
     def _count(self, outcomes: list[Outcome]) -> None:
         """Count answers, and show refusals."""

@@ -54,6 +54,14 @@ class Outbox:
             self._tally.add("dropped")
         return moved
 
+    def abandon(self) -> int:
+        """Give up what is in memory only, as at the very end; counted as dropped. Returns how many."""
+        count = len(self._held)
+        self._held.clear()
+        self._lost += count
+        self._tally.add("dropped", count)
+        return count
+
     def flush(self) -> bool:
         """Move records to disk; says whether nothing is left in memory."""
         with self._tally.timed("spool"):

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -39,6 +40,7 @@ _TABLES = (
     "CREATE TABLE spool (name TEXT NOT NULL, run INTEGER NOT NULL)",
 )
 _DROPPED_AT_ONCE = 16
+_LEAST_DRAWN_RUN = 1 << 30
 
 
 class Spool:
@@ -48,7 +50,7 @@ class Spool:
 
     Attributes:
         name: 16 hexadecimal digits, of this file for good.
-        run: How often it has been opened: 1 the first time.
+        run: A number no other opening has: 1 the first time, then 2; drawn while the disk is full.
         dropped_count: Records displaced since it was opened.
     """
 
@@ -130,11 +132,12 @@ class Spool:
             self._db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'record'", (last,))
             self._widen(first, last, count)
 
-    def peek(self, count: int) -> list[tuple[int, bytes]]:
-        """The oldest records, at most ``count`` of them, as (sequence, body); they stay."""
+    def peek(self, count: int, beside: Collection[int] = ()) -> list[tuple[int, bytes]]:
+        """The oldest records, at most ``count`` and none of those ``beside``, as (sequence, body); they stay."""
         with self._mutex, self._translated():
-            return self._db.execute("SELECT sequence, body FROM record ORDER BY sequence LIMIT ?",
-                                    (count,)).fetchall()
+            rows = self._db.execute("SELECT sequence, body FROM record ORDER BY sequence LIMIT ?",
+                                    (count + len(beside),))
+            return list(itertools.islice((row for row in rows if row[0] not in beside), count))
 
     def gaps(self) -> list[Gap]:
         """Gaps to tell the collector, oldest first; from now on they stay as they are."""
@@ -198,9 +201,15 @@ class Spool:
                               "release that made it until it is empty, or move it away")
         if (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(str(found).splitlines()[-1])
-        with self._begun():
-            self._db.execute("UPDATE spool SET run = run + 1")
-        self.name, self.run = self._db.execute("SELECT name, run FROM spool").fetchone()
+        self.name, self.run = self._db.execute("SELECT name, run + 1 FROM spool").fetchone()
+        try:
+            with self._begun():
+                self._db.execute("UPDATE spool SET run = ?", (self.run,))
+        except sqlite3.OperationalError as error:
+            if not isinstance(_explained(error, self._path), DiskFull):
+                raise
+            # What waits must get out all the same; a number drawn so high is no other run's.
+            self.run = _LEAST_DRAWN_RUN + secrets.randbelow(_LEAST_DRAWN_RUN)
 
     def _make_room(self, pages: int) -> int:
         """Drop the oldest records until this many pages are free; returns how many went."""
