@@ -27,7 +27,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 import numpy as np
@@ -214,7 +214,7 @@ class Bundle:
             with np.load(io.BytesIO(where.read_bytes()), allow_pickle=False) as arrays:
                 found = sorted(arrays.files)
                 # numpy hands out as bytes whatever does not begin as an array does.
-                crops, embeddings = (np.asanyarray(arrays[name]) if name in found else np.empty(0)
+                crops, embeddings = (np.asarray(arrays[name] if name in found else b"")
                                      for name in (f"{modality}_crops", f"{modality}_embeddings"))
         except Exception as error:  # numpy raises whatever its zip, header and array readers met
             raise BundleError(f"{where}: expected numpy arrays, found something else "
@@ -226,7 +226,7 @@ class Bundle:
         if not n or not shapes or crops.dtype != np.uint8 or embeddings.dtype != np.float32:
             raise BundleError(f"{where}: expected uint8 crops and float32 embeddings of this bundle's size, "
                               f"found {crops.dtype} {crops.shape} and {embeddings.dtype} {embeddings.shape}")
-        return crops, embeddings
+        return cast("U8", crops), cast("F32", embeddings)
 
 
 def seal(folder: Path, manifest: Manifest) -> Bundle:

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from cmnas_edge import log
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.bundle_pictures import draw, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import open_engine
-from cmnas_edge.errors import BundleError, CmnasError
+from cmnas_edge.errors import BundleError, CmnasError, ConfigError
 from cmnas_edge.preprocess import DEFINITION
 from export.calibrate import FALSE_MATCH_RATE, drawn_people, thresholds
 from export.card import write_card
 from export.fold import fold
-from export.pack import Contents, write_bundle
+from export.pack import Contents, check_free, write_bundle
 from export.parity import F32, U8, Step, by_folded, by_network, by_onnx, compare, enforce
 from export.to_onnx import to_onnx
 from train import checkpoint
@@ -48,8 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                       drawn_identities=args.drawn_identities, validation_identities=args.validation_identities,
                       replace=args.replace)
     except CmnasError as error:
-        print(f"export {args.command}: {error}", file=sys.stderr)
+        print(f"export {args.command}: {log.scrub(str(error))}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print(f"export {args.command}: stopped; nothing half-written is left", file=sys.stderr)
+        return 130
     print(f"packed    {bundle.path}, fingerprint {bundle.fingerprint_hex}")
     return 0
 
@@ -67,10 +71,16 @@ def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, vali
         replace: Replace a bundle that is there.
 
     Raises:
-        ConfigError: No checkpoint there, something else at ``out``, or too few people.
+        ConfigError: No checkpoint there, something else at ``out``, no folder to write to, or too few
+            people.
         BundleError: The checkpoint is damaged or of another preprocessing, or a link of the
             parity chain is broken.
     """
+    for what, found_count, least in (("--drawn-identities", drawn_identities, 2),
+                                     ("--validation-identities", validation_identities, 0)):
+        if found_count < least:
+            raise ConfigError(f"{what}: expected at least {least}, found {found_count}; correct it")
+    check_free(out, replace=replace)
     network, meta = checkpoint.load(source)
     if meta.preprocessing != DEFINITION:
         raise BundleError(f"{source}: expected crops made by {DEFINITION!r}, found training on "

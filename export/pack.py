@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from cmnas_edge.preprocess import DEFINITION
 from cmnas_edge.validation import Embed, search
 from export.weights import fingerprint, write_graphs
 
-__all__ = ["Contents", "write_bundle"]
+__all__ = ["Contents", "check_free", "write_bundle"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -72,6 +71,28 @@ class Contents:
     card: str
 
 
+def check_free(out: Path, *, replace: bool = False) -> None:
+    """Find out whether a bundle may be written somewhere, before an hour goes into it.
+
+    Raises:
+        ConfigError: ``out`` exists, and is no bundle or not to be replaced; or its folder cannot
+            be made or written to.
+    """
+    try:
+        if (out.is_symlink() or out.exists()) and not (replace and (out / "manifest.json").is_file()):
+            raise ConfigError(f"{out}: expected a path where nothing is, found something; name another"
+                              " or, if it is a bundle, pass --replace")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.").cleanup()
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{out}: expected a folder to write a bundle to, found {error.strerror or error}; "
+                       "name another --out")
+
+
 def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool = False) -> Bundle:
     """Write a bundle; a half-written one is never seen under its name.
 
@@ -82,12 +103,16 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
         replace: Put the new bundle in the place of one that is there.
 
     Raises:
-        ConfigError: ``out`` exists, and is no bundle or not to be replaced.
+        ConfigError: ``out`` exists, and is no bundle or not to be replaced; or it cannot be written.
     """
-    if out.exists() and not (replace and (out / "manifest.json").is_file()):
-        raise ConfigError(f"{out}: expected a path where nothing is, found something; name another"
-                          " or, if it is a bundle, pass --replace")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    check_free(out, replace=replace)
+    try:
+        return _write(out, contents, embed)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def _write(out: Path, contents: Contents, embed: Embed) -> Bundle:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         folder = Path(scratch) / "bundle"
         folder.mkdir()
@@ -103,9 +128,15 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
             precision="fp32", fingerprint=print_of, dimension=contents.dimension, height=contents.height,
             width=contents.width, preprocessing=DEFINITION, golden=contents.golden,
             validation=contents.validation, retrieval=retrieval, files={}))
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
+        old = Path(scratch) / "old"
+        try:
+            if out.exists():
+                out.rename(old)
+            folder.rename(out)
+        except BaseException:  # Ctrl-C between the two must not take both
+            if old.exists() and not out.exists():
+                old.rename(out)
+            raise
     return Bundle.open(out)
 
 

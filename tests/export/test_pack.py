@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 import export.__main__
+import export.pack
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.cli import main as cmnas_edge
 from cmnas_edge.embedding import MODALITIES
@@ -127,6 +128,67 @@ def test_a_broken_link_stops_the_export_and_leaves_nothing(
     assert shown.err.count("\n") == 1
     assert "folded = ONNX Runtime" in shown.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [["--drawn-identities", "0"], ["--drawn-identities", "-1"],
+                                     ["--validation-identities", "-1"]])
+def test_fewer_people_than_none_are_one_sentence(
+        checkpoint: Path, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *options]) == 78
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+    assert options[0] in shown.err
+    assert options[1] in shown.err
+
+
+@pytest.mark.parametrize("parent", ["/proc/x", "{file}"])
+def test_a_place_that_cannot_be_written_is_one_sentence_before_any_work(
+        checkpoint: Path, parent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", str(checkpoint), "--out", f"{parent.format(file=checkpoint)}/b", *FEW]) == 78
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+    assert "name another --out" in shown.err
+
+
+@pytest.mark.parametrize("where", ["thresholds", "write_bundle", "_serving"])
+def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(
+        checkpoint: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if where == "write_bundle":
+        monkeypatch.setattr(export.pack, "seal", interrupted)
+    else:
+        monkeypatch.setattr(export.__main__, where, interrupted)
+    assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *FEW]) == 130
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1
+    assert "stopped" in shown
+    left = [path.name for path in tmp_path.iterdir()]
+    if where == "_serving":  # the bundle was whole by then
+        assert left == ["b"]
+        Bundle.open(tmp_path / "b")
+    else:
+        assert left == []
+
+
+def test_an_old_bundle_outlives_ctrl_c_in_its_replacement(
+        checkpoint: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Path(shutil.copytree(packed, tmp_path / "old"))
+    honest = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name == "bundle":
+            raise KeyboardInterrupt
+        return honest(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    assert main(["pack", str(checkpoint), "--out", str(old), *FEW, "--replace"]) == 130
+    Bundle.open(old)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize(("content", "code"), [(None, 78), (b"no checkpoint", 65)])
