@@ -70,7 +70,10 @@ def _evaluate(args: argparse.Namespace) -> int:
             how = Augmentation(flip=0, shift=args.loosen / 4, zoom_out=args.loosen, zoom_in=0, stretch=0.1)
             crops = dataclasses.replace(crops, images=loosen(crops.images, how, np.random.default_rng(args.seed)))
         figures = score(embed(network, crops), crops)
-    except ValueError as error:
+        if not figures:
+            raise ValueError(f"expected --cameras of which one can search another, found "
+                             f"{' '.join(map(str, args.cameras))}; name at least two")
+    except (ValueError, OverflowError, MemoryError) as error:
         raise ConfigError(f"evaluate: {error}") from error
     print(f"{args.checkpoint}: {args.identities} people from {args.first}, world {args.seed}, "
           f"cameras {' '.join(map(str, args.cameras))}, boxes loosened by {args.loosen:g}, single shot, "

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from train.data.augment import Augmentation
-from train.data.drawn import Drawn
+from train.data.drawn import Drawn, Number
 from train.space import Choice
 
 __all__ = ["Curriculum", "Losses", "Optimiser", "Recipe"]
@@ -114,7 +114,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     norms: Choice
     height: _Count = 128
     width: _Count = 64
-    seed: int = 0
+    seed: Number = 0
     start: Path | None = None
     steps: _Count
     precision: Literal["fp32", "bf16"] = "fp32"

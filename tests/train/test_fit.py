@@ -292,6 +292,35 @@ def test_the_command_scores_a_checkpoint(straight: Path, capsys: pytest.CaptureF
     assert main(["evaluate", str(straight / "last.safetensors"), "--cameras", "0"]) == 78
 
 
+@pytest.mark.parametrize("options", [
+    ["--cameras", "3"], ["--cameras", "1"], ["--cameras", "2", "3"], ["--cameras", "3", "3"], ["--identities", "0"],
+    ["--identities", "-1"], ["--first", "-5"], ["--seed", "-1"], ["--per-camera", "0"], ["--loosen", "-1"],
+    ["--loosen", "nan"], ["--first", "1" + 30 * "0"]])
+def test_people_who_cannot_be_scored_are_one_sentence(
+        straight: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--identities", "2", "--per-camera", "1"]
+    assert main(["evaluate", str(straight / "last.safetensors"), *few, *options]) == 78
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("line", ["seed = -1", "seed = 18446744073709551616", "train = {identities = 4, first_crop = -1}",
+                                  "validation = {identities = 3, first_identity = -1}"])
+def test_a_seed_that_is_none_is_refused_before_anything_is_drawn(
+        tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    key = line.partition(" ")[0]
+    rows = {"backbone": '"osnet_x0_25"', "norms": '"split"', "steps": "1", "train": "{identities = 4}",
+            "validation": "{identities = 3, first_identity = 90}", key: line.partition("= ")[2]}
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("".join(f"{name} = {value}\n" for name, value in rows.items()))
+    assert main(["fit", str(recipe), "--out", str(tmp_path / "run")]) == 78
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1
+    assert key in shown
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_says_what_is_wrong_with_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text('backbone = "osnet_x0_25"\nnormz = "split"\n')

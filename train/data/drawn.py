@@ -11,6 +11,8 @@ from cmnas_edge.synthetic.crops import draw_set
 from train.data.crops import Crops
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
+# What every random generator takes as a seed.
+Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 
 
 class Drawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,11 +28,11 @@ class Drawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     identities: _Count
-    first_identity: int = 0
+    first_identity: Number = 0
     cameras: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     per_camera: _Count = 4
-    seed: int = 0
-    first_crop: int = 0
+    seed: Number = 0
+    first_crop: Number = 0
 
     def overlaps(self, other: Drawn) -> bool:
         """Whether somebody is in both sets."""
