@@ -6,10 +6,14 @@ ours, so what can leave a camera is short to read.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import ipaddress
 import re
+import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -23,6 +27,8 @@ from cmnas_edge.errors import ConfigError, LinkDown
 __all__ = ["HttpTransport", "Reply", "Transport", "read_token"]
 
 _LARGEST_ANSWER = 256 << 10
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_PATH = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
@@ -65,6 +71,7 @@ class HttpTransport:
         self._path = parts.path.rstrip("/") + "/v1/sightings"
         self._token_path = token_path
         self._fresh = True
+        self._timeout_s = settings.timeout_s
         self._connection = _connection(parts, settings, tally)
         read_token(token_path)
 
@@ -74,6 +81,7 @@ class HttpTransport:
             token = read_token(self._token_path)
         except ConfigError as error:
             raise LinkDown(str(error)) from None
+        self._connection.deadline = time.monotonic() + self._timeout_s
         try:
             if not self._fresh:
                 try:
@@ -87,8 +95,12 @@ class HttpTransport:
                            "that this network reaches it") from None
 
     def close(self) -> None:
-        """Close the connection; the next `post` makes another."""
+        """Close the connection; the next `post` makes another. One that waits in another thread ends."""
         self._fresh = True
+        if (open_socket := self._connection.sock) is not None:
+            with contextlib.suppress(OSError):  # the peer may have gone
+                # The plain socket's, since TLS keeps its state for the thread that reads.
+                socket.socket.shutdown(open_socket, socket.SHUT_RDWR)
         self._connection.close()
 
     def _exchange(self, body: bytes, token: str) -> Reply:
@@ -124,8 +136,11 @@ def _checked(url: str, *, allow_plain: bool) -> SplitResult:
     except ValueError:
         host = None
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
-        raise ConfigError(f"collector: expected an address like https://collector.example:8700, found {url!r}; "
+        raise ConfigError("collector: expected an address like https://collector.example:8700, found another form; "
                           "correct it")
+    if not _is_host(host) or not _PATH.fullmatch(parts.path):
+        raise ConfigError("collector: expected a host and path in plain ASCII (a name's parts of 1 to 63 letters, "
+                          "digits and hyphens; other signs in a path as %XX), found others; correct it")
     if parts.username is not None or parts.password is not None:
         raise ConfigError("collector: expected an address without user and password, found one with them; the token "
                           "file says who this device is")
@@ -134,6 +149,15 @@ def _checked(url: str, *, allow_plain: bool) -> SplitResult:
                           "the token and the embeddings; use https, or set allow_plain_http_off_loopback = true in "
                           "[link]")
     return parts
+
+
+def _is_host(host: str) -> bool:
+    if ":" in host:
+        try:
+            return ipaddress.ip_address(host).version == 6
+        except ValueError:
+            return False
+    return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
 
 
 def _is_loopback(host: str) -> bool:
@@ -145,7 +169,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _connection(parts: SplitResult, settings: LinkSettings, tally: Tally) -> http.client.HTTPConnection:
+def _connection(parts: SplitResult, settings: LinkSettings, tally: Tally) -> _Counted:
     assert parts.hostname is not None
     connection: _Counted
     if parts.scheme == "http":
@@ -165,12 +189,59 @@ def _trust(settings: LinkSettings) -> ssl.SSLContext:
                           "the file of the authority that signed the collector's certificate") from None
 
 
+def _left_s(deadline: float) -> float:
+    if (left_s := deadline - time.monotonic()) <= 0:
+        raise TimeoutError
+    return left_s
+
+
 class _Counted(http.client.HTTPConnection):
+    """Counts what it sends, and has all of an exchange done by a deadline, however slowly the peer drips."""
+
     tally: Tally
+    deadline = 0.0
+
+    def connect(self) -> None:
+        self.timeout = _left_s(self.deadline)
+        super().connect()
 
     def send(self, data: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(_left_s(self.deadline))
         super().send(data)
         self.tally.add("sent_bytes", len(data))
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        deadline = self.deadline
+
+        class Answer(http.client.HTTPResponse):
+            def __init__(self, sock: socket.socket, *rest: Any, **named: Any) -> None:
+                super().__init__(sock, *rest, **named)
+                self.fp.close()
+                self.fp = io.BufferedReader(_Until(sock, deadline))
+
+        self.response_class = Answer
+        return super().getresponse()
+
+
+class _Until(io.RawIOBase):
+    """What a socket receives before a deadline."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._socket = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._socket.settimeout(_left_s(self._deadline))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 class _CountedTls(http.client.HTTPSConnection, _Counted):
