@@ -15,9 +15,13 @@ embeddings they must give, thresholds, and drawn crops for retrieval checks on t
 an unknown schema are each a `BundleError`. That is integrity, not authorship: whoever can
 write the folder can make another bundle.
 
-The *fingerprint* says which embeddings may be compared: it digests the float32 graphs, the
-preprocessing and the dimension, never file layout, precision or thresholds. So recalibrating
-or quantising does not orphan a gallery.
+The *fingerprint* says which embeddings may be compared. Whoever packs a bundle computes it from
+the float32 graphs, the preprocessing and the dimension, never from file layout, precision or
+thresholds, so recalibrating or quantising does not orphan a gallery. It is a claim: nothing here
+computes it again, which takes the package onnx and no device has that (`export.weights` does).
+What is checked is that manifest and calibration claim the same one. A bundle that claims
+another's is found out only by what its embeddings do; signatures, which would say who claims
+it, are left to a later version.
 """
 
 from __future__ import annotations
@@ -55,6 +59,8 @@ __all__ = ["CALIBRATION", "GOLDEN", "LABELS", "SCHEMA", "Bundle", "Calibration",
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
+# Printable ASCII: it is shown on terminals, which obey control characters.
+Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,500}\Z")]
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
@@ -99,15 +105,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a bundle says of itself; unknown fields are refused."""
 
     schema: Literal[1]
-    name: Annotated[str, msgspec.Meta(pattern=r"^[\w. -]{1,80}$")]
-    made_by: str
-    backbone: str
+    name: Annotated[str, msgspec.Meta(pattern=r"^[\w. -]{1,80}\Z")]
+    made_by: Line
+    backbone: Line
     precision: Literal["fp32"]
     fingerprint: Digest
     dimension: Size
     height: Size
     width: Size
-    preprocessing: str
+    preprocessing: Line
     golden: Drawn
     validation: Drawn
     retrieval: Retrieval | None

@@ -19,6 +19,8 @@ _MOST_THREADS = 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
+    parser.epilog = ("verify shows that a bundle agrees with itself. Who made it, and that its fingerprint is that of "
+                     "its graphs, stays the word of whoever packed it: bundles are not signed yet.")
     parser.add_argument("action", choices=("show", "verify"),
                         help="show: what it is, after checking every byte; verify: also run its graphs against "
                              "the golden embeddings, and draw its pictures again")
@@ -88,5 +90,7 @@ def _verify(bundle: Bundle, threads: int) -> list[str]:
     report = verify_pictures(bundle)
     lines.append(f"pictures      {report.picture_count} drawn again from their seed, worst mean difference "
                  f"{report.worst:.2f} grey levels")
-    lines.append(f"verified      {bundle.name}, fingerprint {bundle.fingerprint_hex}")
+    lines.append(f"verified      {bundle.name}: files, embeddings and pictures are those that were packed")
+    lines.append(f"fingerprint   {bundle.fingerprint_hex}, as claimed by whoever packed it: not computed again, not "
+                 "signed")
     return lines

@@ -19,7 +19,7 @@ __all__ = ["PAIRS", "SCHEMA", "CalibratedOn", "Calibration", "Count", "Digest", 
 Pair = Literal["visible-visible", "infrared-infrared", "visible-infrared"]
 PAIRS: tuple[Pair, Pair, Pair] = ("visible-visible", "infrared-infrared", "visible-infrared")
 CalibratedOn = Literal["drawn", "dataset", "site"]
-Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Score = Annotated[float, msgspec.Meta(ge=-1, le=1)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]

@@ -30,7 +30,7 @@ Turns crops of people, visible or infrared, into embeddings that may be compared
 | backbone | {network.arch.backbone}; BatchNorm sites: {counts} |
 | input | `crops`, uint8 (n, {meta.height}, {meta.width}, 3), BGR |
 | output | `embeddings`, float32 (n, {network.dimension}), unit length |
-| fingerprint | `{{fingerprint}}` |
+| fingerprint, claimed by whoever packed this; not signed | `{{fingerprint}}` |
 | trained from | commit {meta.commit}, seed {meta.seed}, data {meta.data} |
 | parity, training network to ONNX Runtime | {worst:.1e} at most in an entry (limit {LIMIT:g}) |
 

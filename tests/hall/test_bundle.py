@@ -20,7 +20,7 @@ from cmnas_edge.calibration import PAIRS, read_calibration
 from cmnas_edge.cli import main
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError
-from tests.tiny_bundle import TINY, copy_tiny, reseal
+from tests.tiny_bundle import TINY, copy_tiny, redrawn_tiny, reseal
 
 FILES = sorted(path.relative_to(TINY).as_posix() for path in TINY.rglob("*") if path.is_file())
 
@@ -137,10 +137,38 @@ def test_an_unknown_schema_says_which_version_can_read_it(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("owner", "x"), ("dimension", 0), ("dimension", "8"), ("fingerprint", "ab"),
-                                            ("precision", "fp4"), ("name", "a\nb"), ("height", 1 << 20)])
+                                            ("precision", "fp4"), ("name", "a\nb"), ("name", "a\n"),
+                                            ("made_by", "me\x1b[2J"), ("made_by", "a\nverified"), ("made_by", "a\n"),
+                                            ("backbone", "\x9b31m"), ("preprocessing", "\u202etxet"),
+                                            ("fingerprint", "0" * 64 + "\n"), ("height", 1 << 20)])
 def test_a_field_that_is_unknown_or_wrong_is_named(tiny: Path, key: str, value: Any) -> None:
     reseal(tiny, lambda manifest: manifest.update({key: value}))
     refuse(tiny, "manifest.json", key)
+
+
+def test_what_a_forger_writes_into_an_error_cannot_move_the_terminal(
+        tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reseal(tiny, lambda manifest: manifest.update({"\x1b[2Jverified\n": 1}))
+    assert main(["bundle", "show", str(tiny)]) == 65
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1
+    assert shown.rstrip("\n").isprintable()
+    (tiny / "\x1b[2J").write_bytes(b"")
+    reseal(tiny)
+    refuse(tiny, "x1b[2J")
+
+
+def test_verify_does_not_vouch_for_a_fingerprint_it_did_not_compute(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny, invented = redrawn_tiny(tmp_path), "0" * 64
+    text = (tiny / "calibration.json").read_text().replace(Bundle.open(tiny).fingerprint_hex, invented)
+    (tiny / "calibration.json").write_text(text)
+    reseal(tiny, lambda manifest: manifest.update(fingerprint=invented))
+    assert main(["bundle", "verify", str(tiny)]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if invented in line]
+    assert len(told) == 1
+    assert "claimed by whoever packed it" in told[0]
+    assert "verified" not in told[0]
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"null", b"\xff\xfe", b"{", b'"schema"'])
