@@ -8,7 +8,10 @@ __all__ = ["read_body"]
 
 
 async def read_body(request: Request, most: int) -> bytes | None:
-    """Read a body, or None as soon as it is, or says it is, longer than ``most`` bytes."""
+    """Read a body, or None as soon as it is, or says it is, longer than ``most`` bytes.
+
+    Nothing here bounds how long that takes.
+    """
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > most:
         return None

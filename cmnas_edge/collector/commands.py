@@ -10,6 +10,7 @@ import ssl
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -17,6 +18,7 @@ from cmnas_edge import bundle, config
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.api import Api
 from cmnas_edge.collector.app import build
+from cmnas_edge.collector.connection import Connection
 from cmnas_edge.collector.devices import Devices, new_token, write_private
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
@@ -24,6 +26,7 @@ from cmnas_edge.collector.journal import Journal
 from cmnas_edge.collector.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.log import Repeats
 
 __all__ = ["add_arguments", "run"]
 
@@ -107,9 +110,11 @@ def _serve(settings: CollectorSettings) -> int:
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
                     unwritten=unwritten, on_failure=lambda: setattr(server, "should_exit", True))
     app = build(Receiver(devices, intake, model), Api(gallery, intake, devices, hot_window_h=settings.hot_window_h))
-    server = uvicorn.Server(_server_config(settings, app))
+    _log_through_ours("uvicorn", "asyncio")
+    server = _Server(_server_config(settings, app))
     # uvicorn raises the signal again once it has ended in good order; this makes that exit 0.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     intake.start()
     try:
         scheme = "https" if settings.tls_certificate else "http"
@@ -125,10 +130,38 @@ def _serve(settings: CollectorSettings) -> int:
     return 0
 
 
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Say why it ends."""
+        _log.info("%s: ending; what was received is stored", signal.Signals(sig).name)
+        super().handle_exit(sig, frame)
+
+
+class _Ours(logging.Handler):
+    """Says in our form, and not over and over, what a library has to say."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._repeats = Repeats()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one on, unless the same was said just now."""
+        held = self._repeats.admit(str(record.msg))
+        if held is not None:
+            more = f" (said {held} more times)" if held else ""
+            _log.log(record.levelno, "%s: %s%s", record.name, record.getMessage(), more, exc_info=record.exc_info)
+
+
+def _log_through_ours(*names: str) -> None:
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers[:], logger.propagate = [_Ours()], False
+
+
 def _server_config(settings: CollectorSettings, app: object) -> uvicorn.Config:
     server = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off",  # type: ignore[arg-type]
-        ws="none", limit_concurrency=1000, timeout_keep_alive=75, timeout_graceful_shutdown=5,
+        http=Connection, ws="none", limit_concurrency=1000, timeout_keep_alive=75, timeout_graceful_shutdown=5,
         ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key)
     try:
         server.load()

@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.identity import Link
 from cmnas_edge.collector.journal import Arrival, Journal, JournalGap, Record
-from cmnas_edge.errors import CmnasError, DiskFull, Transient
+from cmnas_edge.errors import CmnasError, Transient
 from cmnas_edge.log import Repeats
 from cmnas_edge.sighting import Gap
 
@@ -157,7 +157,7 @@ class Intake:
         self.full = str(error)
         held = self._repeats.admit(type(error).__name__)
         if held is not None:
-            level = logging.WARNING if isinstance(error, DiskFull) else logging.ERROR
+            level = logging.WARNING if isinstance(error, Transient) else logging.ERROR
             _log.log(level, "%s; cameras keep what they have%s", error,
                      f" (said {held} more times)" if held else "")
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from cmnas_edge.collector.identity import Link
 from cmnas_edge.embedding import Modality, pack, unpack
-from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.errors import ConfigError, DiskFull, Transient
 from cmnas_edge.sighting import EngineName, Gap, Precision, Sighting
 
 __all__ = ["Arrival", "Journal", "JournalGap", "Record"]
@@ -101,10 +101,12 @@ class Journal:
         ConfigError: Another collector has it open, it is damaged, or it is of an unknown
             schema; the message says which file and what to do.
         DiskFull: The disk has no room for it.
+        Transient: Another program holds the file.
     """
 
-    def __init__(self, folder: Path, *, limit_mib: int = 0) -> None:
+    def __init__(self, folder: Path, *, limit_mib: int = 0, patience_s: float = 2.0) -> None:
         self._path = folder / "journal.sqlite"
+        self._patience_s = patience_s   # for another program to let go; a camera waits 10 s for its answer
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / "journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -128,7 +130,8 @@ class Journal:
             # Made here first: SQLite's own files take this one's mode.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
             self._path.chmod(0o600)
-            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False,
+                                       timeout=self._patience_s)
         try:
             with self._explained():
                 self._prepare(limit_mib)
@@ -168,6 +171,7 @@ class Journal:
 
         Raises:
             DiskFull: Nothing of it was stored.
+            Transient: Another program holds the file; nothing of it was stored.
             ConfigError: The file is damaged; nothing of it was stored.
         """
         with self._explained():
@@ -266,6 +270,8 @@ class Journal:
         if any(sign in text for sign in ("full", "disk I/O", "No space", "quota", "too large")):
             return DiskFull(f"{self._path}: no room for more sightings ({text}); free disk space, raise "
                             "journal_mib, or check the disk")
+        if "locked" in text:
+            return Transient(f"{self._path}: another program holds the journal ({text}); close it")
         return ConfigError(f"{self._path}: the journal cannot be used ({text}); restore it from a backup, or move "
                            "it away to start an empty one")
 

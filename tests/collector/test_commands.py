@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterator
@@ -144,12 +145,13 @@ def test_a_port_in_use_is_one_sentence_and_leaves_the_journal_free(
 
 def test_it_runs_says_where_and_ends_in_good_order_on_either_signal(collector: Process) -> None:
     token, people = collector.enrol(), People()
-    for signal, code in ((15, 0), (2, 130)):
+    for signal, name in ((15, "SIGTERM"), (2, "SIGINT")):
         collector.start()
         (outcome,) = collector.send(token, [people.sighting(1, at=10)])
         assert outcome.result == "stored"
         assert httpx.get(f"{collector.url}/v1/health").json()["status"] == "ok"
-        assert collector.stop(signal) == code
+        assert collector.stop(signal) == 0
+        assert f"collector {name}: ending" in collector.said
         assert "Traceback" not in collector.said
         assert token not in collector.said
     assert "1 sightings of the last 24 h" in collector.said
@@ -173,7 +175,13 @@ def test_bytes_that_are_no_http_and_devices_that_hang_up_leave_it_serving(collec
                   + b"\r\nContent-Length: 100\r\n\r\nabc"):
         with socket.create_connection((host, int(port)), 10) as wire:
             wire.sendall(noise)
+    for _ in range(3):
+        with socket.create_connection((host, int(port)), 10) as wire:
+            wire.sendall(b"no HTTP\r\n\r\n")
+            wire.recv(1)
     (outcome,) = collector.send(token, [people.sighting(1, at=10)])
     assert outcome.result == "stored"
     collector.stop()
     assert "Traceback" not in collector.said
+    assert collector.said.count("Invalid HTTP request") == 1
+    assert all(re.match(r"\d\d:\d\d:\d\d collector ", line) for line in collector.said.splitlines())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cmnas_edge.collector.identity import Link
 from cmnas_edge.collector.journal import Arrival, Journal, Record
-from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.errors import ConfigError, DiskFull, Transient
 from cmnas_edge.sighting import Gap
 from tests.collector.people import DIMENSION, FINGERPRINT, SPOOL, People
 
@@ -130,6 +130,26 @@ def test_a_batch_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> No
     assert (journal.count(), journal.last_identity()) == (0, 0)
     journal.append([Arrival("gate", [people.sighting(1, at=1)], 1.0)])
     assert journal.count() == 1
+    journal.close()
+
+
+def test_a_journal_that_another_program_holds_is_used_again_once_it_lets_go(tmp_path: Path) -> None:
+    people = People()
+    journal = Journal(tmp_path, patience_s=0.01)
+    other = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Transient, match="another program holds the journal"):
+        journal.append([Arrival("gate", [people.sighting(1, at=1)], 1.0)])
+    other.execute("ROLLBACK")
+    other.close()
+    assert journal.append([Arrival("gate", [people.sighting(1, at=1)], 1.0)]) == [[1]]
+    journal.close()
+
+
+def test_a_camera_has_its_answer_before_it_gives_up_though_the_journal_is_held(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    (milliseconds,) = journal._db.execute("PRAGMA busy_timeout").fetchone()
+    assert milliseconds <= 2000     # a camera waits 10 s, for its batch and for one before it
     journal.close()
 
 

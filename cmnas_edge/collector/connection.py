@@ -1,0 +1,99 @@
+"""A connection as far as strangers can use it: how long it may wait, and how many from one address.
+
+uvicorn waits for a request's head for as long as it takes, and answers 503 to everybody once it
+holds 1000 connections: whoever can reach the port could lock every device out without a token.
+Here a head must be whole within `HEAD_S`, and of one peer's connections beyond `MOST_OF_ONE_PEER`
+the one that has waited longest without a request gives way, so that a new one always gets in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cmnas_edge.log import Repeats
+
+__all__ = ["HEAD_S", "MOST_OF_ONE_PEER", "Connection"]
+
+HEAD_S = 10.0
+MOST_OF_ONE_PEER = 64   # devices behind one router share an address; each needs one, a browser six
+_log = logging.getLogger("cmnas.collector")
+_repeats = Repeats()
+
+
+class Connection(H11Protocol):
+    """One connection, closed when it waits too long or too many wait beside it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.peer: object = ""
+        self.waits_since = 0.0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, in the place of another where its peer has too many."""
+        super().connection_made(transport)
+        self.peer = _peer(self.client[0] if self.client else "")
+        self.waits_since = self.loop.time()
+        self._watch()
+        theirs = [other for other in self.connections if isinstance(other, Connection) and other is not self
+                  and other.peer == self.peer and not other.transport.is_closing()]
+        if len(theirs) >= MOST_OF_ONE_PEER:
+            waiting = [other for other in theirs if other.waits]
+            gone = min(waiting, key=lambda other: other.waits_since, default=self)
+            gone.transport.abort()
+            if _repeats.admit("crowd") is not None:
+                _log.warning("%s: has more than %d connections; those that wait longest are closed",
+                             self.client[0] if self.client else "?", MOST_OF_ONE_PEER)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; those that make no whole request do not keep the connection open."""
+        super().data_received(data)
+        if self.waits:
+            self._watch()
+        else:
+            self._unwatch()
+
+    def on_response_complete(self) -> None:
+        """Note when it began to wait for the next request."""
+        self.waits_since = self.loop.time()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S, self._give_up)
+
+    def _unwatch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self.waits:
+            self.transport.abort()
+
+
+def _peer(host: str) -> object:
+    """Who that is: an IPv4 address, or the network of an IPv6 one, whose owner has all of it."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(found, ipaddress.IPv6Address):
+        return found.ipv4_mapped or int(found) >> 64
+    return found
