@@ -2,7 +2,7 @@
 
 ::
 
-    RUN/recipe.toml        what was asked for, in full
+    RUN/recipe.toml        what was asked for, in full; a checkpoint to start from by its sha256
     RUN/log.jsonl          one line per report, one per evaluation
     RUN/state.pt           step, weights, moving average, optimiser; replaced whole
     RUN/last.safetensors   the network as it would be shipped now
@@ -12,6 +12,7 @@ A file is either the old one or the new one, whenever the process dies.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,18 +36,20 @@ class Run:
         recipe: What to do there.
 
     Raises:
-        ConfigError: The folder holds a run of another recipe, or cannot be written.
+        ConfigError: The folder holds a run of another recipe, or cannot be written; or the
+            checkpoint to start from cannot be read.
     """
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder = folder
         self.checkpoint_path = folder / "last.safetensors"
         self._state_path, self._log_path = folder / "state.pt", folder / "log.jsonl"
-        asked = config.show(recipe)
+        asked = config.show(_anywhere(recipe))
         recipe_path = folder / "recipe.toml"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if recipe_path.exists() and recipe_path.read_text("utf-8") != asked:
+            # Version 0.1.0 wrote the path of the checkpoint to start from.
+            if recipe_path.exists() and recipe_path.read_text("utf-8") not in (asked, config.show(recipe)):
                 raise ConfigError(f"{recipe_path}: expected the recipe given now, found another one; choose another "
                                   "--out, or delete the folder to start over")
             _replace(recipe_path, lambda file: file.write(asked.encode()))
@@ -92,6 +95,18 @@ class Run:
             return []
         *whole, _ = self._log_path.read_bytes().split(b"\n")
         return whole
+
+
+def _anywhere(recipe: Recipe) -> Recipe:
+    """The recipe with its start named by content, so that a checkout that moved goes on with its runs."""
+    if recipe.start is None:
+        return recipe
+    try:
+        digest = hashlib.sha256(recipe.start.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{recipe.start}: expected a checkpoint to start from, found {error.strerror}; "
+                          "correct recipe.start") from error
+    return msgspec.structs.replace(recipe, start=Path(f"sha256:{digest}"))
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:

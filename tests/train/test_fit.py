@@ -151,7 +151,7 @@ def test_a_checkpoint_of_another_architecture_is_no_start(straight: Path, tmp_pa
     other = msgspec.structs.replace(TINY, norms="shared", start=straight / "last.safetensors")
     with pytest.raises(ConfigError, match="expected the architecture of the recipe"):
         run(tmp_path, other)
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match="No such file"):
         run(tmp_path / "b", msgspec.structs.replace(TINY, start=tmp_path / "none.safetensors"))
 
 
@@ -305,7 +305,8 @@ def test_people_who_cannot_be_scored_are_one_sentence(
     assert len(shown.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("line", ["seed = -1", "seed = 18446744073709551616", "train = {identities = 4, first_crop = -1}",
+@pytest.mark.parametrize("line", ["seed = -1", "seed = 18446744073709551616",
+                                  "train = {identities = 4, first_crop = -1}",
                                   "validation = {identities = 3, first_identity = -1}"])
 def test_a_seed_that_is_none_is_refused_before_anything_is_drawn(
         tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+import pytest
+
+from cmnas_edge import config
+from cmnas_edge.errors import ConfigError
 from train.data.drawn import Drawn
 from train.recipe import Recipe
 from train.run import Run
@@ -48,3 +53,29 @@ def test_a_state_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     run.save({"step": 4})
     (tmp_path / "state.pt.part").write_bytes(b"half of the next one")
     assert Run(tmp_path, RECIPE).resume() == {"step": 4}
+
+
+def test_a_run_goes_on_though_the_checkpoint_it_started_from_lies_elsewhere(tmp_path: Path) -> None:
+    here, there = tmp_path / "here.safetensors", tmp_path / "moved" / "there.safetensors"
+    there.parent.mkdir()
+    here.write_bytes(b"weights")
+    there.write_bytes(b"weights")
+    started = msgspec.structs.replace(RECIPE, start=here)
+    Run(tmp_path / "run", started).save({"step": 3})
+    assert str(tmp_path) not in (tmp_path / "run" / "recipe.toml").read_text()
+    moved = msgspec.structs.replace(RECIPE, start=there)
+    assert Run(tmp_path / "run", moved).resume() == {"step": 3}
+    there.write_bytes(b"other weights")
+    with pytest.raises(ConfigError, match="another one"):
+        Run(tmp_path / "run", moved)
+    there.unlink()
+    with pytest.raises(ConfigError, match=r"there\.safetensors"):
+        Run(tmp_path / "run", moved)
+
+
+def test_a_run_that_noted_the_path_of_its_start_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "here.safetensors").write_bytes(b"weights")
+    started = msgspec.structs.replace(RECIPE, start=tmp_path / "here.safetensors")
+    Run(tmp_path / "run", started).save({"step": 3})
+    (tmp_path / "run" / "recipe.toml").write_text(config.show(started))
+    assert Run(tmp_path / "run", started).resume() == {"step": 3}
