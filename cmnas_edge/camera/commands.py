@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 from msgspec.structs import replace
@@ -23,6 +26,7 @@ from cmnas_edge.camera.settings import DeviceSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import Engine, open_engine
+from cmnas_edge.errors import CmnasError
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,6 +49,20 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return _check(settings)
     log.configure(as_json=settings.log == "json")
+    before = set(threading.enumerate())
+    try:
+        _watch(settings)
+    except CmnasError as error:
+        if _left_behind(before):
+            sys.stderr.write(f"cmnas-edge camera: {log.scrub(str(error))}\n")
+            _leave(error.exit_code)
+        raise
+    if _left_behind(before):
+        _leave(0)
+    return 0
+
+
+def _watch(settings: DeviceSettings) -> None:
     with _Signals() as signals, ExitStack() as opened:
         tally = Tally()
         transport = HttpTransport(settings.collector, settings.token, settings.link, tally)
@@ -58,7 +76,19 @@ def run(args: argparse.Namespace) -> int:
         for _ in range(signals.early_count):
             daemon.stop()
         daemon.run()
-    return 0
+
+
+def _left_behind(before: set[threading.Thread]) -> bool:
+    """Say whether a thread still reads a camera, as OpenCV does from one that is silent."""
+    return any(thread.name.startswith(("camera ", "watch ")) for thread in set(threading.enumerate()) - before)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without Python's last steps: a thread inside a library would be cut down in them, which aborts."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _check(settings: DeviceSettings) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 
 from cmnas_edge import cli
 from cmnas_edge.bundle import Bundle
+from cmnas_edge.camera import commands
+from cmnas_edge.camera.daemon import Daemon
 from cmnas_edge.camera.sending.spool import Spool
 from tests.camera.fakes import FPS, FRAME_HEIGHT, FRAME_WIDTH, Served, StrictCollector, film, write_boxes
 from tests.proof import KILLS
@@ -220,6 +224,40 @@ def test_ctrl_c_at_any_time_ends_it_without_a_traceback(device: Device) -> None:
         assert process.returncode in (0, 75, 130, -signal.SIGINT), err
         assert "Traceback" not in err
         (device.folder / "gate.spool.lock").unlink()
+
+
+def test_ctrl_c_while_a_source_is_silent_ends_it_without_an_abort(device: Device) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        device.camera["source"] = f'{{location = "http://127.0.0.1:{silent.getsockname()[1]}/live", silence_s = 60.0}}'
+        process = device.start()
+        peer, _ = silent.accept()  # now a thread waits inside OpenCV
+        with peer:
+            process.send_signal(signal.SIGINT)
+            err = process.communicate(timeout=40)[1]
+    assert process.returncode == 0, err
+    assert "ended: north unknown" in err
+
+
+def test_a_thread_left_behind_in_a_library_is_not_waited_for_at_the_end(
+        device: Device, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    over, left = threading.Event(), []
+
+    def leave(code: int) -> None:
+        left.append(code)
+        raise SystemExit(code)
+
+    class Stuck(Daemon):
+        def run(self) -> None:
+            threading.Thread(target=over.wait, args=(30,), name="camera north", daemon=True).start()
+
+    monkeypatch.setattr(commands, "Daemon", Stuck)
+    monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(SystemExit):
+        cli.main(["camera", str(device.config())])
+    over.set()
+    assert left == [0]
+    with Spool(device.folder / "gate.spool", 1 << 22):
+        pass  # it was let go before
 
 
 @pytest.mark.prove
