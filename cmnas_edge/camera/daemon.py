@@ -105,6 +105,7 @@ class Daemon:
 
         Raises:
             DiskFull: Records were lost, since the disk never took them.
+            ConfigError: The collector refused records for good.
             LinkDown: All recordings ended, and the collector did not take everything in time.
             CmnasError: A camera could not go on although the others did; or the spool is unusable.
         """
@@ -128,6 +129,9 @@ class Daemon:
         if lost_count:
             raise DiskFull(f"{self._settings.spool.path}: expected room for every record, found none; {lost_count} "
                            "records are lost: free disk space, then start again")
+        if refused_count := self._tally["refused"]:
+            raise ConfigError(f"{self._settings.collector}: expected every record stored, found {refused_count} "
+                              "refused for good; the log says why, so correct that before the next run")
         if not self._asked_count and (left := self._waiting_count()):
             raise LinkDown(f"{self._settings.spool.path}: expected everything delivered within drain_s = "
                            f"{self._settings.drain_s:g} s, found {left} records waiting; start again when the "

@@ -27,11 +27,16 @@ from cmnas_edge.sighting import EngineName
 __all__ = ["CameraSettings", "DetectorSettings", "DeviceSettings", "EngineSettings", "LinkSettings",
            "SelectSettings", "SourceSettings", "SpectrumSettings", "SpoolSettings", "TrackSettings", "load"]
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}\Z")]  # `$` would let a line feed pass
+# Every number has an end: beyond these nothing is meant, and clocks, sockets and memory overflow.
+Positive = Annotated[float, Meta(ge=1e-3, le=1e6)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e6)]
+Rate = Annotated[float, Meta(ge=1e-3, le=1e3)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=65535)]
+Threads = Annotated[int, Meta(ge=1, le=256)]
+# A year before the last second a sighting may carry, so that the footage ends before it.
+Start = Annotated[float, Meta(ge=0, le=2.0**33 - 366 * 86400)]
 Point = tuple[float, float]
 
 
@@ -56,9 +61,9 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     kind: Literal["auto", "video", "folder", "url", "site"] = "auto"
     camera: str | None = None
     pace: Literal["real", "fast"] = "real"
-    starts_at: NotNegative | None = None
-    fps: Positive | None = None
-    max_fps: Positive | None = None
+    starts_at: Start | None = None
+    fps: Rate | None = None
+    max_fps: Rate | None = None
     silence_s: Positive = 10.0
     loop: bool = False
 
@@ -103,7 +108,7 @@ class DetectorSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     camera: str | None = None
     score: Share = 0.1
     overlap: Share = 0.45
-    threads: Count = 1
+    threads: Threads = 1
     max_side: Count = 480
     min_area: Share = 0.002
 
@@ -189,8 +194,8 @@ class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     name: EngineName = "onnxruntime"
-    threads: Count = 1
-    max_batch: Count = 32
+    threads: Threads = 1
+    max_batch: Annotated[int, Meta(ge=1, le=1024)] = 32
     packing: Packing = "fp16"
 
 
@@ -204,7 +209,7 @@ class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """
 
     path: Path = Path("spool.db")
-    mib: Annotated[int, Meta(ge=4)] = 64
+    mib: Annotated[int, Meta(ge=4, le=1 << 20)] = 64
     memory_count: Count = 1024
 
 

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from cmnas_edge import sighting_pb2 as pb
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.daemon import Daemon
 from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.pipeline import Pipeline
 from cmnas_edge.camera.sending.spool import Spool
+from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.settings import (
     CameraSettings,
     DetectorSettings,
@@ -29,6 +31,7 @@ from cmnas_edge.camera.settings import (
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.watch import Camera, watch
 from cmnas_edge.errors import ConfigError, DiskFull, LinkDown, SourceLost
+from cmnas_edge.wire import Outcome, encode_answer
 from tests.camera.fakes import (
     FINGERPRINT,
     FPS,
@@ -310,3 +313,13 @@ def test_what_a_full_disk_never_took_is_counted_and_told_as_lost(
     with pytest.raises(DiskFull, match=r"spool\.db: expected room.*3 records are lost"):
         world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"), drain_s=0.1)
     assert world.tally["dropped"] == 3
+
+
+def test_records_that_the_collector_refused_are_told_at_the_end(world: World) -> None:
+    def refuse(body: bytes) -> Reply:
+        batch = pb.Batch.FromString(body)
+        return Reply(200, encode_answer([Outcome(s.spool, s.sequence, "refused", "too old") for s in batch.sightings]))
+
+    world.collector.post = refuse  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="3 refused for good"):
+        world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"))

@@ -78,6 +78,10 @@ def test_shown_settings_can_be_read_back_and_hold_no_password(tmp_path: Path) ->
     (SMALLEST + "ignore = [[[0, 0], [640, 0], [640, 480]]]\n", r"shares of the frame \(0 to 1\)"),
     (SMALLEST.replace("rtsp://admin:hunter2@10.0.0.7/live", ""), "expected a file, folder or URL"),
     (SMALLEST.replace("live\"", "live\", kind = \"video\""), "source.kind: expected \"url\""),
+    (SMALLEST.replace('"gate"', '"gate\\n"'), "line 2"),
+    (SMALLEST.replace("live\"", "live\", starts_at = 1700000000000.0"), "starts_at"),  # milliseconds
+    (SMALLEST.replace("live\"", "live\", starts_at = -1.0"), "starts_at"),
+    (SMALLEST.replace("live\"", "live\", fps = 1e-300"), "fps"),
     (SMALLEST + "[spool]\nmib = 1\n", "mib"),
     (SMALLEST + "[link]\nbatch = 65\n", "batch"),
     (SMALLEST + "[link]\ntimeout_s = 0\n", "timeout_s"),
@@ -88,6 +92,27 @@ def test_what_cannot_be_meant_is_refused_with_its_place(tmp_path: Path, text: st
         load(write(tmp_path, text))
     assert str(raised.value).startswith(str(tmp_path / "gate.toml"))
     assert "hunter2" not in str(raised.value)
+
+
+def test_every_number_has_a_finite_end() -> None:
+    def ends(kind: msgspec.inspect.Type, where: str) -> None:
+        match kind:
+            case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
+                assert where == "cameras.ignore" or (kind.ge is not None and kind.le is not None), where
+                assert kind.le is None or kind.le < 2**33, where
+            case msgspec.inspect.StructType():
+                for field in kind.fields:
+                    ends(field.type, f"{where}.{field.name}".lstrip("."))
+            case msgspec.inspect.UnionType():
+                for one in kind.types:
+                    ends(one, where)
+            case msgspec.inspect.VarTupleType():
+                ends(kind.item_type, where)
+            case msgspec.inspect.TupleType():
+                for one in kind.item_types:
+                    ends(one, where)
+
+    ends(msgspec.inspect.type_info(DeviceSettings), "")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_without_a_start_a_file_was_taken_when_it_was_written(clip: Path) -> Non
         assert next(iter(source)).seen_at == pytest.approx(5000 - 3)
 
 
+@pytest.mark.parametrize("kind", ["video", "folder"])
+def test_a_file_whose_date_was_lost_begins_no_earlier_than_time_itself(tmp_path: Path, kind: str) -> None:
+    path = film(tmp_path / "a.avi", numbered(3)) if kind == "video" else tmp_path / "a.png"
+    if kind == "folder":
+        cv2.imwrite(str(path), numbered(1)[0])
+    os.utime(path, (0, 0))
+    with open_source(SourceSettings(location=str(path if kind == "video" else tmp_path))) as source:
+        assert next(iter(source)).seen_at == 0
+
+
 def test_real_pace_waits_for_each_frames_time_and_never_skips_when_late() -> None:
     clock = Clock()
     recording = Recording(lambda: iter(numbered(6)), 10.0, 0.0)

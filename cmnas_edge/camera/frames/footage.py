@@ -142,7 +142,7 @@ def video(path: Path, fps: float | None = None) -> Recording:
     capture.release()
     if not (math.isfinite(fps) and 0 < fps <= 1000):
         raise ConfigError(f"{path}: expected a video that says its frames per second, found none; set 'fps'")
-    return Recording(lambda: _pictures(path, count), fps, path.stat().st_mtime - max(0, count) / fps)
+    return Recording(lambda: _pictures(path, count), fps, _start(path.stat().st_mtime, max(0, count) / fps))
 
 
 def _opened(path: Path) -> cv2.VideoCapture:
@@ -185,7 +185,12 @@ def folder(path: Path, fps: float | None = None) -> Recording:
         raise ConfigError(f"{path}: expected images, found none; put {', '.join(sorted(_IMAGES))} files there")
     fps = fps or _FOLDER_FPS
     newest = max(p.stat().st_mtime for p in paths)
-    return Recording(lambda: map(_image, paths), fps, newest - len(paths) / fps)
+    return Recording(lambda: map(_image, paths), fps, _start(newest, len(paths) / fps))
+
+
+def _start(written_at: float, length_s: float) -> float:
+    """When footage began; of a file whose date was lost (1970), the epoch: no sighting is older."""
+    return max(0.0, written_at - length_s)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
