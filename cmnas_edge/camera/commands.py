@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -26,7 +27,7 @@ from cmnas_edge.camera.settings import DeviceSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import Engine, open_engine
-from cmnas_edge.errors import CmnasError
+from cmnas_edge.errors import CmnasError, ConfigError
 
 __all__ = ["add_arguments", "run"]
 
@@ -98,10 +99,35 @@ def _check(settings: DeviceSettings) -> int:
         engines = _engines(opened, model, settings)
     for camera in settings.cameras:
         check_camera(camera)
+    _writable(settings.spool.path, "[spool] path", makes_folders=True)
+    for path, key in ((settings.trace, "trace"), (settings.report, "report")):
+        if path is not None:
+            _writable(path, key, makes_folders=False)
     sys.stdout.write(config.show(_without_secrets(settings)))
     sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, {model.dimension} dimensions; engines agree with its "
                      f"golden embeddings: {', '.join(engines)}\n")
     return 0
+
+
+def _writable(path: Path, key: str, *, makes_folders: bool) -> None:
+    """See whether a file could be written, without touching it: it may be a running daemon's.
+
+    Raises:
+        ConfigError: It could not.
+    """
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{path}: expected '{key}' to name a file, found a folder; name a file in it")
+        folder = path.parent
+        while makes_folders and not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise ConfigError(f"{path}: expected '{key}' in a folder, found none; make {folder}")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected '{key}' to name a file this user may write, found none "
+                          f"({error.strerror}); name another") from None
 
 
 def _without_secrets(settings: DeviceSettings) -> DeviceSettings:

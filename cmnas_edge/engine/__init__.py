@@ -82,7 +82,7 @@ def open_engine(bundle: Bundle, modality: Modality, *, name: str = "onnxruntime"
     if name == "tensorrt":
         raise DeviceError("engine 'tensorrt': expected an engine of this version, found only "
                           f"{', '.join(ENGINES)}; TensorRT's engine has an issue of its own (the extra "
-                          "cmnas-edge[tensorrt] brings only its packages), so set engine = \"onnxruntime\"")
+                          "cmnas-edge[tensorrt] brings only its packages), so set name = \"onnxruntime\" in [engine]")
     if name not in ENGINES:
         raise DeviceError(f"engine {name!r}: expected one of {', '.join(ENGINES)}; correct the name")
     from cmnas_edge.engine.onnx_runtime import OnnxRuntimeEngine  # noqa: PLC0415 - only who runs graphs pays for it

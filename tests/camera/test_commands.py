@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from cmnas_edge import cli
@@ -133,6 +135,17 @@ def spoil(device: Device, what: str) -> None:
             device.lines["bundle"] = f'"{copy_tiny(device.folder)}"'
             weights = device.folder / "tiny" / "weights.bin"
             weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+        case "empty video":
+            cv2.VideoWriter(str(device.folder / "zero.avi"), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"),
+                            FPS, (FRAME_WIDTH, FRAME_HEIGHT)).release()
+            device.camera["source"] = '{location = "zero.avi"}'
+        case "pipe":
+            os.mkfifo(device.folder / "pipe.avi")
+            device.camera["source"] = '{location = "pipe.avi"}'
+        case "spool folder":
+            device.lines["spool"] = '{path = "."}'
+        case "trace nowhere":
+            device.lines["trace"] = '"none/trace.jsonl"'
         case "tensorrt":
             device.lines["engine"] = '{name = "tensorrt"}'
 
@@ -141,7 +154,10 @@ BAD = [
     ("typo", 78, "did you mean 'device'"), ("missing video", 78, "none.avi"), ("no video", 78, "text.avi"),
     ("odd url", 78, "found another URL"), ("missing boxes", 78, "none.jsonl"), ("missing token", 78, "gate.token"),
     ("open token", 78, "chmod 600"), ("plain http", 78, "plain http to collector.example"),
-    ("missing bundle", 65, "none"), ("damaged bundle", 65, "weights.bin"), ("tensorrt", 69, "tensorrt"),
+    ("missing bundle", 65, "none"), ("damaged bundle", 65, "weights.bin"),
+    ("tensorrt", 69, 'set name = "onnxruntime" in [engine]'),
+    ("empty video", 78, "zero.avi"), ("pipe", 78, "found a pipe"), ("spool folder", 78, "spool"),
+    ("trace nowhere", 78, "trace.jsonl"),
 ]
 
 
@@ -154,6 +170,32 @@ def test_what_is_wrong_ends_in_one_sentence_and_its_exit_code(
     assert found == code
     assert says in err
     assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("locked", ["source", "boxes.jsonl", "gate.spool", "report.json"])
+def test_what_this_user_may_not_touch_is_said_to_be_denied(
+        device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, locked: str) -> None:
+    device.camera["source"] = '{location = "source/a.avi"}'
+    device.lines["report"] = '"report.json"'
+    if locked != "source":
+        (device.folder / "source").mkdir()
+        cv2.imwrite(str(device.folder / "source" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+        device.camera["source"] = '{location = "source"}'
+    stat, access = Path.stat, os.access
+
+    def refused_stat(path: Path, **rest: bool) -> os.stat_result:
+        if f"/{locked}/" in f"{path}/" and locked in ("source", "boxes.jsonl"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **rest)
+
+    (device.folder / locked).touch()
+    monkeypatch.setattr(Path, "stat", refused_stat)
+    monkeypatch.setattr(os, "access", lambda path, mode: locked not in str(path) and access(path, mode))
+    code, err = check(device, capsys, "--check")
+    assert code == 78
+    assert locked in err
+    assert "Permission denied" in err
     assert err.count("\n") == 1
 
 

@@ -136,10 +136,17 @@ def video(path: Path, fps: float | None = None) -> Recording:
     if path.is_dir():
         raise ConfigError(f"{path}: expected a video file, found a folder; write kind = \"folder\" for images")
     _need(path, "a video file")
+    if not path.is_file():  # a pipe would be waited for, for ever
+        raise ConfigError(f"{path}: expected a video file, found a pipe or device; name a file")
+    with path.open("rb"):  # who may not read it is told so
+        pass
     capture = _opened(path)
     fps = fps or capture.get(cv2.CAP_PROP_FPS)
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    empty = not capture.grab()
     capture.release()
+    if empty:
+        raise ConfigError(f"{path}: expected a video, found one without a frame; record or convert it again")
     if not (math.isfinite(fps) and 0 < fps <= 1000):
         raise ConfigError(f"{path}: expected a video that says its frames per second, found none; set 'fps'")
     return Recording(lambda: _pictures(path, count), fps, _start(path.stat().st_mtime, max(0, count) / fps))
@@ -203,6 +210,11 @@ def _image(path: Path) -> U8:
     except cv2.error:  # more pixels than OpenCV or the memory takes
         image = None
     if image is None:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ConfigError(f"{path}: expected an image, found none to read ({error.strerror}); keep the files "
+                              "there and readable while they are read") from None
         raise ConfigError(f"{path}: expected an image, found a file that cannot be read as one; remove or replace it")
     return np.asarray(image, np.uint8)
 

@@ -38,6 +38,14 @@ def open_source(settings: SourceSettings, clock: Callable[[], float] = time.time
     Raises:
         ConfigError: The location of a recorded source isn't what it should be, or a URL is none.
     """
+    try:
+        return _open(settings, clock, monotonic)
+    except OSError as error:  # only files are touched here
+        raise ConfigError(f"{settings.location}: cannot be read ({error.strerror}); check the path and its mode"
+                          ) from None
+
+
+def _open(settings: SourceSettings, clock: Callable[[], float], monotonic: Callable[[], float]) -> Source:
     kind = _kind(settings)
     if kind == "url":
         name, location, silence_s = source_name(settings), settings.location, settings.silence_s

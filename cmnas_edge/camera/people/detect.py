@@ -26,8 +26,12 @@ def open_detector(settings: DetectorSettings) -> Detector:
     if settings.path is None:
         what = "a network in ONNX" if settings.kind == "onnx" else "a file of boxes, one JSON object a line"
         raise ConfigError(f"detector: expected 'path' to name {what}, found none; set it")
-    if not settings.path.is_file():
-        raise ConfigError(f"{settings.path}: expected the detector's file, found none; name one that exists")
+    try:
+        if not settings.path.is_file():
+            raise ConfigError(f"{settings.path}: expected the detector's file, found none; name one that exists")
+        settings.path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"{settings.path}: cannot be read ({error.strerror}); check the path and its mode") from None
     if settings.kind == "boxes":
         return BoxesDetector(settings.path, least_score=settings.score, camera=settings.camera)
     from cmnas_edge.camera.people.yolox import YoloxDetector  # noqa: PLC0415 (ONNX Runtime, only for who needs it)
