@@ -12,11 +12,13 @@ from cmnas_edge.collector import views
 from cmnas_edge.collector.journal import JournalGap, Record
 from cmnas_edge.embedding import MODALITIES, Modality
 
-__all__ = ["FAST_CLOCK_S", "QUIET_S", "RECORDED_S", "Cameras"]
+__all__ = ["FAST_CLOCK_S", "MOST_GAPS", "QUIET_S", "RECORDED_S", "Cameras"]
 
 QUIET_S = 60.0          # not heard for so long: quiet
 RECORDED_S = 24 * 3600  # seen so long before it arrived: footage recorded earlier, with a clock of its own
 FAST_CLOCK_S = 60.0     # seen so far in the future: the same
+
+MOST_GAPS = 256         # listed of one device; the oldest beyond are only counted
 
 
 @dataclass
@@ -27,11 +29,12 @@ class _Camera:
 
 
 class Cameras:
-    """State per camera and losses per device."""
+    """State per camera and losses per device, within the hot window."""
 
     def __init__(self) -> None:
         self._cameras: dict[tuple[str, str], _Camera] = {}
-        self._gaps: dict[tuple[str, str, int], JournalGap] = {}
+        self._gaps: dict[str, dict[tuple[str, int], JournalGap]] = {}   # by device; the oldest first
+        self._folded: dict[str, int] = {}   # lost in gaps no longer listed
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Device and camera of each."""
@@ -47,15 +50,40 @@ class Cameras:
     def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
         """Take reports of losses; one that grew replaces its earlier form."""
         for gap in gaps:
-            key = (gap.device, gap.spool, gap.first)
-            known = self._gaps.get(key)
+            listed = self._gaps.setdefault(gap.device, {})
+            known = listed.get((gap.spool, gap.first))
             if known is None or gap.count >= known.count:
-                self._gaps[key] = gap
+                listed.pop((gap.spool, gap.first), None)
+                listed[gap.spool, gap.first] = gap
+            if len(listed) > MOST_GAPS:
+                oldest = listed.pop(next(iter(listed)))
+                self._folded[gap.device] = self._folded.get(gap.device, 0) + oldest.count
+
+    def expire(self, since: float) -> int:
+        """Forget cameras last heard, and losses reported, before ``since``; say how many."""
+        silent = [key for key, camera in self._cameras.items() if camera.last.received_at < since]
+        for key in silent:
+            del self._cameras[key]
+        gone = len(silent)
+        for device, listed in list(self._gaps.items()):
+            old = [key for key, gap in listed.items() if gap.received_at < since]
+            for one in old:
+                del listed[one]
+            gone += len(old)
+            if not listed:
+                del self._gaps[device]
+                self._folded.pop(device, None)
+        return gone
+
+    def heard(self) -> list[tuple[str, str, float]]:
+        """Device, camera, and when it was last heard, of each."""
+        return [(*key, camera.last.received_at) for key, camera in self._cameras.items()]
 
     def view(self, now: float) -> views.CameraList:
         """Every camera, by device and name, as of the collector's clock ``now``."""
-        lost: dict[str, int] = {}
-        for gap in self._gaps.values():
+        every = [gap for listed in self._gaps.values() for gap in listed.values()]
+        lost = dict(self._folded)
+        for gap in every:
             lost[gap.device] = lost.get(gap.device, 0) + gap.count
         cameras = []
         for (device, name), camera in sorted(self._cameras.items()):
@@ -68,5 +96,5 @@ class Cameras:
                 last_seen_at=camera.last.seen_at, last_received_at=camera.last.received_at,
                 lag_s=None if recorded else lag, recorded=recorded, sighting_count=camera.sighting_count,
                 lost_count=lost.get(device, 0)))
-        gaps = [views.Gap(g.device, g.spool, g.first, g.last, g.count, g.received_at) for g in self._gaps.values()]
+        gaps = [views.Gap(g.device, g.spool, g.first, g.last, g.count, g.received_at) for g in every]
         return views.CameraList(cameras, gaps, now)

@@ -16,6 +16,7 @@ import uvicorn
 
 from cmnas_edge import bundle, config
 from cmnas_edge.collector import settings as collector_settings
+from cmnas_edge.collector.admission import Admission
 from cmnas_edge.collector.api import Api
 from cmnas_edge.collector.app import build
 from cmnas_edge.collector.connection import Connection
@@ -109,7 +110,9 @@ def _serve(settings: CollectorSettings) -> int:
                      "calibrated on the site")
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
                     unwritten=unwritten, on_failure=lambda: setattr(server, "should_exit", True))
-    app = build(Receiver(devices, intake, model), Api(gallery, intake, devices, hot_window_h=settings.hot_window_h))
+    admission = Admission(settings.hot_window_h * 3600, gallery.heard())
+    app = build(Receiver(devices, intake, model, admission),
+                Api(gallery, intake, devices, hot_window_h=settings.hot_window_h))
     _log_through_ours("uvicorn", "asyncio")
     server = _Server(_server_config(settings, app))
     # uvicorn raises the signal again once it has ended in good order; this makes that exit 0.

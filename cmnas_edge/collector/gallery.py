@@ -93,6 +93,7 @@ class Gallery:
         with self._lock:
             old = sum(1 for _ in takewhile(lambda item: item[0].received_at < since, self._records.values()))
             gone = list(islice(self._records, max(old, len(self._records) - limit, 0)))
+            self.version += self._cameras.expire(since) > 0
             if not gone:
                 return 0
             for number in gone:
@@ -145,9 +146,14 @@ class Gallery:
             return views.Timeline(self._identity(identity), [_sighting(*item) for item in kept])
 
     def cameras(self, now: float) -> views.CameraList:
-        """Every camera heard within the window, and every gap."""
+        """Every camera heard within the window, and the gaps reported in it."""
         with self._lock:
             return self._cameras.view(now)
+
+    def heard(self) -> list[tuple[str, str, float]]:
+        """Device, camera, and when it was last heard, of every camera of the window."""
+        with self._lock:
+            return self._cameras.heard()
 
     def counts(self) -> tuple[int, int]:
         """Sightings and identities of the hot window."""
@@ -237,7 +243,7 @@ def rebuild(journal: Journal, model: Model, *, since: float, limit: int) -> tupl
     gallery = Gallery(model, last_identity=journal.last_identity())
     sightings = list(journal.sightings(model.fingerprint, model.dimension, since=since, most=limit))
     fresh = gallery.restore(sightings, journal.links(sightings[0][0].id) if sightings else ())
-    gallery.note_gaps(journal.gaps())
+    gallery.note_gaps(journal.gaps(since))
     return gallery, fresh
 
 

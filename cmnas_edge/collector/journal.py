@@ -239,10 +239,11 @@ class Journal:
         with self._explained():
             return int(self._db.execute("SELECT coalesce(max(identity), 0) FROM link").fetchone()[0])
 
-    def gaps(self) -> list[JournalGap]:
-        """Read every gap the cameras reported."""
+    def gaps(self, since: float = 0) -> list[JournalGap]:
+        """Read the gaps the cameras reported since ``since``."""
         with self._explained():
-            return [JournalGap(*row) for row in self._db.execute("SELECT * FROM gap ORDER BY received_at")]
+            return [JournalGap(*row) for row in self._db.execute(
+                "SELECT * FROM gap WHERE received_at >= ? ORDER BY received_at", (since,))]
 
     def count(self) -> int:
         """Return how many sightings are stored."""

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from cmnas_edge.collector.admission import Admission
 from cmnas_edge.collector.body import read_body
 from cmnas_edge.collector.devices import Devices
 from cmnas_edge.collector.intake import Intake
@@ -33,11 +34,12 @@ _RETRY_S = 5
 class Receiver:
     """Takes batches from enrolled devices and answers for each record what became of it."""
 
-    def __init__(self, devices: Devices, intake: Intake, model: Model, *,
+    def __init__(self, devices: Devices, intake: Intake, model: Model, admission: Admission, *,
                  clock: Callable[[], float] = time.time) -> None:
         self._devices = devices
         self._intake = intake
         self._model = model
+        self._admission = admission
         self._clock = clock
         self._repeats = Repeats()
 
@@ -72,10 +74,12 @@ class Receiver:
                                             fingerprint=self._model.fingerprint)
         except WireError as error:
             return _problem(400, str(error))
+        now = self._clock()
+        items = [item if isinstance(item, Refusal) else self._admission.judge(item, device, now) for item in items]
         legal: list[Sighting | Gap] = [item for item in items if not isinstance(item, Refusal)]
         stored: list[int | None] = []
         if legal:
-            stored = await asyncio.wrap_future(self._intake.offer(Arrival(device, legal, self._clock())))
+            stored = await asyncio.wrap_future(self._intake.offer(Arrival(device, legal, now)))
         fate = iter(stored)
         outcomes = [_outcome(item, None if isinstance(item, Refusal) else next(fate)) for item in items]
         refused = [outcome.reason for outcome in outcomes if outcome.result == "refused"]

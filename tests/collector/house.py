@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from cmnas_edge.collector.admission import Admission
 from cmnas_edge.collector.api import Api
 from cmnas_edge.collector.app import build
 from cmnas_edge.collector.devices import Devices
@@ -33,7 +34,8 @@ class House:
         self.intake = Intake(self.journal, self.gallery, hot_window_s=hot_window_s, hot_limit=hot_limit,
                              unwritten=unwritten, clock=lambda: self.now)
         self.api = Api(self.gallery, self.intake, self.devices, hot_window_h=1.0, clock=lambda: self.now)
-        self.app = build(Receiver(self.devices, self.intake, model, clock=lambda: self.now), self.api)
+        self.app = build(Receiver(self.devices, self.intake, model, Admission(hot_window_s, self.gallery.heard()),
+                                  clock=lambda: self.now), self.api)
         self.intake.start()
         self._tokens: dict[str, str] = {}
 

@@ -127,6 +127,20 @@ def test_cameras_tell_when_they_were_heard_and_what_was_lost(lived_in: House) ->
     assert {c["state"] for c in lived_in.ask("GET", "/v1/cameras").json()["cameras"]} == {"quiet"}
 
 
+def test_losses_are_listed_so_far_and_counted_all_and_leave_with_the_window(house: House) -> None:
+    for start in range(0, 320, 16):
+        house.send(*[Gap(SPOOL, 10 * n + 1, 10 * n + 5, 2) for n in range(start, start + 16)])
+    house.send(people.sighting(1, at=1990))
+    house.settle()
+    said = house.ask("GET", "/v1/cameras").json()
+    assert [g["first"] for g in said["gaps"]] == [10 * n + 1 for n in range(64, 320)]
+    assert said["cameras"][0]["lost_count"] == 640
+    house.now += 3601
+    house.settle()
+    house.settle()
+    assert house.ask("GET", "/v1/cameras").json() == {"cameras": [], "gaps": [], "now": house.now}
+
+
 def test_footage_recorded_long_ago_has_no_lag(house: House) -> None:
     house.now = 1e9
     house.send(people.sighting(1, at=1000))

@@ -106,6 +106,45 @@ def test_a_batch_from_a_later_version_is_refused_with_the_reason_and_stores_the_
     assert (answer.status_code, "field 3" in answer.text) == (400, True)
 
 
+def test_a_time_that_cannot_be_is_refused_and_recorded_footage_is_not(house: House) -> None:
+    house.now = 10_000
+    outcomes = house.send(
+        people.sighting(1, at=house.now + 590), people.sighting(2, at=house.now + 601),
+        people.sighting(3, at=house.now - 3700, lasting=3601), people.sighting(4, at=1, lasting=100))
+    assert [o.result for o in outcomes] == ["stored", "refused", "refused", "stored"]
+    assert "seen_at: expected at most 600 s ahead" in outcomes[1].reason
+    assert "seen_from: expected at most 3600 s before seen_at" in outcomes[2].reason
+    house.now += 1000
+    assert house.send(people.sighting(2, at=10_601))[0].result == "stored"
+
+
+def test_a_loss_that_cannot_be_is_refused(house: House) -> None:
+    outcomes = house.send(Gap(SPOOL, 1, 2**62, 2**62), Gap(SPOOL, 1, 2**62, 3), Gap(SPOOL, 5, 6, 3))
+    assert [o.result for o in outcomes] == ["refused", "stored", "refused"]
+
+
+def test_a_device_can_invent_only_so_many_cameras(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", hot_window_s=100.0)
+    results = [outcome.result for start in (0, 35) for outcome in house.send(
+        *[people.sighting(1, at=1000, camera=f"c{n}") for n in range(start, start + 35)])]
+    assert results == ["stored"] * 64 + ["refused"] * 6
+    (refused,) = house.send(people.sighting(1, at=1000, camera="one more"))
+    assert "camera: expected one of the 64" in refused.reason
+    assert house.send(people.sighting(1, at=1000, camera="c1"))[0].result == "stored"
+    assert house.send(people.sighting(1, at=1000, device="yard"), device="yard")[0].result == "stored"
+    house.settle()
+    assert len(house.gallery.cameras(house.now).cameras) == 65
+    house.close()
+    again = House(tmp_path / "data", hot_window_s=100.0)      # and a restart forgets none
+    assert again.send(people.sighting(1, at=1000, camera="one more"))[0].result == "refused"
+    again.now += 101
+    assert again.send(people.sighting(1, at=1000, camera="one more"))[0].result == "stored"
+    again.settle()
+    again.settle()
+    assert [c.camera for c in again.gallery.cameras(again.now).cameras] == ["one more"]
+    again.close()
+
+
 def test_a_full_disk_is_answered_503_and_the_same_batch_later_is_stored(tmp_path: Path) -> None:
     stored, full = 0, Journal(tmp_path / "data", limit_mib=1)
     with contextlib.suppress(DiskFull):
