@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 import subprocess
@@ -35,16 +37,21 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def packed(checkpoint: Path) -> Path:
-    out = checkpoint.parent / "bundle"
-    assert main(["pack", str(checkpoint), "--out", str(out), *FEW]) == 0
-    return out
+def packing(checkpoint: Path) -> tuple[Path, str]:
+    """A bundle, and what was printed while it was packed."""
+    out, told = checkpoint.parent / "bundle", io.StringIO()
+    with contextlib.redirect_stdout(told):
+        assert main(["pack", str(checkpoint), "--out", str(out), *FEW]) == 0
+    return out, told.getvalue()
 
 
-def test_packing_prints_every_link_of_the_parity_chain(
-        checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *FEW]) == 0
-    links = [line for line in capsys.readouterr().out.splitlines() if line.startswith("parity")]
+@pytest.fixture(scope="module")
+def packed(packing: tuple[Path, str]) -> Path:
+    return packing[0]
+
+
+def test_packing_prints_every_link_of_the_parity_chain(packing: tuple[Path, str]) -> None:
+    links = [line for line in packing[1].splitlines() if line.startswith("parity")]
     for modality in MODALITIES:
         for link in ("training network = folded", "folded = ONNX Runtime", "training network = ONNX Runtime",
                      "training network = onnxruntime engine"):
