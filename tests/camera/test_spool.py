@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -305,7 +304,6 @@ def test_a_database_that_is_held_is_worth_waiting_for(path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from typing import NoReturn
 from cmnas_edge.camera.sending.spool import Spool
 spool = Spool(Path(sys.argv[1]), int(sys.argv[2]))
 while True:
@@ -365,19 +363,13 @@ def test_every_displaced_record_is_counted_however_often_the_daemon_is_killed(pa
     assert waiting[0] > 1, "nothing was displaced, so nothing was tested"
 
 
-def test_on_a_full_disk_what_waits_can_still_be_sent_and_the_run_has_a_number_of_its_own(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_full_disk_what_waits_can_still_be_sent_and_the_run_has_a_number_of_its_own(tmp_path: Path) -> None:
     with Spool(tmp_path / "s.db", MIN_BYTES) as spool:
         spool.put([b"waits"])
 
-    def full(_: Spool) -> NoReturn:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Spool, "_begun", full)
-        with Spool(tmp_path / "s.db", MIN_BYTES) as spool:
-            assert spool.peek(9) == [(1, b"waits")]
-            drawn = spool.run
+    with files_no_longer_than(0), Spool(tmp_path / "s.db", MIN_BYTES) as spool:
+        waiting, drawn = spool.peek(9), spool.run
+    assert waiting == [(1, b"waits")]
     with Spool(tmp_path / "s.db", MIN_BYTES) as spool:
         assert spool.run == 2
         assert 2**30 <= drawn < 2**31, "as a tracklet's upper half it must fit SQLite's numbers"

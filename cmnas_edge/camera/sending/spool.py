@@ -72,7 +72,10 @@ class Spool:
         self.dropped_count = 0
         self._lock = _take_lock(path)
         try:
-            self._db = _open(path)
+            try:
+                self._db = _open(path)
+            except DiskFull:
+                self._db = _open(path, alone=True)
             with self._translated():
                 self._prepare()
                 self._page_bytes = self._number("PRAGMA page_size")
@@ -262,7 +265,8 @@ class Spool:
             raise _explained(error, self._path) from error
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, *, alone: bool = False) -> sqlite3.Connection:
+    """Open the database; ``alone`` locks others out and so needs no ``-shm``, for which a full disk has no room."""
     try:
         # Made with its mode before SQLite sees it; -wal and -shm take theirs from it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -271,6 +275,8 @@ def _open(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"{path}: the spool cannot be made ({error}); name a path this user may write") from None
     try:
+        if alone:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON",
                        f"journal_size_limit = {_WAL_BYTES}", f"wal_autocheckpoint = {_WAL_BYTES // 4096}"):
             db.execute(f"PRAGMA {pragma}")
