@@ -6,18 +6,19 @@ it and of the structs that stand in it, so neither can say what the other does n
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cmnas_edge import __version__
 from cmnas_edge.collector import views
-from cmnas_edge.collector.body import read_body
+from cmnas_edge.collector.body import BODY_S, read_body
 from cmnas_edge.collector.devices import Devices
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.intake import Intake
@@ -180,7 +181,11 @@ async def _asked(route: Route, request: Request) -> msgspec.Struct:
         if route.method == "POST":
             if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
                 raise views.Unanswerable(400, f"{route.name}: expected content-type application/json")
-            body = await read_body(request, MAX_QUERY_BYTES)
+            try:
+                body = await read_body(request, MAX_QUERY_BYTES)
+            except (asyncio.TimeoutError, ClientDisconnect):    # the same only from Python 3.11
+                raise views.Unanswerable(408, f"{route.name}: expected the body within {BODY_S:.0f} s, found it "
+                                         "unfinished; send it again") from None
             if body is None:
                 raise views.Unanswerable(400, f"{route.name}: expected at most {MAX_QUERY_BYTES} bytes")
             return msgspec.json.decode(body, type=route.asks)

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cmnas_edge.collector.admission import Admission
-from cmnas_edge.collector.body import read_body
+from cmnas_edge.collector.body import BODY_S, read_body
 from cmnas_edge.collector.devices import Devices
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.journal import Arrival
@@ -27,7 +27,6 @@ __all__ = ["Receiver"]
 
 _log = logging.getLogger("cmnas.collector")
 _BEARER = re.compile(r"[Bb]earer +([\x21-\x7e]{1,512}) *")
-_BODY_S = 30.0          # a body that takes longer is given up: a stuck device must not hold memory
 _RETRY_S = 5
 
 
@@ -64,9 +63,9 @@ class Receiver:
             return _problem(401, "token: expected one of an enrolled device, found another or none; enrol this "
                                  "device on the collector", {"WWW-Authenticate": "Bearer"})
         try:
-            body = await asyncio.wait_for(read_body(request, MAX_BATCH_BYTES), _BODY_S)
+            body = await read_body(request, MAX_BATCH_BYTES)
         except (asyncio.TimeoutError, ClientDisconnect):  # the same only from Python 3.11
-            return _problem(408, f"body: expected it within {_BODY_S:.0f} s, found it unfinished; send it again")
+            return _problem(408, f"body: expected it within {BODY_S:.0f} s, found it unfinished; send it again")
         if body is None:
             return _problem(413, f"body: expected at most {MAX_BATCH_BYTES} bytes, found more; send fewer records")
         try:

@@ -135,7 +135,7 @@ class Gap(Struct, frozen=True):
 
 
 class CameraList(Struct, frozen=True):
-    """The cameras heard within the hot window, the gaps reported in it (a device's newest), and the collector's clock."""
+    """The cameras heard within the hot window, the gaps reported in it (a device's newest), and our clock."""
 
     cameras: list[Camera]
     gaps: list[Gap]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import sqlite3
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge import wire
+from cmnas_edge.collector import body as body_module
 from cmnas_edge.collector.journal import Arrival, Journal
 from cmnas_edge.errors import DiskFull
 from cmnas_edge.sighting import Gap, Outcome
@@ -76,6 +78,18 @@ def test_a_body_too_long_is_refused_unread(house: House, declared: bool) -> None
     answer = house.ask("POST", "/v1/sightings", content=body if declared else pieces(), headers=headers)
     assert answer.status_code == 413
     assert f"at most {wire.MAX_BATCH_BYTES} bytes" in answer.text
+
+
+@pytest.mark.parametrize("url", ["/v1/sightings", "/v1/search"])
+def test_a_body_that_never_comes_is_given_up(house: House, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_module, "BODY_S", 0.05)
+
+    async def pieces():  # type: ignore[no-untyped-def]
+        yield b"{"
+        await asyncio.Event().wait()
+
+    headers = {"Authorization": f"Bearer {house.token()}", "Content-Type": "application/json"}
+    assert house.ask("POST", url, content=pieces(), headers=headers).status_code == 408
 
 
 @pytest.mark.prove
