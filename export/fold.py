@@ -59,7 +59,7 @@ class _Embedding(nn.Module):
         self.backbone = backbone
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast("Tensor", self.backbone(x, None)[1])
+        return cast("Tensor", self.backbone(x, None)[-1])
 
 
 class _Tracer(fx.Tracer):

@@ -19,8 +19,6 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
@@ -30,13 +28,13 @@ from train.data.batches import Batches
 from train.data.crops import Crops
 from train.data.drawn import draw
 from train.evaluate import embed, normalised, score
-from train.losses import contrast, cross_entropy, four_term_triplet
+from train.losses.objective import objective
 from train.networks import Features, Network, build
-from train.recipe import Losses, Optimiser, Recipe
+from train.recipe import Optimiser, Recipe
 from train.run import Run
 from train.space import Arch
 
-__all__ = ["fit", "learning_rate", "objective"]
+__all__ = ["fit", "learning_rate"]
 
 
 def fit(recipe: Recipe, folder: Path, *, out: TextIO | None = None, stop_at: int | None = None) -> bool:
@@ -191,32 +189,6 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["torch"])
-
-
-def objective(features: Features, network: Network, labels: Tensor, infrared: Tensor, losses: Losses
-              ) -> dict[str, Tensor]:
-    """The weighted terms that are summed into the loss, by name.
-
-    Args:
-        features: Of the batch.
-        network: Whose classifier is taught.
-        labels: Classes, int64, shape ``(n,)``.
-        infrared: Modality of each row, bool, shape ``(n,)``.
-        losses: Weights and constants.
-    """
-    logits = features.logits
-    if network.classifier is None or logits is None:
-        raise ValueError("network: expected one with a classifier, got none")
-    if losses.cosine:
-        logits = losses.cosine * functional.linear(functional.normalize(features.embedding),
-                                                   functional.normalize(network.classifier.weight))
-    terms = {"cross_entropy": losses.cross_entropy * cross_entropy(logits, labels, smoothing=losses.smoothing)}
-    if losses.triplet:
-        terms["triplet"] = losses.triplet * four_term_triplet(
-            features.embedding, labels, infrared, margin=losses.margin, normalise=losses.normalise)
-    if losses.contrast:
-        terms["contrast"] = losses.contrast * contrast(features.embedding, labels, temperature=losses.temperature)
-    return terms
 
 
 def learning_rate(step: int, steps: int, optimiser: Optimiser) -> float:

@@ -23,13 +23,15 @@ class Features(NamedTuple):
     """What a network says about ``n`` crops.
 
     Attributes:
-        pooled: Global average of the last feature map, ``(n, c)``; ResNet-50's metric losses act here.
+        pooled: The last feature map pooled, ``(n, c)``; ResNet-50's metric losses act here.
+        signed: The embedding before its last ReLU, ``(n, d)``; the embedding itself where there is none.
         embedding: What is matched, ``(n, d)``, not of unit length. OSNet: 512, after its ReLU;
             ResNet-50: 2048, behind the BNNeck.
         logits: One score per training identity, or None for a network without classifier.
     """
 
     pooled: Tensor
+    signed: Tensor
     embedding: Tensor
     logits: Tensor | None
 
@@ -93,9 +95,9 @@ class Network(nn.Module):
             raise ValueError(f"infrared: expected one flag for each of {x.shape[0]} rows, found {rows.count}")
         # Channels last is a layout, not a number: a step of OSNet x0.25 on one core takes 0.7 of the time.
         grouped = rows.group(x).contiguous(memory_format=torch.channels_last)
-        pooled, embedding = self.backbone(grouped, rows.grouped())
+        pooled, signed, embedding = self.backbone(grouped, rows.grouped())
         logits = None if self.classifier is None else rows.restore(self.classifier(embedding))
-        return Features(rows.restore(pooled), rows.restore(embedding), logits)
+        return Features(rows.restore(pooled), rows.restore(signed), rows.restore(embedding), logits)
 
     def sites(self) -> tuple[Site, ...]:
         """Every BatchNorm in construction order with the layer it follows; ResNet-50's BNNeck comes last.

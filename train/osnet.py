@@ -222,11 +222,12 @@ class OSNet(nn.Module):
         x = functional.max_pool2d(self.conv1(x, rows), 3, stride=2, padding=1)
         return cast("Tensor", self.conv5(self.conv4(self.conv3(self.conv2(x, rows), rows), rows), rows))
 
-    def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        """``(n, 3, h, w)`` -> the pooled map ``(n, c3)`` and the embedding ``(n, 512)`` after its ReLU."""
+    def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """``(n, 3, h, w)`` -> the pooled map ``(n, c3)``, and 512 numbers before and after their ReLU."""
         pooled = self.features(x, rows).mean((2, 3))
         linear, norm = self.fc
-        return pooled, functional.relu(norm(linear(pooled), rows))
+        signed = norm(linear(pooled), rows)
+        return pooled, signed, functional.relu(signed)
 
 
 def _initialise(module: nn.Module) -> None:

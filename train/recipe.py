@@ -9,38 +9,14 @@ import msgspec
 
 from train.data.augment import Augmentation
 from train.data.drawn import Drawn, Number
+from train.losses.objective import Losses
 from train.space import Choice
 
-__all__ = ["Curriculum", "Losses", "Optimiser", "Recipe"]
+__all__ = ["Curriculum", "Optimiser", "Recipe"]
 
 _Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Weight = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is minimised: a weighted sum of three terms; a weight of 0 leaves a term out.
-
-    Attributes:
-        cross_entropy: Weight of the cross-entropy over identities.
-        smoothing: Label smoothing of the cross-entropy.
-        cosine: 0 for the network's own logits; otherwise logits are this many times the
-            cosine between embedding and class weight.
-        triplet: Weight of the four-term triplet.
-        margin: Of the triplet; below 0 for the soft margin.
-        normalise: Triplet on unit vectors.
-        contrast: Weight of the supervised contrast within the batch.
-        temperature: Of the contrast.
-    """
-
-    cross_entropy: _Weight = 1.0
-    smoothing: _Share = 0.1
-    cosine: _Weight = 0.0
-    triplet: _Weight = 1.0
-    margin: float = 0.3
-    normalise: bool = False
-    contrast: _Weight = 0.0
-    temperature: Annotated[float, msgspec.Meta(gt=0)] = 0.1
 
 
 class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -98,7 +98,8 @@ class ResNet50(nn.Module):
                 x = block(x, rows)
         return x
 
-    def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        """``(n, 3, h, w)`` -> the pooled map and the embedding behind the BNNeck, both ``(n, 2048)``."""
+    def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """``(n, 3, h, w)`` -> the pooled map and, twice, the embedding behind the BNNeck, all ``(n, 2048)``."""
         pooled = self.features(x, rows).mean((2, 3))
-        return pooled, self.bnneck(pooled, rows)
+        embedding = self.bnneck(pooled, rows)
+        return pooled, embedding, embedding

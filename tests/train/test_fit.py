@@ -25,7 +25,8 @@ from train.data.augment import Augmentation
 from train.data.drawn import Drawn, draw
 from train.evaluate import embed, normalised, score
 from train.fit import Trainer, fit, learning_rate
-from train.recipe import Curriculum, Losses, Optimiser, Recipe
+from train.losses.objective import Losses
+from train.recipe import Curriculum, Optimiser, Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Recipe(

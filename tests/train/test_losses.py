@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from tests.shared import SHARED, needs_shared
-from train.losses import batch_hard, contrast, cross_entropy, four_term_triplet
+from train.losses.classification import cross_entropy
+from train.losses.contrast import contrast
+from train.losses.triplet import batch_hard, four_term_triplet
 
 CUTS = Path(__file__).resolve().parents[1] / "golden"
 Arrays = dict[str, npt.NDArray[Any]]

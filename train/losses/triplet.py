@@ -1,10 +1,8 @@
-"""What training minimises: cross-entropy over identities, and losses on distances within a batch.
+"""Losses on distances between anchors, positives and negatives of a batch.
 
-Cross-entropy with label smoothing: Szegedy et al., Rethinking the Inception Architecture,
-CVPR 2016, section 7. Batch-hard triplet: Hermans et al., In Defense of the Triplet Loss,
-arXiv 1703.07737, equation 5; its four-term form is the one CM-NAS trains with (anchors of
-either modality against candidates of either). Supervised contrast: Khosla et al.,
-Supervised Contrastive Learning, NeurIPS 2020, equation 2.
+Batch-hard: Hermans et al., In Defense of the Triplet Loss, arXiv 1703.07737, equation 5; its
+four-term form is the one CM-NAS trains with (anchors of either modality against candidates
+of either).
 """
 
 from __future__ import annotations
@@ -12,20 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy against ``(1 - smoothing) * onehot + smoothing / C``.
-
-    Args:
-        logits: Shape ``(n, C)``.
-        labels: Class of each row, int64, shape ``(n,)``.
-        smoothing: Share of the target spread evenly over all classes, 0 to 1.
-
-    Returns:
-        A scalar.
-    """
-    return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
@@ -91,28 +75,3 @@ def four_term_triplet(embedding: Tensor, labels: Tensor, infrared: Tensor, *, ma
     terms = [batch_hard(sides[a][0], sides[b][0], sides[a][1], sides[b][1], margin=margin, normalise=normalise)
              for a, b in pairs]
     return torch.stack(terms).mean()
-
-
-def contrast(embedding: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
-    """Supervised contrast: each row picks its own identity out of the whole batch.
-
-    Args:
-        embedding: Shape ``(n, d)``; compared as unit vectors.
-        labels: int64, shape ``(n,)``; every identity at least twice.
-        temperature: What cosines are divided by.
-
-    Returns:
-        A scalar: the mean over rows, and over a row's positives, of the cross-entropy of
-        picking that positive among all other rows.
-
-    Raises:
-        ValueError: An identity is alone.
-    """
-    myself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    positive = (labels[:, None] == labels[None]) & ~myself
-    if not bool(positive.any(1).all()):
-        raise ValueError("contrast: expected every identity at least twice in a batch, got one that is alone")
-    unit = functional.normalize(embedding)
-    alike = (unit @ unit.T / temperature).masked_fill(myself, -torch.inf)
-    log_share = alike - alike.logsumexp(1, keepdim=True)
-    return -(log_share.masked_fill(~positive, 0).sum(1) / positive.sum(1)).mean()

@@ -1,0 +1,1 @@
+"""What training minimises: one module a family of losses, and the sum that a recipe makes of them."""
