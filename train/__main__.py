@@ -1,85 +1,74 @@
-"""``python -m train VERB``: learn from a recipe, or score what was learnt."""
+"""``python -m train VERB ...``: from data to a trained network, and what it is worth.
+
+A verb's module is imported once the verb is known, so ``--help`` is instant. Every deliberate
+failure ends in one sentence on stderr and the exit code of its class (`cmnas_edge.errors`).
+"""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import importlib
+import importlib.util
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
+from cmnas_edge import log
+from cmnas_edge.errors import CmnasError, DeviceError
 
-from cmnas_edge import config, log
-from cmnas_edge.errors import CmnasError
+__all__ = ["main"]
+
+# verb: (module with add_arguments(parser) and run(args) -> int, what it does)
+VERBS = {
+    "fit": ("train.commands.fit", "train by a recipe; the same command picks an interrupted run up"),
+    "evaluate": ("train.commands.evaluate", "score a checkpoint on people nobody trained on"),
+    "adapt": ("train.commands.adapt", "fit a checkpoint's statistics to other cameras, without labels"),
+    "reproduce": ("train.commands.reproduce", "search, train and score by every protocol, beside published rows"),
+    "data": ("train.data.commands", "check a dataset, or cut people from footage"),
+    "search": ("train.search.commands", "find where two modalities should share a norm"),
+    "evidence": ("train.evidence.commands", "what each idea buys, with seeds and error bars"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
-    parser = argparse.ArgumentParser("python -m train", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    fit = verbs.add_parser("fit", help="train by a recipe; the same command picks an interrupted run up")
-    fit.add_argument("recipe", type=Path, help="a TOML file, such as train/recipes/drawn_osnet_x0_25.toml")
-    fit.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
-    evaluate = verbs.add_parser("evaluate", help="score a checkpoint on drawn people nobody trained on")
-    evaluate.add_argument("checkpoint", type=Path, help="a .safetensors file")
-    evaluate.add_argument("--identities", type=int, default=96, help="how many people (96)")
-    evaluate.add_argument("--first", type=int, default=100_000, help="number of the first (100000)")
-    evaluate.add_argument("--seed", type=int, default=0, help="of their world (0, the one of the recipes)")
-    evaluate.add_argument("--cameras", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6],
-                          help="their numbers (1 to 6); 3, 6, 9 ... are infrared")
-    evaluate.add_argument("--per-camera", type=int, default=4, help="crops of each under each camera (4)")
-    evaluate.add_argument("--loosen", type=float, default=0.0, metavar="SHARE",
-                          help="boxes up to this share higher and wider, and shifted by up to a quarter of it (0)")
+    verbs = {verb: entry for verb, entry in VERBS.items() if _is_here(entry[0])}
+    parser = argparse.ArgumentParser(
+        "python -m train", description="The workshop: learn from people in two modalities.",
+        epilog="verbs:\n" + "\n".join(f"  {verb:<10} {what}" for verb, (_, what) in verbs.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=verbs, metavar="VERB", help="one of the verbs below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="see python -m train VERB --help")
     args = parser.parse_args(argv)
+    module, what = verbs[args.verb]
     try:
-        return _fit(args) if args.verb == "fit" else _evaluate(args)
+        room = importlib.import_module(module)
+        verb = argparse.ArgumentParser(f"python -m train {args.verb}", description=what)
+        room.add_arguments(verb)
+        return int(room.run(verb.parse_args(args.rest)))
     except CmnasError as error:
         print(f"python -m train {args.verb}: {log.scrub(str(error))}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("cmnas_edge", "train"):
+            raise
+        print(f"python -m train {args.verb}: the Python package {error.name!r} is missing; install it with: "
+              "pip install -e '.[workshop]'", file=sys.stderr)
+        return DeviceError.exit_code
     except KeyboardInterrupt:
         print(f"python -m train {args.verb}: stopped", file=sys.stderr)
         return 130
-
-
-def _fit(args: argparse.Namespace) -> int:
-    from train.fit import fit  # noqa: PLC0415 - torch takes seconds, --help should not
-    from train.recipe import Recipe  # noqa: PLC0415
-
-    recipe = config.load(args.recipe, Recipe)
-    if fit(recipe, args.out):
-        print(f"done: {args.out / 'last.safetensors'}")
+    except BrokenPipeError:
+        # The reader of our output (head, say) has seen enough; nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    print(f"stopped; go on with: python -m train fit {args.recipe} --out {args.out}", file=sys.stderr)
-    return 130
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    from cmnas_edge.errors import ConfigError  # noqa: PLC0415
-    from train import checkpoint  # noqa: PLC0415 - as above
-    from train.data.augment import Augmentation, loosen  # noqa: PLC0415
-    from train.data.drawn import Drawn, draw  # noqa: PLC0415
-    from train.evaluate import embed, score, table  # noqa: PLC0415
-
-    network, meta = checkpoint.load(args.checkpoint)
-    people = Drawn(identities=args.identities, first_identity=args.first, cameras=tuple(args.cameras),
-                   per_camera=args.per_camera, seed=args.seed)
+def _is_here(module: str) -> bool:
     try:
-        crops = draw(people, meta.height, meta.width)
-        if args.loosen:
-            how = Augmentation(flip=0, shift=args.loosen / 4, zoom_out=args.loosen, zoom_in=0, stretch=0.1)
-            crops = dataclasses.replace(crops, images=loosen(crops.images, how, np.random.default_rng(args.seed)))
-        figures = score(embed(network, crops), crops)
-        if not figures:
-            raise ValueError(f"expected --cameras of which one can search another, found "
-                             f"{' '.join(map(str, args.cameras))}; name at least two")
-    except (ValueError, OverflowError, MemoryError) as error:
-        raise ConfigError(f"evaluate: {error}") from error
-    print(f"{args.checkpoint}: {args.identities} people from {args.first}, world {args.seed}, "
-          f"cameras {' '.join(map(str, args.cameras))}, boxes loosened by {args.loosen:g}, single shot, "
-          "mean of 10 galleries")
-    print(table(figures))
-    return 0
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package it would lie in
+        return False
 
 
 if __name__ == "__main__":
