@@ -90,6 +90,7 @@ class Intake:
                 waiting = []
                 if self._clock() - self._expired_at > _EXPIRY_S:
                     self._expire()
+            self._write_links()
         except BaseException as error:  # our own bug: answer nobody, end the process
             _log.critical("intake failed: %s", error, exc_info=error)
             self.failure = error
@@ -131,12 +132,17 @@ class Intake:
             future.set_result(stored)
         for arrival, stored in zip(arrivals, ids, strict=True):
             self._match(arrival, stored)
-        if self._unwritten and self._queue.empty():
-            try:
-                self._journal.append([], self._unwritten)
-                self._unwritten = []
-            except CmnasError as error:
-                self._refuse(error)     # kept, and written with the next commit that works
+        if self._queue.empty():
+            self._write_links()
+
+    def _write_links(self) -> None:
+        if not self._unwritten:
+            return
+        try:
+            self._journal.append([], self._unwritten)
+            self._unwritten = []
+        except CmnasError as error:
+            self._refuse(error)     # kept, and written with the next commit that works
 
     def _match(self, arrival: Arrival, stored: Stored) -> None:
         gaps = []

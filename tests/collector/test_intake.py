@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from pathlib import Path
 
 import pytest
 
-from cmnas_edge.collector.journal import Arrival
+from cmnas_edge.collector.identity import Link
+from cmnas_edge.collector.index import F32
+from cmnas_edge.collector.journal import Arrival, Record
 from cmnas_edge.errors import DiskFull, Transient
 from cmnas_edge.sighting import Sighting
 from tests.collector.house import House
@@ -50,6 +53,28 @@ def test_sightings_stored_but_not_yet_linked_are_linked_at_the_next_start(tmp_pa
         again.settle()
         assert listing(again) == [(1, 1, "opened"), (2, 2, "opened"), (3, 1, "joined"), (4, 3, "opened")]
         again.close()
+
+
+def test_a_stop_that_comes_while_it_decides_leaves_no_decision_unwritten(tmp_path: Path) -> None:
+    house = House(tmp_path / "data")
+    decide, deciding, stopping = house.gallery.add, threading.Event(), threading.Event()
+
+    def decide_slowly(record: Record, vector: F32) -> list[Link]:
+        deciding.set()
+        assert stopping.wait(10)
+        return decide(record, vector)
+
+    house.gallery.add = decide_slowly  # type: ignore[method-assign]
+    house.intake.offer(Arrival("gate", [people.sighting(1, at=1000)], house.now)).result(10)
+    assert deciding.wait(10)
+    stopper = threading.Thread(target=house.intake.stop)
+    stopper.start()
+    while stopper.is_alive() and not house.intake._queue.qsize():
+        stopper.join(0.001)
+    stopping.set()
+    stopper.join(10)
+    assert [link.rule for link in house.journal.links(0)] == ["opened"]
+    house.journal.close()
 
 
 def kill_before_linking(house: House, *sightings: Sighting) -> None:
