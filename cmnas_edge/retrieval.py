@@ -1,7 +1,8 @@
 """How well a gallery is searched, and how often two views are wrongly called one person.
 
 CMC, mAP and mINP as person re-identification reports them; false match and false non-match
-rate as biometrics does (ISO/IEC 19795-1). Pure numpy and without loops over queries.
+rate as biometrics does (ISO/IEC 19795-1). Pure numpy and without loops over queries; large
+searches are worked off in pieces, so that memory is little more than the distances themselves.
 
 Equal distances count against the searcher: an embedding that is the same for everybody
 finds nobody.
@@ -18,11 +19,33 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Retrieval", "error_rates", "evaluate", "sysu_excluded", "threshold_at"]
+__all__ = ["Ranked", "Retrieval", "error_rates", "evaluate", "rank", "summary", "sysu_excluded", "threshold_at"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
+F64 = npt.NDArray[np.float64]
+
+# Distances worked on at once: what is copied and sorted stays near the processor, and a search of
+# 10,000 in 20,000 needs little more than its distances.
+_AT_ONCE = 1 << 21
+
+
+class Ranked(NamedTuple):
+    """How one search went, query by query.
+
+    Attributes:
+        query: Rows of the queries that have a match in the gallery, ascending, shape ``(k,)``; the
+            others are in no figure.
+        first: Rank, from 0, of the first right answer, shape ``(k,)``.
+        average_precision: 0 to 1, shape ``(k,)``.
+        inverse_penalty: Number of matches over the rank, from 1, of the last one, shape ``(k,)``.
+    """
+
+    query: npt.NDArray[np.intp]
+    first: npt.NDArray[np.intp]
+    average_precision: F64
+    inverse_penalty: F64
 
 
 class Retrieval(NamedTuple):
@@ -63,57 +86,124 @@ def evaluate(distance: Floats, query_identity: Ints, gallery_identity: Ints, *, 
         ValueError: Shapes do not belong together, a distance is not finite, or no query
             has a match.
     """
+    found = rank(distance, query_identity, gallery_identity, excluded=excluded, distinct=distinct)
+    ranks = len(np.unique(gallery_identity)) if distinct else len(gallery_identity)
+    return summary(found, min(max_rank, ranks))
+
+
+def summary(found: Ranked, length: int) -> Retrieval:
+    """The means of a search over its queries.
+
+    Args:
+        found: What ``rank`` gave, or several of it end to end.
+        length: Of the CMC, at least 1.
+
+    Raises:
+        ValueError: No query has a match.
+    """
+    count = len(found.query)
+    if not count:
+        raise ValueError("expected at least one query with a match in the gallery, got none")
+    hits = np.bincount(found.first, minlength=length)[:length]
+    return Retrieval(np.cumsum(hits) / count, float(found.average_precision.mean()),
+                     float(found.inverse_penalty.mean()), count)
+
+
+def rank(distance: Floats, query_identity: Ints, gallery_identity: Ints, *, excluded: Mask | None = None,
+         distinct: bool = True) -> Ranked:
+    """Search one gallery for every query; arguments as for ``evaluate``.
+
+    Whole rankings are never made: what counts is how many others come before each match, and that
+    is looked up among the sorted distances of the others.
+
+    Raises:
+        ValueError: Shapes do not belong together, or a distance is not finite.
+    """
+    query_identity, gallery_identity = np.asarray(query_identity), np.asarray(gallery_identity)
     query_count, gallery_count = len(query_identity), len(gallery_identity)
     if distance.shape != (query_count, gallery_count):
         raise ValueError(f"distance: expected shape ({query_count}, {gallery_count}), got {distance.shape}")
-    kept = np.ones(distance.shape, bool) if excluded is None else ~excluded
-    if kept.shape != distance.shape:
-        raise ValueError(f"excluded: expected shape {distance.shape}, got {kept.shape}")
+    if excluded is not None and excluded.shape != distance.shape:
+        raise ValueError(f"excluded: expected shape {distance.shape}, got {excluded.shape}")
+    if not distance.size:
+        return Ranked(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0), np.empty(0))
+    order = None
+    if (gallery_identity[1:] < gallery_identity[:-1]).any():
+        order = np.argsort(gallery_identity, kind="stable")
+        gallery_identity = gallery_identity[order]
+    people, starts, counts = np.unique(gallery_identity, return_index=True, return_counts=True)
+    person = np.searchsorted(people, query_identity).clip(max=len(people) - 1)
+    count = np.where(people[person] == query_identity, counts[person], 0)
+    parts = []
+    step = max(1, _AT_ONCE // gallery_count)
+    for start in range(0, query_count, step):
+        rows = slice(start, start + step)
+        far = _far(distance[rows], None if excluded is None else excluded[rows], order)
+        found = _rank(far, starts[person[rows]], count[rows], starts if distinct else None)
+        parts.append(found._replace(query=found.query + start))
+    return Ranked(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _far(distance: Floats, excluded: Mask | None, order: npt.NDArray[np.intp] | None) -> Floats:
+    """A copy of distances, gallery in ``order``, the excluded infinitely far."""
     if not np.isfinite(distance).all():
         raise ValueError("distance: expected finite numbers, got one that is not")
-    match = (query_identity[:, None] == gallery_identity[None]) & kept
-    valid = match.any(1)
-    if not valid.any():
-        raise ValueError("expected at least one query with a match in the gallery, got none")
-    distance, kept, match = distance[valid], kept[valid], match[valid]
-
-    average_precision, inverse_penalty, first = _rank_images(distance, kept, match)
-    ranks = gallery_count
-    if distinct:
-        first = _rank_identities(distance, kept, match, gallery_identity)
-        ranks = len(np.unique(gallery_identity))
-    length = min(max_rank, ranks)
-    hits = np.bincount(first, minlength=length)[:length]
-    return Retrieval(np.cumsum(hits) / len(match), float(average_precision.mean()), float(inverse_penalty.mean()),
-                     len(match))
+    far = distance.astype(np.result_type(distance, np.float32))
+    if excluded is not None:
+        np.copyto(far, np.inf, where=excluded)
+    return far if order is None else np.take(far, order, axis=1)
 
 
-def _rank_images(distance: Floats, kept: Mask, match: Mask) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
-    """Average precision, inverse negative penalty and rank (from 0) of the first match, each ``(q,)``."""
-    far = np.where(kept, distance, np.inf)
-    # A stable sort of rows that have their matches last puts matches behind their equals;
-    # the excluded come last of all, where they change nothing.
-    last = np.argsort(np.where(kept, match, 2), axis=1, kind="stable")
-    order = np.take_along_axis(
-        last, np.argsort(np.take_along_axis(far, last, 1), axis=1, kind="stable"), 1)
-    hit = np.take_along_axis(match, order, 1)
-    found = np.cumsum(hit, 1)
-    place = np.arange(1, hit.shape[1] + 1)
-    total = found[:, -1]
-    average_precision = (hit * found / place).sum(1) / total
-    last_place = hit.shape[1] - np.argmax(hit[:, ::-1], 1)
-    return average_precision, total / last_place, np.argmax(hit, 1)
+def _rank(far: Floats, start: npt.NDArray[np.intp], count: npt.NDArray[np.intp],
+          starts: npt.NDArray[np.intp] | None) -> Ranked:
+    """Rank a gallery that lies identity after identity; ``far`` is used up.
+
+    Args:
+        far: Distances, infinite where excluded, shape ``(q, g)``.
+        start: Where each query's identity begins in the gallery, shape ``(q,)``.
+        count: How many entries it has there, shape ``(q,)``.
+        starts: Where every identity begins, if ranks are over identities.
+    """
+    offset = np.arange(max(1, count.max()))
+    column = np.minimum(start[:, None] + offset, far.shape[1] - 1)
+    own = np.where(offset < count[:, None], np.take_along_axis(far, column, 1), np.inf)
+    own.sort(axis=1)
+    valid = np.flatnonzero(np.isfinite(own[:, 0]))
+    inside = np.nonzero(offset < count[:, None])
+    far[inside[0], column[inside]] = np.inf
+    if len(valid) < len(far):
+        far, own = far[valid], own[valid]
+    if not len(valid):
+        return Ranked(valid, valid, np.empty(0), np.empty(0))
+
+    first = None
+    if starts is not None:
+        # Each identity stands where its nearest image does; equals come before the right one.
+        first = (np.minimum.reduceat(far, starts, axis=1) <= own[:, :1]).sum(1)
+    far.sort(axis=1)
+    total = np.isfinite(own).sum(1)
+    own = own[:, :total.max()]
+    # The k-th match (from 1) has as many before it as there are others no farther, and k - 1 matches.
+    nth = np.arange(1, own.shape[1] + 1)
+    place = _no_farther(far, own) + nth
+    average_precision = np.where(np.isfinite(own), nth / place, 0).sum(1) / total
+    last = np.take_along_axis(place, total[:, None] - 1, 1)[:, 0]
+    return Ranked(valid, place[:, 0] - 1 if first is None else first, average_precision, total / last)
 
 
-def _rank_identities(distance: Floats, kept: Mask, match: Mask, gallery_identity: Ints) -> npt.NDArray[np.intp]:
-    """Rank (from 0) of the right identity, each identity placed by its nearest image, shape ``(q,)``."""
-    by_identity = np.argsort(gallery_identity, kind="stable")
-    starts = np.flatnonzero(np.diff(gallery_identity[by_identity], prepend=np.nan))
-    nearest = np.minimum.reduceat(np.where(kept, distance, np.inf)[:, by_identity], starts, axis=1)
-    own = np.logical_or.reduceat(match[:, by_identity], starts, axis=1)
-    mine = np.where(own, nearest, np.inf).min(1, keepdims=True)
-    ahead: npt.NDArray[np.intp] = ((nearest <= mine) & ~own).sum(1)
-    return ahead
+def _no_farther(ascending: Floats, values: Floats) -> npt.NDArray[np.intp]:
+    """How many entries of a sorted row are at most each value of the same row; a bisection of all rows at once."""
+    rows, length = ascending.shape
+    flat, base = ascending.ravel(), (np.arange(rows) * length)[:, None] - 1
+    below = np.zeros(values.shape, np.intp)
+    step = 1 << (length.bit_length() - 1)
+    while step:
+        tried = below + step
+        fits = tried <= length
+        fits &= flat[base + np.where(fits, tried, 1)] <= values
+        below = np.where(fits, tried, below)
+        step >>= 1
+    return below
 
 
 def sysu_excluded(query_camera: Ints, gallery_camera: Ints) -> Mask:
