@@ -43,6 +43,10 @@ def cut(originals: Path) -> dict[str, Arrays]:
                                "channels": np.array([site["channels"] for site in sites])}
     for name in ("switch_bn", "ce_label_smooth"):
         files[name] = _read(originals / f"{name}.npz")
+    # Random erasing with two of the eight seeds: one that hides something, one that does not.
+    utils = _read(originals / "training_utils.npz")
+    files["training_utils"] = {name: array for name, array in utils.items()
+                               if not name.startswith("re_out_seed") or name[-1] in "01"}
     for name in ("c3mmd", "triplet_hard", "eval_sysu"):
         files[name] = _smallest_cases(_read(originals / f"{name}.npz"))
     return files
