@@ -42,13 +42,13 @@ class Camera:
     background: F32  # (420, 600, bands), linear reflectance
 
     @classmethod
-    def draw(cls, seed: int, number: int) -> Camera:
-        """The camera with this number, from 1; every third is infrared."""
+    def draw(cls, seed: int, number: int, modality: Modality | None = None) -> Camera:
+        """The camera with this number, from 1; every third is infrared, unless a band is named."""
         if number < 1:
             raise ValueError(f"camera: expected a number from 1, found {number}")
-        # As in SYSU-MM01, camera 3 stands in the room of camera 2.
-        room = 2 if number == 3 else number
-        modality = modality_of(number)
+        # As in SYSU-MM01, camera 3 stands in the room of camera 2. One that sees both bands stands by itself.
+        room = 2 if number == 3 and modality is None else number
+        modality = modality or modality_of(number)
         scene = background(seed, room, modality, _PLACE_HEIGHT, _PLACE_WIDTH)
         return cls(number, Sensor.draw(seed, number, modality), scene)
 
@@ -76,6 +76,26 @@ def modality_of(number: int) -> Modality:
     return "infrared" if number % 3 == 0 else "visible"
 
 
+@dataclass(frozen=True, eq=False)
+class _Chances:
+    """Everything about a crop that is drawn before the person is, in the order it is drawn."""
+
+    pose: Pose
+    place: Placement
+    level: float  # of the light
+    behind: F32
+    occluder: tuple[slice, slice, float] | None
+    shot: Shot
+
+    @classmethod
+    def draw(cls, person: Person, camera: Camera, d: Draws, height: int, width: int) -> _Chances:
+        pose, place = _pose(person, camera, d, height, width)
+        level = d.uniform(0.9, 1.15) if camera.modality == "infrared" else math.exp(d.normal(0, 0.22))
+        behind = _behind(camera, d, height, width)
+        occluder = _occluder(d, height, width)
+        return cls(pose, place, level, behind, occluder, Shot.draw(d, camera.modality))
+
+
 def draw_crop(person: Person, camera: Camera, rng: np.random.Generator, height: int, width: int) -> U8:
     """Draw one crop.
 
@@ -89,24 +109,28 @@ def draw_crop(person: Person, camera: Camera, rng: np.random.Generator, height: 
     Returns:
         Shape ``(height, width, 3)``, BGR; gray if the camera is infrared.
     """
-    d = Draws(rng)
-    pose, place = _pose(person, camera, d, height, width)
-    labels = figure.label_map(person, pose, place, height, width)
+    chances = _Chances.draw(person, camera, Draws(rng), height, width)
+    labels = figure.label_map(person, chances.pose, chances.place, height, width)
     sensor, modality = camera.sensor, camera.modality
-    infrared = modality == "infrared"
-    level = d.uniform(0.9, 1.15) if infrared else math.exp(d.normal(0, 0.22))
-    light = Light(level, sensor.ambient, sensor.light_side)
-    behind = _behind(camera, d, height, width)
-    occluder = _occluder(d, height, width)
-    shot = Shot.draw(d, modality)
+    light = Light(chances.level, sensor.ambient, sensor.light_side)
     radiance, cover = light_up(
-        person, labels, place, light=light, folds=wrinkles(rng), modality=modality
+        person, labels, chances.place, light=light, folds=wrinkles(rng), modality=modality
     )
-    scene = lay_over(radiance, cover, behind)
-    if occluder is not None:
-        rows, columns, shade = occluder
+    scene = lay_over(radiance, cover, chances.behind)
+    if chances.occluder is not None:
+        rows, columns, shade = chances.occluder
         scene[rows, columns] = 0.3 * scene[rows, columns] + 0.7 * shade
-    return expose(sensor, scene, shot, rng)
+    return expose(sensor, scene, chances.shot, rng)
+
+
+def view_of(person: Person, camera: Camera, rng: np.random.Generator, height: int, width: int) -> tuple[float, bool]:
+    """What makes a crop of ``draw_crop``'s arguments hard: the side it shows, and whether something stands before it.
+
+    Returns:
+        Yaw in radians (0 shows the front, pi the back), and whether part of the crop is hidden.
+    """
+    chances = _Chances.draw(person, camera, Draws(rng), height, width)
+    return chances.pose.yaw, chances.occluder is not None
 
 
 def draw_label_map(person: Person, camera: Camera, rng: np.random.Generator, height: int, width: int) -> U8:
@@ -129,6 +153,7 @@ def draw_set(
     seed: int = 0,
     *,
     first: int = 0,
+    look_alikes: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> CropSet:
     """Draw a set of crops, ordered by identity, then camera, then k.
@@ -141,6 +166,7 @@ def draw_set(
         width: Of a crop, 16 to 600 pixels.
         seed: Of the world.
         first: The first k, so that a later call can draw other crops of the same people.
+        look_alikes: People dress alike in groups of so many, by their numbers; see ``Person.dressed_like``.
         progress: Called with (done, all) after each identity.
 
     Returns:
@@ -156,12 +182,16 @@ def draw_set(
         raise ValueError("crops: expected at least one identity and one camera")
     if seed < 0 or first < 0:
         raise ValueError(f"crops: expected seed and first from 0, found {seed} and {first}")
+    if look_alikes < 1:
+        raise ValueError(f"crops: expected look_alikes from 1, found {look_alikes}")
     count = len(identities) * len(cameras) * per_camera
     images = np.empty((count, height, width, 3), np.uint8)
     seen_by = [camera_of(seed, number) for number in cameras]
     row = 0
     for done, identity in enumerate(identities, start=1):
         person = Person.draw(seed, identity)
+        if identity % look_alikes:
+            person = person.dressed_like(Person.draw(seed, identity - identity % look_alikes))
         for camera in seen_by:
             for k in range(first, first + per_camera):
                 rng = crop_rng(seed, identity, camera.number, k)
@@ -188,9 +218,9 @@ def check_size(height: int, width: int) -> None:
 
 
 @lru_cache(maxsize=32)
-def camera_of(seed: int, number: int) -> Camera:
+def camera_of(seed: int, number: int, modality: Modality | None = None) -> Camera:
     """``Camera.draw``, remembered: a background takes a moment to draw."""
-    return Camera.draw(seed, number)
+    return Camera.draw(seed, number, modality)
 
 
 def _pose(

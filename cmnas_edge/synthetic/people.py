@@ -7,7 +7,7 @@ colour, carbon black is dark (Color Res. Appl.; the per-surface linear view is R
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -123,6 +123,11 @@ class Person:
         sleeve_tone = d.choice((1.0, 1.0, 0.7, 1.35))
         visible, infrared = _materials(d)
         return cls(identity, body, outfit, details, sleeve_tone, visible, infrared)
+
+    def dressed_like(self, other: Person) -> Person:
+        """This person in the other's clothes, down to the dyes; body, hair length and seams stay their own."""
+        return replace(self, outfit=other.outfit, sleeve_tone=other.sleeve_tone, visible=other.visible,
+                       infrared=other.infrared)
 
     @cached_property
     def visible_table(self) -> F32:

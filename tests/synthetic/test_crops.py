@@ -126,9 +126,40 @@ def test_without_the_person_a_crop_says_nothing_about_who_it_was(monkeypatch: py
     assert rank1_across_cameras(draw_set(people, cameras, 4, 64, 32)) < bound
 
 
+def test_what_makes_a_crop_hard_is_told_as_it_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [(Person.draw(2, n), crops.camera_of(2, 1 + n % 6), n) for n in range(60)]
+    told = [crops.view_of(who, where, crops.crop_rng(2, n, where.number, 0), 64, 32) for who, where, n in asked]
+    images = [crops.draw_crop(who, where, crops.crop_rng(2, n, where.number, 0), 64, 32) for who, where, n in asked]
+    yaws, label_map, occluder = [], figure.label_map, crops._occluder
+
+    def noted(person: Person, pose: Pose, place: Placement, h: int, w: int) -> np.ndarray:
+        yaws.append(pose.yaw)
+        return label_map(person, pose, place, h, w)
+
+    monkeypatch.setattr(figure, "label_map", noted)
+    monkeypatch.setattr(crops, "_occluder", lambda d, h, w: occluder(d, h, w) and None)
+    bare = [crops.draw_crop(who, where, crops.crop_rng(2, n, where.number, 0), 64, 32) for who, where, n in asked]
+    assert [yaw for yaw, _ in told] == yaws
+    assert [hidden for _, hidden in told] == [not np.array_equal(a, b) for a, b in zip(images, bare, strict=True)]
+    assert 3 < sum(hidden for _, hidden in told) < 25  # one in six
+
+
+def test_look_alikes_wear_the_same_clothes_on_bodies_of_their_own() -> None:
+    leader, follower = Person.draw(0, 8), Person.draw(0, 9)
+    alike = follower.dressed_like(leader)
+    assert (alike.identity, alike.body, alike.details) == (9, follower.body, follower.details)
+    assert alike.outfit == leader.outfit
+    np.testing.assert_array_equal(alike.visible, leader.visible)
+    np.testing.assert_array_equal(alike.infrared, leader.infrared)
+    plain, dressed = draw_set(range(8, 12), [1], 1, 64, 32), draw_set(range(8, 12), [1], 1, 64, 32, look_alikes=2)
+    same = [np.array_equal(a, b) for a, b in zip(plain.images, dressed.images, strict=True)]
+    assert same == [True, False, True, False]  # 8 and 10 lead
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"look_alikes": 0}, "look_alikes from 1"),
         ({"height": 1000}, "found 1000x64"),
         ({"width": 8}, "found 128x8"),
         ({"per_camera": 0}, "found 0"),
