@@ -1,4 +1,4 @@
-"""One channel for all three, as Channel Augmented Joint Learning does it (Ye et al., ICCV 2021, section 3.1).
+"""One channel for all three, as Channel Augmented Joint Learning does it (Ye et al., ICCV 2021).
 
 A visible crop is shown in one of its colours only, so that a network cannot lean on hue, which
 an infrared camera doesn't see. Probabilities are those of the published code
@@ -11,9 +11,9 @@ an infrared camera doesn't see. Probabilities are those of the published code
 
 There, values are copied after normalisation, so the three channels come out equal in deviations,
 not in pixels. The same is done here, on pixels: what would lie below black or above white is cut
-there, and all is rounded to within a grey level, which are the only differences. There, too, a batch holds every visible
-crop twice, unchanged and in one channel; a probability of 0.5 shows each in one form or the other.
-Not checked: what the paper's text says beyond its code, and any figure of it.
+there, and all is rounded to within a grey level, which are the only differences. There, too, a
+batch holds every visible crop twice, unchanged and in one channel; here a probability of 0.5 shows
+each in one form or the other. Not checked: what the paper says beyond its code, and its figures.
 """
 
 from __future__ import annotations
