@@ -6,28 +6,45 @@ import argparse
 import errno
 import sys
 from pathlib import Path
+from typing import Final
 
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from cmnas_edge.progress import Progress
+from cmnas_edge.synthetic.files import Asked
 from cmnas_edge.synthetic.film import write_site
+from cmnas_edge.synthetic.llcm import write_llcm
+from cmnas_edge.synthetic.market import write_market
+from cmnas_edge.synthetic.regdb import write_regdb
 from cmnas_edge.synthetic.site import KINDS, STARTS_AT, Site
 from cmnas_edge.synthetic.sysu import write_sysu
 
 __all__ = ["add_arguments", "run"]
 
 
+LAYOUTS: Final = {"sysu": "SYSU-MM01", "regdb": "RegDB", "llcm": "LLCM", "market": "Market-1501"}
+_WRITERS: Final = {"regdb": write_regdb, "llcm": write_llcm, "market": write_market}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare both commands."""
     verbs = parser.add_subparsers(dest="what", required=True, metavar="crops|site")
     crops = verbs.add_parser(
-        "crops", help="labelled crops under six cameras", description="Draw crops in SYSU-MM01's layout."
+        "crops", help="labelled crops", description="Draw crops in the layout of a published benchmark."
+    )
+    crops.add_argument(
+        "--layout", choices=LAYOUTS, default="sysu",
+        help="of which benchmark; only sysu keeps people to validate on apart (default %(default)s)",
+    )  # fmt: skip
+    crops.add_argument(
+        "--permutations", action="store_true", help="sysu: write exp/rand_perm_cam.mat, which draws galleries, too"
     )
     crops.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="empty or new")
     crops.add_argument("--train", type=int, default=296, metavar="N", help="identities (default %(default)s)")
     crops.add_argument("--validation", type=int, default=99, metavar="N", help="identities (default %(default)s)")
     crops.add_argument("--test", type=int, default=96, metavar="N", help="identities (default %(default)s)")
     crops.add_argument(
-        "--per-camera", type=int, default=10, metavar="N", help="pictures of each identity (default %(default)s)"
+        "--per-camera", type=int, default=10, metavar="N",
+        help="pictures of each identity under each camera, in each band it sees (default %(default)s)",
     )
     crops.add_argument("--height", type=int, default=256, metavar="PX", help="(default %(default)s)")
     crops.add_argument("--width", type=int, default=128, metavar="PX", help="(default %(default)s)")
@@ -71,20 +88,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _crops(args: argparse.Namespace) -> str:
+    asked = Asked(args.train, args.validation, args.test, args.per_camera, args.height, args.width, args.seed)
+    if args.permutations and args.layout != "sysu":
+        raise ValueError(f"crops: expected --permutations with --layout sysu, found {args.layout}")
     with Progress("crops") as progress:
-        count = write_sysu(
-            args.out,
-            train=args.train,
-            validation=args.validation,
-            test=args.test,
-            per_camera=args.per_camera,
-            height=args.height,
-            width=args.width,
-            seed=args.seed,
-            progress=progress,
-        )
-    identities = args.train + args.validation + args.test
-    return f"{args.out}: {count} crops of {identities} people under 6 cameras, in SYSU-MM01's layout\n"
+        if args.layout == "sysu":
+            count = write_sysu(args.out, **asked._asdict(), permutations=args.permutations, progress=progress)
+        else:
+            count = _WRITERS[args.layout](args.out, asked, progress=progress)
+    return f"{args.out}: {count} crops of {asked.people_count} people, in the layout of {LAYOUTS[args.layout]}\n"
 
 
 def _site(args: argparse.Namespace) -> str:

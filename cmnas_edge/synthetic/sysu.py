@@ -3,27 +3,25 @@
 ``cam3/0017/0002.jpg`` is the second picture of person 17 under camera 3, and equals crop k = 1 of identity 17 in
 `crops.draw_set`. ``exp/train_id.txt``, ``val_id.txt``, ``test_id.txt`` and ``available_id.txt`` each hold one line
 of numbers with commas. ``drawn.json`` says how to draw it all again, with a digest of every picture.
+``exp/rand_perm_cam.mat``, on demand, is what the benchmark's authors draw galleries with.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from cmnas_edge.synthetic.crops import CAMERAS, camera_of, check_size, crop_rng, draw_crop
+from cmnas_edge.synthetic import matlab
+from cmnas_edge.synthetic.crops import CAMERAS, camera_of
+from cmnas_edge.synthetic.draws import Draws, generator
+from cmnas_edge.synthetic.files import Asked, Drawing
 from cmnas_edge.synthetic.people import Person
 
-U8 = npt.NDArray[np.uint8]
-
-JPEG_QUALITY: Final = 95
-_MAX_IDENTITY: Final = 9999  # names have four digits
+_GALLERIES: Final = 7  # key of this stream; see draws.generator
+_RUNS: Final = 10
 
 
 def write_sysu(
@@ -36,6 +34,7 @@ def write_sysu(
     height: int = 256,
     width: int = 128,
     seed: int = 0,
+    permutations: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Draw a benchmark into a folder.
@@ -49,6 +48,7 @@ def write_sysu(
         height: Of a picture, pixels.
         width: Of a picture, pixels.
         seed: Of the world.
+        permutations: Write ``exp/rand_perm_cam.mat`` too.
         progress: Called with (pictures done, all) after each identity.
 
     Returns:
@@ -58,57 +58,33 @@ def write_sysu(
         ValueError: A count or size cannot be.
         OSError: The folder cannot be written.
     """
-    check_size(height, width)
-    count = train + validation + test
-    if min(train, validation, test) < 0 or not 1 <= count <= _MAX_IDENTITY:
-        raise ValueError(
-            f"crops: expected 1 to {_MAX_IDENTITY} identities, none of the parts negative, "
-            f"found {train} + {validation} + {test}"
-        )
-    if not 1 <= per_camera <= _MAX_IDENTITY:
-        raise ValueError(f"crops: expected 1 to {_MAX_IDENTITY} pictures per camera, found {per_camera}")
-    if seed < 0:
-        raise ValueError(f"crops: expected a seed from 0, found {seed}")
-    _write_splits(folder / "exp", train, validation, test)
-    digest = hashlib.sha256()
-    written = 0
-    for identity in range(1, count + 1):
+    asked = Asked(train, validation, test, per_camera, height, width, seed)
+    asked.check()
+    drawing = Drawing(folder, asked, asked.people_count * len(CAMERAS) * per_camera, progress)
+    ends = (train, train + validation, asked.people_count)
+    parts = {"train": (1, ends[0]), "val": (ends[0] + 1, ends[1]), "test": (ends[1] + 1, ends[2]),
+             "available": (1, ends[2])}
+    for name, (first, last) in parts.items():
+        drawing.text(f"exp/{name}_id.txt", [",".join(map(str, range(first, last + 1)))])
+    if permutations:
+        matlab.write_cells(folder / "exp" / "rand_perm_cam.mat", "rand_perm_cam", _permutations(asked))
+    for identity in range(1, asked.people_count + 1):
         person = Person.draw(seed, identity)
         for number in CAMERAS:
-            camera = camera_of(seed, number)
-            inside = folder / f"cam{number}" / f"{identity:04d}"
-            inside.mkdir(parents=True, exist_ok=True)
             for k in range(per_camera):
-                picture = draw_crop(person, camera, crop_rng(seed, identity, number, k), height, width)
-                data = encode(picture)
-                digest.update(data)
-                (inside / f"{k + 1:04d}.jpg").write_bytes(data)
-                written += 1
-        if progress is not None:
-            progress(written, count * len(CAMERAS) * per_camera)
-    made = {
-        "train": train, "validation": validation, "test": test, "per_camera": per_camera,
-        "height": height, "width": width, "seed": seed,
-        "opencv": cv2.__version__, "numpy": np.__version__, "sha256": digest.hexdigest(),
-    }  # fmt: skip
-    (folder / "drawn.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    return written
+                drawing.picture(f"cam{number}/{identity:04d}/{k + 1:04d}.jpg", person, camera_of(seed, number), k)
+        drawing.told()
+    return drawing.finish("sysu")
 
 
-def encode(picture: U8) -> bytes:
-    """A picture as the bytes of its JPEG file."""
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return data.tobytes()
-
-
-def _write_splits(folder: Path, train: int, validation: int, test: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    ends = (train, train + validation, train + validation + test)
-    parts = {
-        "train_id": range(1, ends[0] + 1),
-        "val_id": range(ends[0] + 1, ends[1] + 1),
-        "test_id": range(ends[1] + 1, ends[2] + 1),
-        "available_id": range(1, ends[2] + 1),
-    }
-    for name, identities in parts.items():
-        (folder / f"{name}.txt").write_text(",".join(map(str, identities)) + "\n", encoding="ascii")
+def _permutations(asked: Asked) -> list[matlab.Cell]:
+    """For each camera and identity, ten orders of its pictures, counted from one."""
+    cells: list[matlab.Cell] = []
+    for number in CAMERAS:
+        people: list[matlab.Cell] = []
+        for identity in range(1, asked.people_count + 1):
+            draws = Draws(generator(_GALLERIES, asked.seed, identity, number))
+            runs = [sorted(range(1, asked.per_camera + 1), key=lambda _: draws.unit()) for _ in range(_RUNS)]
+            people.append(np.array(runs, np.float64))
+        cells.append(people)
+    return cells
