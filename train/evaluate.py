@@ -33,13 +33,14 @@ PAIRS: Mapping[str, tuple[bool, bool]] = {
 _BATCH = 128
 
 
-def normalised(images: U8) -> Tensor:
+def normalised(images: U8, device: torch.device | None = None) -> Tensor:
     """Crops as a network takes them: BGR uint8 ``(n, h, w, 3)`` to normalised RGB float ``(n, 3, h, w)``.
 
-    The values are laid out channels last, which convolutions on a CPU prefer.
+    The values are laid out channels last, which convolutions on a CPU prefer. Bytes cross to the
+    device, which makes numbers of them.
     """
-    mean, std = torch.tensor(MEAN) * 255, torch.tensor(STD) * 255
-    rgb = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).float()
+    mean, std = (torch.tensor(x).to(device) * 255 for x in (MEAN, STD))
+    rgb = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).to(device).float()
     return rgb.sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
@@ -59,7 +60,7 @@ def embed(network: Network, crops: Crops) -> F32:
             for start in range(0, len(rows), _BATCH):
                 some = rows[start:start + _BATCH]
                 flags = torch.full((len(some),), infrared, device=device)
-                out[some] = network(normalised(crops.images[some]).to(device), flags).embedding.float().cpu().numpy()
+                out[some] = network(normalised(crops.images[some], device), flags).embedding.float().cpu().numpy()
     network.train(training)
     length: F32 = np.linalg.norm(out, axis=1, keepdims=True)
     out /= np.maximum(length, np.finfo(np.float32).tiny)

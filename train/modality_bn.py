@@ -10,6 +10,7 @@ halves are assumed. Eps, momentum and the running statistics' update are torch's
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -113,6 +114,8 @@ class ModalityBatchNorm(nn.Module):
         else:
             self.visible = _Bank(channels, affine=choice == "split")
             self.infrared = _Bank(channels, affine=choice == "split")
+        # Several processes that share a batch put in one that sees all of its rows (train.distributed).
+        self.batch_norm: Callable[..., Tensor] = functional.batch_norm
         self.weight = None if choice == "split" else nn.Parameter(torch.ones(channels))
         self.bias = None if choice == "split" else nn.Parameter(torch.zeros(channels))
 
@@ -159,7 +162,7 @@ class ModalityBatchNorm(nn.Module):
 
     def _normalise(self, x: Tensor, modality: Modality) -> Tensor:
         mean, var, weight, bias = self._tensors(modality)
-        return functional.batch_norm(x, mean, var, weight, bias, self.training, MOMENTUM, EPS)
+        return self.batch_norm(x, mean, var, weight, bias, self.training, MOMENTUM, EPS)
 
     def _tensors(self, modality: Modality) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Running mean, running variance, weight and bias that hold for a modality."""

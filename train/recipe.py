@@ -7,58 +7,18 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from cmnas_edge.errors import ConfigError
 from train.data.augment import Augmentation
-from train.data.drawn import Drawn, Number
+from train.data.drawn import Number
 from train.losses.objective import Losses
-from train.space import Choice
+from train.optimisers import Optimiser
+from train.schedule import Curriculum
+from train.sources import Source
+from train.space import Arch, Choice
 
 __all__ = ["Curriculum", "Optimiser", "Recipe"]
 
-_Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
-_Weight = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """AdamW, or SGD with Nesterov momentum 0.9; linear warm-up, then half a cosine down to zero.
-
-    Attributes:
-        kind: Which of the two.
-        rate: Learning rate at the end of the warm-up.
-        weight_decay: Decoupled for AdamW; matrices and convolutions only.
-        warm_up: Steps until the rate is reached.
-        average: Decay of the moving average of weights and statistics that is evaluated
-            and kept; 0 keeps the weights themselves.
-    """
-
-    kind: Literal["adamw", "sgd"] = "adamw"
-    rate: Annotated[float, msgspec.Meta(gt=0)] = 3e-3
-    weight_decay: _Weight = 0.01
-    warm_up: Annotated[int, msgspec.Meta(ge=0)] = 200
-    average: _Share = 0.998
-
-
-class Curriculum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Begin with few people and undisturbed crops, then grow to all of them at full strength.
-
-    A small network that starts from nothing finds no gradient to follow among a thousand
-    people seen through every disturbance at once: its embedding shrinks until its ReLU dies.
-
-    Attributes:
-        identities: People at the start; 0 starts with everything.
-        hold: Steps before it grows.
-        grow: Steps until everything is in.
-    """
-
-    identities: Annotated[int, msgspec.Meta(ge=0)] = 0
-    hold: Annotated[int, msgspec.Meta(ge=0)] = 0
-    grow: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-    def share(self, step: int) -> float:
-        """How much of the way from the start to everything is done, 0 to 1."""
-        if not self.identities or step >= self.hold + self.grow:
-            return 1.0
-        return max(0.0, (step - self.hold) / max(1, self.grow))
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,18 +26,25 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         backbone: One of ``train.space.BACKBONES``.
-        norms: The choice at every BatchNorm site.
+        norms: The choice at every BatchNorm site; or leave it out and name an ``arch``.
+        arch: A file with the choice at each site, as a search writes it.
         height: Rows of a crop.
         width: Columns of a crop.
         seed: Of initial weights, batches and augmentation.
-        start: A checkpoint of the same architecture to begin with; its classifier is
-            taken along if it was trained on the very same crops.
+        start: Weights to begin with: a checkpoint of the same architecture, whose classifier is
+            taken along if it was trained on the very same crops; or a file of another project.
+        start_format: What wrote ``start``: this project, torchvision or torchreid; weights from
+            elsewhere initialise every branch of a split site.
         steps: Batches until the schedule ends.
         precision: Of the convolutions in training; losses, weights and evaluation are fp32.
         identities_per_batch: P.
         crops_per_modality: K; a batch holds 2 P K crops.
+        pieces: Parts a batch is cut into, one after the other, when it does not fit in memory. Their
+            gradients add up to the batch's, but norms and losses see one part at a time.
         train: The people learnt from.
-        validation: Other people, scored every ``evaluate_every`` steps.
+        validation: Other people, scored every ``evaluate_every`` steps; may be left out.
+        final: Learn from the people of ``train`` and ``validation`` together, and score nobody.
+        until: The step to end at, if before the schedule does; 0 for its end. ``fit --final`` writes both.
         evaluate_every: Steps.
         checkpoint_every: Steps between two saved states; a run that is killed loses no more.
         curriculum: What comes first.
@@ -87,20 +54,52 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     backbone: str
-    norms: Choice
+    norms: Choice | None = None
+    arch: Path | None = None
     height: _Count = 128
     width: _Count = 64
     seed: Number = 0
     start: Path | None = None
+    start_format: Literal["checkpoint", "torchvision", "torchreid"] = "checkpoint"
     steps: _Count
     precision: Literal["fp32", "bf16"] = "fp32"
     identities_per_batch: Annotated[int, msgspec.Meta(ge=2)] = 16
     crops_per_modality: _Count = 2
-    train: Drawn
-    validation: Drawn
+    pieces: _Count = 1
+    train: Source
+    validation: Source | None = None
+    final: bool = False
+    until: Annotated[int, msgspec.Meta(ge=0)] = 0
     evaluate_every: _Count = 1000
     checkpoint_every: _Count = 500
     curriculum: Curriculum = Curriculum()
     augmentation: Augmentation = Augmentation()
     losses: Losses = Losses()
     optimiser: Optimiser = Optimiser()
+
+    def architecture(self) -> Arch:
+        """What to build.
+
+        Raises:
+            ConfigError: Neither norms nor arch, or both; the arch cannot be read, or is of another backbone.
+            ValueError: An unknown backbone.
+        """
+        if (self.norms is None) == (self.arch is None):
+            found = "neither" if self.norms is None else "both"
+            raise ConfigError(f"recipe: expected either norms or arch, found {found}; keep one of them")
+        if self.norms is not None:
+            return Arch.uniform(self.backbone, self.norms)
+        assert self.arch is not None
+        try:
+            text = self.arch.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "something that is no text"
+            raise ConfigError(f"{self.arch}: expected an arch file, found {why}; correct recipe.arch") from error
+        try:
+            found_arch = Arch.from_json(text)
+        except ConfigError as error:
+            raise ConfigError(f"{self.arch}: {error}") from error
+        if found_arch.backbone != self.backbone:
+            raise ConfigError(f"{self.arch}: expected an arch of {self.backbone} as recipe.backbone says, found one of "
+                              f"{found_arch.backbone}; search on this backbone, or change recipe.backbone")
+        return found_arch

@@ -2,19 +2,24 @@
 
 ::
 
-    RUN/recipe.toml        what was asked for, in full; a checkpoint to start from by its sha256
+    RUN/recipe.toml        what was asked for, in full; files it names by their sha256
+    RUN/run.json           seed, commit, fingerprint of the data, machine
     RUN/log.jsonl          one line per report, one per evaluation
     RUN/state.pt           step, weights, moving average, optimiser; replaced whole
     RUN/last.safetensors   the network as it would be shipped now
+    RUN/tensorboard/       the log as curves, where tensorboardX is installed
 
-A file is either the old one or the new one, whenever the process dies.
+A file is either the old one or the new one, whenever the process dies or the disk is full.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -22,40 +27,71 @@ import msgspec
 import torch
 
 from cmnas_edge import config
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from train.recipe import Recipe
+from train.scalars import Scalars
 
 __all__ = ["Run"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Run:
     """A run's folder: begins empty, or goes on where its last saved state ends.
 
+    As a context it closes its curves at the end.
+
     Args:
         folder: Created if missing.
         recipe: What to do there.
+        writes: Whether this process keeps the folder; others only read what is there.
 
     Raises:
-        ConfigError: The folder holds a run of another recipe, or cannot be written; or the
-            checkpoint to start from cannot be read.
+        ConfigError: The folder holds a run of another recipe, or cannot be written; or a file
+            that the recipe names cannot be read.
+        DiskFull: There is no room for the recipe.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, *, writes: bool = True) -> None:
         self.folder = folder
         self.checkpoint_path = folder / "last.safetensors"
+        self._writes = writes
         self._state_path, self._log_path = folder / "state.pt", folder / "log.jsonl"
-        asked = config.show(_anywhere(recipe))
+        self._scalars = Scalars(folder / "tensorboard")
+        asked = _anywhere(recipe)
         recipe_path = folder / "recipe.toml"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with self._room():
+            if writes:
+                folder.mkdir(parents=True, exist_ok=True)
             # Version 0.1.0 wrote the path of the checkpoint to start from.
-            if recipe_path.exists() and recipe_path.read_text("utf-8") not in (asked, config.show(recipe)):
+            if recipe_path.exists() and _read(recipe_path) not in (asked, recipe):
                 raise ConfigError(f"{recipe_path}: expected the recipe given now, found another one; choose another "
                                   "--out, or delete the folder to start over")
-            _replace(recipe_path, lambda file: file.write(asked.encode()))
-        except OSError as error:
-            raise ConfigError(f"{folder}: expected a folder to write the run to, {error.strerror}; "
-                              "choose another --out") from error
+            if writes:
+                _replace(recipe_path, lambda file: file.write(config.show(asked).encode()))
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._scalars.close()
+
+    def sign(self, origin: Mapping[str, Any]) -> None:
+        """Write where the numbers of this run come from; a run goes on with the data it began with only.
+
+        Raises:
+            ConfigError: The ``data`` of the run so far was other.
+        """
+        path = self.folder / "run.json"
+        if path.exists() and self._state_path.exists():
+            before = msgspec.json.decode(path.read_bytes())
+            if before["data"] != origin["data"]:
+                raise ConfigError(f"{path}: expected the data this run began with ({before['data'][:12]}), found other "
+                                  f"data ({origin['data'][:12]}); restore it, or choose another --out")
+        if self._writes:
+            with self._room():
+                text = msgspec.json.format(msgspec.json.encode(origin), indent=2)
+                _replace(path, lambda file: file.write(text + b"\n"))
 
     def resume(self) -> dict[str, Any] | None:
         """The last saved state, or None for a fresh run; the log is cut back to its step.
@@ -64,7 +100,8 @@ class Run:
             ConfigError: The state cannot be read.
         """
         if not self._state_path.exists():
-            self._log_path.unlink(missing_ok=True)
+            if self._writes:
+                self._log_path.unlink(missing_ok=True)
             return None
         try:
             state = cast("dict[str, Any]", torch.load(self._state_path, map_location="cpu", weights_only=True))
@@ -72,18 +109,42 @@ class Run:
         except Exception as error:  # torch raises whatever its unpickler met
             raise ConfigError(f"{self._state_path}: expected a state of this run, found something unreadable "
                               f"({type(error).__name__}); delete the folder to start over") from error
-        kept = [line for line in self._lines() if msgspec.json.decode(line)["step"] <= step]
-        _replace(self._log_path, lambda file: file.write(b"".join(line + b"\n" for line in kept)))
+        if self._writes:
+            kept = [line for line in self._lines() if msgspec.json.decode(line)["step"] <= step]
+            with self._room():
+                _replace(self._log_path, lambda file: file.write(b"".join(line + b"\n" for line in kept)))
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the saved state; the file is whole or the old one."""
-        _replace(self._state_path, lambda file: torch.save(dict(state), file))
+        """Replace the saved state; the file is whole or the old one.
+
+        Raises:
+            DiskFull: No room for it; the old one stands.
+        """
+        if self._writes:
+            with self._room():
+                _replace(self._state_path, lambda file: torch.save(dict(state), file))
+
+    def keep(self, write: Callable[[], object]) -> None:
+        """Write a file of this run by a function that leaves the old one if it fails.
+
+        Raises:
+            DiskFull: No room for it.
+        """
+        if self._writes:
+            with self._room():
+                write()
 
     def note(self, row: Mapping[str, Any]) -> None:
-        """Append one line to the log; a row has a ``step``."""
-        with self._log_path.open("ab") as file:
-            file.write(msgspec.json.encode(row) + b"\n")
+        """Append one line to the log; a row has a ``step``.
+
+        Raises:
+            DiskFull: No room for it.
+        """
+        if self._writes:
+            with self._room(), self._log_path.open("ab") as file:
+                file.write(msgspec.json.encode(row) + b"\n")
+            self._scalars.add(row)
 
     def rows(self) -> list[dict[str, Any]]:
         """The log so far."""
@@ -96,23 +157,59 @@ class Run:
         *whole, _ = self._log_path.read_bytes().split(b"\n")
         return whole
 
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Inside, a file that cannot be written ends in one sentence."""
+        try:
+            yield
+        except CmnasError:
+            raise
+        except (OSError, RuntimeError) as error:
+            # torch.save says what the file system said in words of its own, and keeps it as the context.
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__context__
+            if cause is None:
+                raise
+            if cause.errno in _FULL:
+                raise DiskFull(f"{self.folder}: expected room for this run, found a full disk; free some space and "
+                               "give the same command again: it goes on from the last saved state") from error
+            raise ConfigError(f"{self.folder}: expected a folder to write the run to, {cause.strerror}; "
+                              "choose another --out") from error
+
 
 def _anywhere(recipe: Recipe) -> Recipe:
-    """The recipe with its start named by content, so that a checkout that moved goes on with its runs."""
-    if recipe.start is None:
-        return recipe
+    """The recipe with its files named by content, so that a checkout that moved goes on with its runs."""
+    for key in ("start", "arch"):
+        path: Path | None = getattr(recipe, key)
+        if path is not None:
+            what = "a checkpoint to start from" if key == "start" else "an arch file"
+            try:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise ConfigError(f"{path}: expected {what}, found {error.strerror}; correct recipe.{key}") from error
+            recipe = msgspec.structs.replace(recipe, **{key: Path(f"sha256:{digest}")})
+    return recipe
+
+
+def _read(path: Path) -> Recipe | None:
+    """The recipe of a run; None if this release cannot read it. Version 0.1.0 knew drawn people only."""
+    text = re.sub(r"^\[(train|validation)\]\n(?!dataset)", r'[\1]\ndataset = "drawn"\n', path.read_text("utf-8"),
+                  flags=re.MULTILINE)
     try:
-        digest = hashlib.sha256(recipe.start.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{recipe.start}: expected a checkpoint to start from, found {error.strerror}; "
-                          "correct recipe.start") from error
-    return msgspec.structs.replace(recipe, start=Path(f"sha256:{digest}"))
+        return msgspec.toml.decode(text, type=Recipe, dec_hook=lambda kind, value: kind(value))
+    except (msgspec.DecodeError, ValueError):
+        return None
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

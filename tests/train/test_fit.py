@@ -24,9 +24,11 @@ from train.__main__ import main
 from train.data.augment import Augmentation
 from train.data.drawn import Drawn, draw
 from train.evaluate import embed, normalised, score
-from train.fit import Trainer, fit, learning_rate
+from train.fit import fit
 from train.losses.objective import Losses
 from train.recipe import Curriculum, Optimiser, Recipe
+from train.sources import overlap
+from train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Recipe(
@@ -210,7 +212,7 @@ def test_a_few_steps_teach_a_few_people() -> None:
 
 def test_the_rate_warms_up_and_then_falls_to_nothing() -> None:
     how = Optimiser(rate=2.0, warm_up=4)
-    rates = [learning_rate(step, 20, how) for step in range(21)]
+    rates = [how.at(step, 20) for step in range(21)]
     assert rates[0] == pytest.approx(0.5)
     assert max(rates) == rates[3] == rates[4] == 2.0
     assert rates[4:] == sorted(rates[4:], reverse=True)
@@ -307,13 +309,13 @@ def test_people_who_cannot_be_scored_are_one_sentence(
 
 
 @pytest.mark.parametrize("line", ["seed = -1", "seed = 18446744073709551616",
-                                  "train = {identities = 4, first_crop = -1}",
-                                  "validation = {identities = 3, first_identity = -1}"])
+                                  "train = {dataset = 'drawn', identities = 4, first_crop = -1}",
+                                  "validation = {dataset = 'drawn', identities = 3, first_identity = -1}"])
 def test_a_seed_that_is_none_is_refused_before_anything_is_drawn(
         tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     key = line.partition(" ")[0]
-    rows = {"backbone": '"osnet_x0_25"', "norms": '"split"', "steps": "1", "train": "{identities = 4}",
-            "validation": "{identities = 3, first_identity = 90}", key: line.partition("= ")[2]}
+    rows = {"backbone": '"osnet_x0_25"', "norms": '"split"', "steps": "1", "train": "{dataset = 'drawn', identities = 4}",
+            "validation": "{dataset = 'drawn', identities = 3, first_identity = 90}", key: line.partition("= ")[2]}
     recipe = tmp_path / "r.toml"
     recipe.write_text("".join(f"{name} = {value}\n" for name, value in rows.items()))
     assert main(["fit", str(recipe), "--out", str(tmp_path / "run")]) == 78
@@ -334,4 +336,4 @@ def test_the_command_says_what_is_wrong_with_a_recipe(tmp_path: Path, capsys: py
 @pytest.mark.parametrize("path", sorted((ROOT / "train" / "recipes").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_in_the_project_reads_and_keeps_its_people_apart(path: Path) -> None:
     recipe = config.load(path, Recipe)
-    assert not recipe.train.overlaps(recipe.validation)
+    assert recipe.validation is None or not overlap(recipe.train, recipe.validation)

@@ -15,7 +15,7 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 
 
-class Drawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Drawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="dataset", tag="drawn"):
     """Which people, under which cameras.
 
     Attributes:
