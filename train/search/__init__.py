@@ -1,0 +1,1 @@
+"""Which BatchNorm sites the two modalities share: learnt by gradient, on images the weights never see."""
