@@ -32,7 +32,7 @@ from train.recipe import Recipe
 from train.run import Run
 from train.trainer import Trainer
 
-__all__ = ["final_recipe", "fit", "worth"]
+__all__ = ["commit", "final_recipe", "fit", "interruptible", "worth"]
 
 
 def fit(recipe: Recipe, folder: Path, *, root: Path | None = None, cache: Path | None = None,
@@ -80,7 +80,7 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         trainer = Trainer(recipe, learnt, device=device, world=processes)
     except ValueError as error:
         raise ConfigError(f"recipe: {error}") from error
-    meta = checkpoint.Checkpoint(height=recipe.height, width=recipe.width, seed=recipe.seed, commit=_commit(),
+    meta = checkpoint.Checkpoint(height=recipe.height, width=recipe.width, seed=recipe.seed, commit=commit(),
                                  data=learnt.fingerprint())
     state = run.resume()
     run.sign({"seed": recipe.seed, "commit": meta.commit, "data": meta.data, "crops": len(learnt),
@@ -106,7 +106,7 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         run.keep(lambda: checkpoint.save(run.checkpoint_path, trainer.kept, meta))
         kept_at = trainer.step
 
-    with Progress("steps", out, first=trainer.step) as progress, _interruptible() as interrupted, run:
+    with Progress("steps", out, first=trainer.step) as progress, interruptible() as interrupted, run:
         while trainer.step < end and not processes.any(interrupted()):
             figures = trainer.advance()
             progress(trainer.step, schedule_end, f"loss {figures['loss']:.3g}")
@@ -175,7 +175,7 @@ def _people(recipe: Recipe, root: Path | None, cache: Path, out: TextIO | None) 
     return learnt, others
 
 
-def _commit() -> str:
+def commit() -> str:
     """The checkout's commit, marked when files differ from it; "unknown" without git."""
     here = Path(__file__).parent
     try:
@@ -186,7 +186,7 @@ def _commit() -> str:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C asks to stop after the step; the second one is Python's own."""
     asked = False
     before = signal.getsignal(signal.SIGINT)

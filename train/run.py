@@ -28,7 +28,6 @@ import torch
 
 from cmnas_edge import config
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
-from train.recipe import Recipe
 from train.scalars import Scalars
 
 __all__ = ["Run"]
@@ -43,7 +42,7 @@ class Run:
 
     Args:
         folder: Created if missing.
-        recipe: What to do there.
+        recipe: What to do there: of a training, or of a search.
         writes: Whether this process keeps the folder; others only read what is there.
 
     Raises:
@@ -52,7 +51,7 @@ class Run:
         DiskFull: There is no room for the recipe.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, *, writes: bool = True) -> None:
+    def __init__(self, folder: Path, recipe: msgspec.Struct, *, writes: bool = True) -> None:
         self.folder = folder
         self.checkpoint_path = folder / "last.safetensors"
         self._writes = writes
@@ -64,7 +63,7 @@ class Run:
             if writes:
                 folder.mkdir(parents=True, exist_ok=True)
             # Version 0.1.0 wrote the path of the checkpoint to start from.
-            if recipe_path.exists() and _read(recipe_path) not in (asked, recipe):
+            if recipe_path.exists() and _read(recipe_path, type(recipe)) not in (asked, recipe):
                 raise ConfigError(f"{recipe_path}: expected the recipe given now, found another one; choose another "
                                   "--out, or delete the folder to start over")
             if writes:
@@ -178,10 +177,10 @@ class Run:
                               "choose another --out") from error
 
 
-def _anywhere(recipe: Recipe) -> Recipe:
+def _anywhere(recipe: msgspec.Struct) -> msgspec.Struct:
     """The recipe with its files named by content, so that a checkout that moved goes on with its runs."""
     for key in ("start", "arch"):
-        path: Path | None = getattr(recipe, key)
+        path: Path | None = getattr(recipe, key, None)
         if path is not None:
             what = "a checkpoint to start from" if key == "start" else "an arch file"
             try:
@@ -192,12 +191,12 @@ def _anywhere(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _read(path: Path) -> Recipe | None:
+def _read(path: Path, kind: type[msgspec.Struct]) -> msgspec.Struct | None:
     """The recipe of a run; None if this release cannot read it. Version 0.1.0 knew drawn people only."""
     text = re.sub(r"^\[(train|validation)\]\n(?!dataset)", r'[\1]\ndataset = "drawn"\n', path.read_text("utf-8"),
                   flags=re.MULTILINE)
     try:
-        return msgspec.toml.decode(text, type=Recipe, dec_hook=lambda kind, value: kind(value))
+        return msgspec.toml.decode(text, type=kind, dec_hook=lambda of, value: of(value))
     except (msgspec.DecodeError, ValueError):
         return None
 
