@@ -3,7 +3,7 @@
 In evaluation a BatchNorm is ``y = scale * x + shift`` per channel. After a convolution or a
 Linear that is a change of its weights, computed in float64 and rounded to float32 once.
 ResNet-50's BNNeck follows a pool, where there is nothing to fold into: it stays, as one
-multiply-add per channel.
+multiply-add per channel. Of parts that each modality owns, the modality's copy remains.
 
 The result is a `torch.fx.GraphModule`: straight-line code without branches or modality, made by
 tracing the network itself. So the topology is written down once, in `train`, and neither this
@@ -12,7 +12,6 @@ module nor `to_onnx` repeats it.
 
 from __future__ import annotations
 
-import copy
 from typing import cast
 
 import torch
@@ -20,6 +19,9 @@ from torch import Tensor, fx, nn
 
 from cmnas_edge.embedding import Modality
 from train.networks import Network
+from train.non_local import NonLocal
+from train.osnet import FixedWeights
+from train.pooling import GeneralisedMean
 
 __all__ = ["Affine", "fold"]
 
@@ -63,8 +65,11 @@ class _Embedding(nn.Module):
 
 
 class _Tracer(fx.Tracer):
+    """Goes into everything but layers of torch and those parts that `to_onnx` writes as a whole."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Affine) or super().is_leaf_module(m, module_qualified_name)
+        whole = isinstance(m, (Affine, FixedWeights, GeneralisedMean, NonLocal))
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 def fold(network: Network, modality: Modality) -> fx.GraphModule:
@@ -78,19 +83,21 @@ def fold(network: Network, modality: Modality) -> fx.GraphModule:
         Normalised RGB, float32 ``(n, 3, h, w)`` -> embedding ``(n, d)``, not of unit length.
 
     Raises:
-        ValueError: A BatchNorm remains that ``network.sites()`` does not name.
+        ValueError: A BatchNorm remains that ``network.norms()`` does not name.
     """
-    plain = copy.deepcopy(network).cpu().eval()
-    for site in plain.sites():
+    known = {id(site.norm) for site in network.norms()}
+    left = [name for name, module in network.backbone.named_modules()
+            if "BatchNorm" in type(module).__name__ and id(module) not in known]
+    if left:
+        raise ValueError(f"expected every BatchNorm among the network's own, found {left} beside them")
+    plain = network.plain(modality).eval()
+    for site in plain.norms():
         scale, shift = site.norm.affine(modality)
         if site.linear is None:
             _replace(plain.backbone, site.norm, _Folded(Affine(scale.float(), shift.float())))
             continue
         _fold_into(cast("nn.Conv2d | nn.Linear", site.linear), scale, shift)
         _replace(plain.backbone, site.norm, _Folded())
-    left = [name for name, module in plain.backbone.named_modules() if "BatchNorm" in type(module).__name__]
-    if left:
-        raise ValueError(f"expected every BatchNorm among the network's sites, found {left} beside them")
     wrapper = _Embedding(plain.backbone)
     module = fx.GraphModule(wrapper, _Tracer().trace(wrapper))
     module.graph.eliminate_dead_code()

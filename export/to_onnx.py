@@ -23,10 +23,14 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from cmnas_edge.preprocess import MEAN, STD
 from export.fold import Affine
+from train.non_local import NonLocal
+from train.osnet import FixedWeights
+from train.pooling import EXPONENT, SMALLEST, GeneralisedMean
 
 __all__ = ["IR_VERSION", "OPSET", "SHORTEST", "to_onnx"]
 
@@ -55,7 +59,7 @@ def to_onnx(folded: fx.GraphModule, height: int, width: int, dimension: int) -> 
     Raises:
         ValueError: The network does something the vocabulary lacks.
     """
-    writer = _Writer(folded)
+    writer = _Writer(folded, height, width)
     writer.write()
     graph = helper.make_graph(
         writer.nodes, "embed",
@@ -71,8 +75,9 @@ def to_onnx(folded: fx.GraphModule, height: int, width: int, dimension: int) -> 
 class _Writer:
     """Walks a trace and appends a node for each step; every value keeps the trace's name."""
 
-    def __init__(self, folded: fx.GraphModule) -> None:
+    def __init__(self, folded: fx.GraphModule, height: int, width: int) -> None:
         self.folded = folded
+        self.size = height, width
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, npt.NDArray[Any]] = {}
         self._modules = dict(folded.named_modules())
@@ -104,6 +109,14 @@ class _Writer:
         """The layer a step calls, and its name in the network."""
         target = str(step.target)
         return self._modules[target], target.removeprefix("backbone.")
+
+    def map_size(self, step: fx.Node) -> tuple[int, int]:
+        """Rows and columns of the map that a step gives, for crops of this size."""
+        if "tensor_meta" not in step.meta:
+            with torch.no_grad():
+                ShapeProp(self.folded).propagate(torch.zeros(1, 3, *self.size))
+        _, _, height, width = step.meta["tensor_meta"].shape
+        return height, width
 
     def _rule(self, step: fx.Node) -> Callable[[_Writer, fx.Node], None]:
         called = type(self._modules[str(step.target)]) if step.op == "call_module" else step.target
@@ -181,6 +194,51 @@ def _mean(writer: _Writer, step: fx.Node) -> None:
     writer.node("Flatten", [pooled], step.name, axis=1)
 
 
+def _generalised_mean(writer: _Writer, step: fx.Node) -> None:
+    x, name = *_inputs(step), step.name
+    smallest = writer.tensor("gem.smallest", np.array(SMALLEST, np.float32))
+    root = writer.tensor("gem.root", np.array(1 / EXPONENT, np.float32))
+    # x^3 as two products: engines have fast ones, and a power of a negative number is nobody's business.
+    cube = writer.node("Mul", [writer.node("Mul", [x, x], f"{name}.square"), x], f"{name}.cube")
+    mean = writer.node("Flatten", [writer.node("GlobalAveragePool", [cube], f"{name}.map")], f"{name}.mean", axis=1)
+    writer.node("Pow", [writer.node("Add", [mean, smallest], f"{name}.positive"), root], name)
+
+
+def _fixed_weights(writer: _Writer, step: fx.Node) -> None:
+    module, name = writer.module(step)
+    fused = ""
+    for t, (stream, weight) in enumerate(zip(_inputs(step), cast("FixedWeights", module).weight, strict=True)):
+        weighted = writer.node("Mul", [stream, writer.tensor(f"{name}.weight.{t}", weight[:, None, None])],
+                               f"{step.name}.stream{t}")
+        fused = writer.node("Add", [fused, weighted], f"{step.name}.sum{t}") if fused else weighted
+    writer.node("Identity", [fused], step.name)
+
+
+def _non_local(writer: _Writer, step: fx.Node) -> None:
+    module, where = writer.module(step)
+    block, x, name = cast("NonLocal", module), _inputs(step)[0], step.name
+    height, width = writer.map_size(step)
+    inner = block.g.out_channels
+    flat = writer.tensor(f"{name}.flat", np.array([0, inner, height * width], np.int64))
+    square = writer.tensor(f"{name}.square", np.array([0, inner, height, width], np.int64))
+
+    def convolve(conv: nn.Conv2d, called: str, value: str, *, over: int = 1) -> str:
+        weight, bias = conv.weight, cast("Tensor", conv.bias)
+        inputs = [value, writer.tensor(f"{where}.{called}.weight", weight / over),
+                  writer.tensor(f"{where}.{called}.bias", bias / over)]
+        return writer.node("Conv", inputs, f"{name}.{called}", kernel_shape=[1, 1])
+
+    # The mean over places is taken in theta's weights: one division less in the graph.
+    theta = convolve(block.theta, "theta", x, over=height * width)
+    maps = [writer.node("Reshape", [value, flat], f"{value}.flat")
+            for value in (theta, convolve(block.phi, "phi", x), convolve(block.g, "g", x))]
+    turned = writer.node("Transpose", [maps[1]], f"{name}.phi.turned", perm=[0, 2, 1])
+    likeness = writer.node("MatMul", [turned, maps[0]], f"{name}.likeness")  # (n, places j, places i)
+    told = writer.node("Reshape", [writer.node("MatMul", [maps[2], likeness], f"{name}.told"), square],
+                       f"{name}.map")
+    writer.node("Add", [x, convolve(block.project, "project", told)], name)
+
+
 def _max_pool(writer: _Writer, step: fx.Node) -> None:
     _pool(writer, step, "MaxPool", ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode"))
 
@@ -218,6 +276,9 @@ _RULES: dict[Any, Callable[[_Writer, fx.Node], None]] = {
     nn.Conv2d: _convolution,
     nn.Linear: _linear,
     Affine: _affine,
+    FixedWeights: _fixed_weights,
+    GeneralisedMean: _generalised_mean,
+    NonLocal: _non_local,
     functional.max_pool2d: _max_pool,
     functional.avg_pool2d: _average_pool,
     functional.relu: _plain("Relu"),

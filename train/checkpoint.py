@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cmnas_edge.errors import BundleError, ConfigError
 from cmnas_edge.preprocess import DEFINITION
+from train.design import RELEASED, Design
 from train.networks import Network, build
 from train.space import Arch, Choice
 
@@ -33,7 +34,7 @@ _Size = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a network came from; backbone, arch and identities are the network's own.
+    """Where a network came from; backbone, arch, design and identities are the network's own.
 
     Attributes:
         height: Rows of the crops it was trained on.
@@ -52,10 +53,11 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     data: str
 
 
-class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     schema: str
     backbone: str
     choices: dict[str, str]
+    design: Design = RELEASED  # left out when it is, as in the files of 0.1.0
     identities: Annotated[int, msgspec.Meta(ge=0)]
     run: Checkpoint
 
@@ -76,7 +78,7 @@ def save(path: Path, network: Network, meta: Checkpoint) -> None:
         OSError: The file cannot be written.
     """
     header = _Header(schema=SCHEMA, backbone=network.arch.backbone, choices=dict(network.arch.choices),
-                     identities=network.identities, run=meta)
+                     design=network.arch.design, identities=network.identities, run=meta)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     data = to_bytes(tensors, {_KEY: msgspec.json.encode(header).decode()})
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -90,11 +92,16 @@ def save(path: Path, network: Network, meta: Checkpoint) -> None:
         part.unlink(missing_ok=True)
 
 
-def load(path: Path) -> tuple[Network, Checkpoint]:
+def load(path: Path, *, expected: Arch | None = None) -> tuple[Network, Checkpoint]:
     """Build the network a file describes and put its numbers in, on the CPU, in evaluation mode.
 
+    Args:
+        path: What `save` wrote, in this release or an earlier one.
+        expected: What the network has to be; any by default.
+
     Raises:
-        ConfigError: There is no such file.
+        ConfigError: There is no such file; or the network is another than expected, with what
+            tells them apart.
         BundleError: Damaged, not a checkpoint of this project, of another schema, or its
             tensors aren't exactly those of the network it names.
     """
@@ -112,9 +119,13 @@ def load(path: Path) -> tuple[Network, Checkpoint]:
                           "weights from elsewhere come in through train.importers")
     header = _read_header(path, text)
     try:
-        arch = Arch(header.backbone, cast("tuple[tuple[str, Choice], ...]", tuple(header.choices.items())))
+        arch = Arch(header.backbone, cast("tuple[tuple[str, Choice], ...]", tuple(header.choices.items())),
+                    header.design)
     except ValueError as error:
         raise BundleError(f"{path}: {error}") from error
+    if expected is not None and arch != expected:
+        raise ConfigError(f"{path}: expected a network of the architecture asked for, found "
+                          f"{expected.differences(arch)}; take another checkpoint, or change what is asked for")
     with torch.random.fork_rng(devices=[]):  # reading must not move anybody's random numbers
         network = build(arch, identities=header.identities)
     place(tensors, network, str(path))

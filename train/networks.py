@@ -6,17 +6,23 @@ is matched is always ``Features.embedding``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
+from cmnas_edge.embedding import MODALITIES, Modality
+from cmnas_edge.errors import ConfigError
+from train.design import WIDTHS, parts
+from train.inheritance import Adopted, inherit, of_modality
 from train.modality_bn import ModalityBatchNorm, Rows
-from train.osnet import WIDTHS, OSNet
+from train.osnet import OSNet
 from train.resnet import ResNet50
-from train.space import BNNECK, Arch, followed_linear
+from train.space import BNNECK, Arch, Choice, every_norm, fixed_norms, followed_linear
 
-__all__ = ["Features", "Network", "Site", "build"]
+__all__ = ["Adopted", "Features", "Network", "Site", "adopt", "build"]
 
 
 class Features(NamedTuple):
@@ -48,7 +54,8 @@ class Network(nn.Module):
     """A backbone with a choice at every BatchNorm, and a classifier over ``identities`` if there are any.
 
     Parameters are named ``backbone.`` plus the reference implementation's own name, and
-    ``classifier.weight`` (and ``.bias`` for OSNet).
+    ``classifier.weight`` (and ``.bias`` for OSNet); what only one modality uses has ``.visible.`` or
+    ``.infrared.`` in its name.
 
     Attributes:
         arch: What was chosen.
@@ -63,10 +70,16 @@ class Network(nn.Module):
         self.arch = arch
         self.identities = identities
         self.backbone: OSNet | ResNet50
+        design, choices = arch.design, dict(arch.choices)
+
+        def choose(site: str) -> Choice:  # what is no site has nothing to split
+            return choices.get(site, "shared")
+
         if arch.backbone == "resnet50":
-            self.backbone = ResNet50(arch.choice)
+            self.backbone = ResNet50(choose, pool=design.pool, non_local=design.non_local, own=design.own)
         else:
-            self.backbone = OSNet(WIDTHS[arch.backbone], arch.choice)
+            self.backbone = OSNet(WIDTHS[arch.backbone], choose, streams=design.streams, fusion=design.fusion,
+                                  lite=design.lite, pool=design.pool, own=design.own)
         self.dimension = self.backbone.dimension
         self.classifier: nn.Linear | None = None
         if identities:
@@ -100,15 +113,48 @@ class Network(nn.Module):
         return Features(rows.restore(pooled), rows.restore(signed), rows.restore(embedding), logits)
 
     def sites(self) -> tuple[Site, ...]:
-        """Every BatchNorm in construction order with the layer it follows; ResNet-50's BNNeck comes last.
+        """Every BatchNorm with a choice, in construction order, with the layer it follows; then ResNet-50's BNNeck.
 
-        Names are relative to ``backbone``.
+        Norms of parts that each modality owns and of non-local blocks are no sites; `norms` has
+        them too. Names are relative to ``backbone``.
         """
-        found = [Site(name, self._norm(name), self.backbone.get_submodule(linear))
-                 for name, linear in followed_linear(self.arch.backbone).items()]
-        if self.arch.backbone == "resnet50":
-            found.append(Site(BNNECK, self._norm(BNNECK), None))
-        return tuple(found)
+        found = [self._site(name, linear)
+                 for name, linear in followed_linear(self.arch.backbone, self.arch.design).items()]
+        return (*found, *self._neck())
+
+    def norms(self) -> tuple[Site, ...]:
+        """Every BatchNorm: as `sites`, and besides those nobody chooses at.
+
+        A norm of an owned part is there once for each modality, with the modality behind the
+        part's name: ``conv2.visible.0.conv3.bn``, ``bn1.visible``.
+        """
+        arch = self.arch
+        owned = {module for part in list(parts(arch.backbone).values())[:arch.design.own] for module in part}
+        found = []
+        for name, linear in (*every_norm(arch.backbone, arch.design), *fixed_norms(arch.design).items()):
+            if name.partition(".")[0] in owned:
+                found += [self._site(_owned(name, modality), _owned(linear, modality)) for modality in MODALITIES]
+            else:
+                found.append(self._site(name, linear))
+        return (*found, *self._neck())
+
+    def plain(self, modality: Modality) -> Network:
+        """The network that one modality sees: the same function, with nothing split and nothing owned.
+
+        A network of its own on the CPU, classifier included; this one is left as it was.
+        """
+        design = msgspec.structs.replace(self.arch.design, own=0)
+        with torch.device("meta"):  # nothing is drawn: every number is copied
+            network = Network(Arch.uniform(self.arch.backbone, "shared", design=design), identities=self.identities)
+        seen = of_modality(self.state_dict(), modality)
+        network.load_state_dict({name: tensor.detach().cpu().clone() for name, tensor in seen.items()}, assign=True)
+        return network.train(self.training)
+
+    def _neck(self) -> tuple[Site, ...]:
+        return (Site(BNNECK, self._norm(BNNECK), None),) if self.arch.backbone == "resnet50" else ()
+
+    def _site(self, name: str, linear: str) -> Site:
+        return Site(name, self._norm(name), self.backbone.get_submodule(linear))
 
     def _norm(self, name: str) -> ModalityBatchNorm:
         return cast("ModalityBatchNorm", self.backbone.get_submodule(name))
@@ -125,3 +171,39 @@ def build(arch: Arch, *, identities: int = 0) -> Network:
         ValueError: ``identities`` is negative.
     """
     return Network(arch, identities=identities)
+
+
+def adopt(source: Network | Mapping[str, Tensor], target: Network, *, classifier: bool = True) -> Adopted:
+    """Start a network from one of another architecture or design, of the same backbone.
+
+    What each tensor becomes is said in `train.inheritance`: shared numbers go to every branch and
+    copy, branches and copies that become one are averaged, running variances by moments.
+
+    Args:
+        source: A network, or the state of one; left as it is.
+        target: Filled in place, or left as it was.
+        classifier: Take the classifier over if the sizes agree; False leaves the target's own.
+
+    Returns:
+        Which tensors of the target stayed as they were, and which of the source were not used.
+
+    Raises:
+        ConfigError: Another backbone.
+    """
+    if isinstance(source, Network):
+        if source.arch.backbone != target.arch.backbone:
+            raise ConfigError(f"start: expected a network of {target.arch.backbone}, found {source.arch.backbone}; "
+                              "start from another network")
+        source = source.state_dict()
+    head = {} if classifier else {name: t for name, t in source.items() if name.startswith("classifier.")}
+    own = target.state_dict()
+    values, report = inherit({name: tensor for name, tensor in source.items() if name not in head}, own)
+    with torch.no_grad():
+        for name, tensor in values.items():
+            own[name].copy_(tensor)
+    return Adopted(report.fresh, (*report.left_out, *head))
+
+
+def _owned(name: str, modality: Modality) -> str:
+    part, _, inner = name.partition(".")
+    return f"{part}.{modality}.{inner}" if inner else f"{part}.{modality}"

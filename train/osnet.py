@@ -10,40 +10,27 @@ Everything takes ``(x, rows)``: the feature map, and which rows are infrared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.design import WIDTHS, Fusion, Pool, parts
 from train.modality_bn import ModalityBatchNorm, Rows
+from train.pooling import pooling
+from train.routes import Chain, Own
 from train.space import Choice
 
-__all__ = ["EMBEDDING", "WIDTHS", "ChannelGate", "ConvNorm", "Fusion", "LightConv3x3", "OSBlock", "OSNet"]
+__all__ = ["EMBEDDING", "WIDTHS", "ChannelGate", "ConvNorm", "FixedWeights", "Fusion", "LightConv3x3", "OSBlock",
+           "OSNet"]
 
-WIDTHS = {
-    "osnet_x1_0": (64, 256, 384, 512),
-    "osnet_x0_75": (48, 192, 288, 384),
-    "osnet_x0_5": (32, 128, 192, 256),
-    "osnet_x0_25": (16, 64, 96, 128),
-}
 EMBEDDING = 512  # for every width
 
-Fusion = Literal["gate", "gate_per_stream", "scalar_gate", "fixed", "sum"]
 Choose = Callable[[str], Choice]  # site name -> choice
 
 _REDUCTION = 4  # bottleneck of a block
 _GATE_REDUCTION = 16
-
-
-class Chain(nn.ModuleList):
-    """Modules in a row that all take ``(x, rows)``."""
-
-    def forward(self, x: Tensor, rows: Rows) -> Tensor:
-        """Pass ``x`` through every module in turn."""
-        for module in self:
-            x = module(x, rows)
-        return x
 
 
 class ConvNorm(nn.Module):
@@ -97,6 +84,13 @@ class FixedWeights(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(streams, channels))
 
+    def forward(self, *streams: Tensor) -> Tensor:
+        """One map from the streams' maps, each ``(n, c, h, w)``."""
+        fused = self.weight[0, :, None, None] * streams[0]
+        for weight, stream in zip(self.weight[1:], streams[1:], strict=True):
+            fused = torch.addcmul(fused, weight[:, None, None], stream)
+        return fused
+
 
 class OSBlock(nn.Module):
     """The omni-scale residual block (section 3.2): streams t = 1..T see 2t+1 pixels and are fused.
@@ -113,23 +107,27 @@ class OSBlock(nn.Module):
         channels: In and out.
         streams: T >= 1; the released networks have 4.
         fusion: How the streams become one map.
+        lite: Streams of Lite 3x3; False for full 3x3 convolutions, each with BatchNorm and ReLU.
 
     Raises:
         ValueError: T outside 1..26 or an unknown fusion.
     """
 
     def __init__(self, site: str, choose: Choose, channels: tuple[int, int], *, streams: int = 4,
-                 fusion: Fusion = "gate") -> None:
+                 fusion: Fusion = "gate", lite: bool = True) -> None:
         super().__init__()
         if not 1 <= streams <= 26:
             raise ValueError(f"streams: expected 1 to 26 (they are lettered), found {streams}")
         mid = channels[1] // _REDUCTION
+
+        def unit(where: str) -> nn.Module:
+            return LightConv3x3(where, choose, mid) if lite else ConvNorm(where, choose, (mid, mid), kernel=3)
+
         self.conv1 = ConvNorm(f"{site}.conv1", choose, (channels[0], mid))
         self.stream_names = [f"conv2{chr(ord('a') + t)}" for t in range(streams)]
         for count, name in enumerate(self.stream_names, start=1):
             where = f"{site}.{name}"
-            self.add_module(name, LightConv3x3(where, choose, mid) if count == 1 else
-                            Chain(LightConv3x3(f"{where}.{i}", choose, mid) for i in range(count)))
+            self.add_module(name, unit(where) if count == 1 else Chain(unit(f"{where}.{i}") for i in range(count)))
         self.fusion: Fusion = fusion
         self.gate = _gate(fusion, streams, mid)
         self.conv3 = ConvNorm(f"{site}.conv3", choose, (mid, channels[1]), relu=False)
@@ -145,9 +143,14 @@ class OSBlock(nn.Module):
 
     def fuse(self, streams: Sequence[Tensor]) -> Tensor:
         """One map from the streams' maps, each ``(n, c, h, w)`` (equation 2)."""
+        if isinstance(self.gate, FixedWeights):
+            return cast("Tensor", self.gate(*streams))
         weights = self.stream_weights(streams)
         if weights is None:
-            return torch.stack(tuple(streams)).sum(0)
+            fused = streams[0]
+            for stream in streams[1:]:
+                fused = fused + stream
+            return fused
         fused = weights[0] * streams[0]
         for weight, stream in zip(weights[1:], streams[1:], strict=True):
             fused = torch.addcmul(fused, weight, stream)
@@ -192,30 +195,39 @@ class OSNet(nn.Module):
         choose: The choice at each BatchNorm site.
         streams: Streams of every block.
         fusion: Fusion of every block.
+        lite: Whether the streams of every block are Lite 3x3.
+        pool: How the last map becomes one number per channel.
+        own: Leading parts (`train.design.parts`) of which each modality has its own copy.
     """
 
     dimension = EMBEDDING
 
     def __init__(self, widths: tuple[int, int, int, int], choose: Choose, *, streams: int = 4,
-                 fusion: Fusion = "gate") -> None:
+                 fusion: Fusion = "gate", lite: bool = True, pool: Pool = "mean", own: int = 0) -> None:
         super().__init__()
+
+        def block(site: str, channels: tuple[int, int]) -> OSBlock:
+            return OSBlock(site, choose, channels, streams=streams, fusion=fusion, lite=lite)
 
         def stage(site: str, channels: tuple[int, int], *, transition: bool) -> Chain:
             inner = (channels[1], channels[1])
-            links: list[nn.Module] = [OSBlock(f"{site}.0", choose, channels, streams=streams, fusion=fusion),
-                                      OSBlock(f"{site}.1", choose, inner, streams=streams, fusion=fusion)]
+            links: list[nn.Module] = [block(f"{site}.0", channels), block(f"{site}.1", inner)]
             if transition:
                 links.append(Chain([ConvNorm(f"{site}.2.0", choose, inner), Halve()]))
             return Chain(links)
 
         c0, c1, c2, c3 = widths
-        self.conv1 = ConvNorm("conv1", choose, (3, c0), kernel=7, stride=2)
+        self.conv1: nn.Module = ConvNorm("conv1", choose, (3, c0), kernel=7, stride=2)
         self.conv2 = stage("conv2", (c0, c1), transition=True)
         self.conv3 = stage("conv3", (c1, c2), transition=True)
         self.conv4 = stage("conv4", (c2, c3), transition=False)
         self.conv5 = ConvNorm("conv5", choose, (c3, c3))
         self.fc = nn.ModuleList([nn.Linear(c3, EMBEDDING), ModalityBatchNorm(EMBEDDING, choose("fc.1"))])
+        self.pool = pooling(pool)
         self.apply(_initialise)
+        for names in list(parts("osnet_x1_0").values())[:own]:
+            for name in names:
+                setattr(self, name, Own(self.get_submodule(name)))
 
     def features(self, x: Tensor, rows: Rows) -> Tensor:
         """``(n, 3, h, w)`` -> the last feature map ``(n, c3, h // 16, w // 16)``."""
@@ -224,7 +236,7 @@ class OSNet(nn.Module):
 
     def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """``(n, 3, h, w)`` -> the pooled map ``(n, c3)``, and 512 numbers before and after their ReLU."""
-        pooled = self.features(x, rows).mean((2, 3))
+        pooled = self.pool(self.features(x, rows))
         linear, norm = self.fc
         signed = norm(linear(pooled), rows)
         return pooled, signed, functional.relu(signed)

@@ -13,7 +13,11 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.design import NON_LOCAL, RESNET50_BLOCKS, Pool, parts
 from train.modality_bn import ModalityBatchNorm, Rows
+from train.non_local import NonLocal
+from train.pooling import pooling
+from train.routes import Chain, Own
 from train.space import BNNECK, Choice
 
 __all__ = ["Bottleneck", "ResNet50"]
@@ -31,9 +35,11 @@ class Bottleneck(nn.Module):
         choose: The choice at each BatchNorm site.
         channels: Channels in, and of the middle.
         stride: Of the 3x3 and of the shortcut.
+        non_local: Whether a `NonLocal` block follows.
     """
 
-    def __init__(self, site: str, choose: Choose, channels: tuple[int, int], *, stride: int) -> None:
+    def __init__(self, site: str, choose: Choose, channels: tuple[int, int], *, stride: int,
+                 non_local: bool = False) -> None:
         super().__init__()
         inner, mid = channels
         outer = mid * _EXPANSION
@@ -46,6 +52,7 @@ class Bottleneck(nn.Module):
         self.downsample = None if inner == outer and stride == 1 else nn.ModuleList([
             nn.Conv2d(inner, outer, 1, stride=stride, bias=False),
             ModalityBatchNorm(outer, choose(f"{site}.downsample.1"))])
+        self.non_local = NonLocal(outer) if non_local else None
 
     def forward(self, x: Tensor, rows: Rows) -> Tensor:
         """``(n, c, h, w)`` -> ``(n, 4 mid, h / stride, w / stride)``."""
@@ -55,7 +62,8 @@ class Bottleneck(nn.Module):
         if self.downsample is not None:
             conv, norm = self.downsample
             x = norm(conv(x), rows)
-        return functional.relu(y + x, inplace=True)
+        y = functional.relu(y + x, inplace=True)
+        return y if self.non_local is None else cast("Tensor", self.non_local(y, rows))
 
 
 class ResNet50(nn.Module):
@@ -63,43 +71,51 @@ class ResNet50(nn.Module):
 
     Args:
         choose: The choice at each BatchNorm site.
+        pool: How the last map becomes one number per channel.
+        non_local: Whether the `NON_LOCAL` blocks are there.
+        own: Leading parts (`train.design.parts`) of which each modality has its own copy.
     """
 
     dimension = 512 * _EXPANSION
 
-    def __init__(self, choose: Choose) -> None:
+    def __init__(self, choose: Choose, *, pool: Pool = "mean", non_local: bool = False, own: int = 0) -> None:
         super().__init__()
 
-        def layer(site: str, inner: int, mid: int, block_count: int, stride: int) -> nn.ModuleList:
-            return nn.ModuleList(
+        def layer(stage: int, inner: int, mid: int, stride: int) -> nn.Module:
+            site = f"layer{stage}"
+            return Chain(
                 Bottleneck(f"{site}.{i}", choose, (inner if i == 0 else mid * _EXPANSION, mid),
-                           stride=stride if i == 0 else 1)
-                for i in range(block_count))
+                           stride=stride if i == 0 else 1, non_local=non_local and f"{site}.{i}" in NON_LOCAL)
+                for i in range(RESNET50_BLOCKS[stage - 1]))
 
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = ModalityBatchNorm(64, choose("bn1"))
-        self.layer1 = layer("layer1", 64, 64, 3, 1)
-        self.layer2 = layer("layer2", 256, 128, 4, 2)
-        self.layer3 = layer("layer3", 512, 256, 6, 2)
-        self.layer4 = layer("layer4", 1024, 512, 3, 1)
+        self.conv1: nn.Module = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1: nn.Module = ModalityBatchNorm(64, choose("bn1"))
+        self.layer1 = layer(1, 64, 64, 1)
+        self.layer2 = layer(2, 256, 128, 2)
+        self.layer3 = layer(3, 512, 256, 2)
+        self.layer4 = layer(4, 1024, 512, 1)
+        self.pool = pooling(pool)
         self.bnneck = ModalityBatchNorm(self.dimension, choose(BNNECK))
         # A shifted neck would move the hypersphere's centre away from the classifier's (Luo et al., 3.6).
         cast("nn.Parameter", self.bnneck.bias).requires_grad_(False)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module.bias is None:  # the non-local ones have biases
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for names in list(parts("resnet50").values())[:own]:
+            for name in names:
+                setattr(self, name, Own(self.get_submodule(name)))
 
     def features(self, x: Tensor, rows: Rows) -> Tensor:
         """``(n, 3, h, w)`` -> the last feature map ``(n, 2048, h / 16, w / 16)``."""
-        x = functional.relu(self.bn1(self.conv1(x), rows), inplace=True)
+        x = self.conv1(x, rows) if isinstance(self.conv1, Own) else self.conv1(x)
+        x = functional.relu(self.bn1(x, rows), inplace=True)
         x = functional.max_pool2d(x, 3, stride=2, padding=1)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            for block in layer:
-                x = block(x, rows)
+            x = layer(x, rows)
         return x
 
     def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """``(n, 3, h, w)`` -> the pooled map and, twice, the embedding behind the BNNeck, all ``(n, 2048)``."""
-        pooled = self.features(x, rows).mean((2, 3))
+        pooled = self.pool(self.features(x, rows))
         embedding = self.bnneck(pooled, rows)
         return pooled, embedding, embedding

@@ -1,7 +1,8 @@
 """The search space: which BatchNorm sites a backbone has, and what is chosen at each.
 
-A backbone fixes its sites and their order. An `Arch` says for every one of them whether the
-two modalities share it. Pure Python: reading an architecture needs no torch.
+A backbone and its `train.design.Design` fix the sites and their order. An `Arch` says for every
+one of them whether the two modalities share it. Pure Python: reading an architecture needs no
+torch.
 
 Source of the idea and of the 53-integer line: CM-NAS (Fu et al., ICCV 2021).
 """
@@ -13,31 +14,36 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from cmnas_edge.errors import ConfigError
+import msgspec
 
-__all__ = ["BACKBONES", "BNNECK", "CHOICES", "Arch", "Choice", "followed_linear", "site_names"]
+from cmnas_edge.errors import ConfigError
+from train.design import BACKBONES, NON_LOCAL, RELEASED, RESNET50_BLOCKS, Design, check, differences, parts
+
+__all__ = ["BACKBONES", "BNNECK", "CHOICES", "RELEASED", "Arch", "Choice", "Design", "every_norm", "fixed_norms",
+           "followed_linear",
+           "site_names", "stream_units"]
 
 Choice = Literal["shared", "split", "split_statistics"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 
-BACKBONES = ("osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25", "resnet50")
-
 BNNECK = "bnneck"  # ResNet-50's one norm behind a pool: always shared, so no site of the space
 
-_RESNET50_BLOCKS = (3, 4, 6, 3)
+_NAMED = 3  # sites that a message names before it only counts
 _CMNAS_CODE: dict[Choice, str] = {"split": "0", "shared": "1"}
 
 
 @dataclass(frozen=True)
 class Arch:
-    """One point of the space: a backbone and a choice for each of its sites.
+    """One point of the space: a backbone of some design and a choice for each of its sites.
 
     Attributes:
         backbone: One of `BACKBONES`.
         choices: ``(site name, choice)`` for every site, in construction order.
+        design: What it is built of; the released network by default.
 
     Raises:
-        ValueError: An unknown backbone or choice, or other sites than the backbone's.
+        ValueError: An unknown backbone or choice, other sites than the backbone's, or a
+            design with an option that the backbone doesn't have.
 
     Examples:
         >>> arch = Arch.of("osnet_x0_25", {"conv1.bn": "split"})
@@ -47,9 +53,10 @@ class Arch:
 
     backbone: str
     choices: tuple[tuple[str, Choice], ...]
+    design: Design = RELEASED
 
     def __post_init__(self) -> None:
-        expected = site_names(self.backbone)
+        expected = site_names(self.backbone, self.design)
         found = tuple(name for name, _ in self.choices)
         if found != expected:
             missing = [name for name in expected if name not in found]
@@ -63,30 +70,32 @@ class Arch:
             raise ValueError(f"arch: expected a choice of {', '.join(CHOICES)} at every site, found {wrong}")
 
     @classmethod
-    def uniform(cls, backbone: str, choice: Choice) -> Arch:
+    def uniform(cls, backbone: str, choice: Choice, *, design: Design = RELEASED) -> Arch:
         """The same choice at every site."""
-        return cls(backbone, tuple((name, choice) for name in site_names(backbone)))
+        return cls(backbone, tuple((name, choice) for name in site_names(backbone, design)), design)
 
     @classmethod
-    def of(cls, backbone: str, choices: Mapping[str, Choice]) -> Arch:
+    def of(cls, backbone: str, choices: Mapping[str, Choice], *, design: Design = RELEASED) -> Arch:
         """The named choices; every other site is shared.
 
         Raises:
             ValueError: A name is no site of the backbone.
         """
-        names = site_names(backbone)
+        names = site_names(backbone, design)
         unknown = sorted(set(choices) - set(names))
         if unknown:
             raise ValueError(f"arch: expected sites of {backbone}, found {unknown}")
-        return cls(backbone, tuple((name, choices.get(name, "shared")) for name in names))
+        return cls(backbone, tuple((name, choices.get(name, "shared")) for name in names), design)
 
     def choice(self, site: str) -> Choice:
         """What is chosen at a site; the BNNeck is always shared."""
         return "shared" if site == BNNECK else dict(self.choices)[site]
 
     def to_json(self) -> str:
-        """One line of JSON, sites in construction order."""
-        return json.dumps({"backbone": self.backbone, "choices": dict(self.choices)})
+        """One line of JSON, sites in construction order; of the design what isn't default, if anything."""
+        design = msgspec.to_builtins(self.design)
+        return json.dumps({"backbone": self.backbone, "choices": dict(self.choices)}
+                          | ({"design": design} if design else {}))
 
     @classmethod
     def from_json(cls, text: str) -> Arch:
@@ -99,14 +108,31 @@ class Arch:
             found: Any = json.loads(text)
         except json.JSONDecodeError as error:
             raise ConfigError(f"arch: expected JSON, found {error}") from error
-        if not isinstance(found, dict) or set(found) != {"backbone", "choices"}:
-            raise ConfigError('arch: expected {"backbone": ..., "choices": {site: choice}} and nothing else')
+        if not isinstance(found, dict) or set(found) - {"design", "search"} != {"backbone", "choices"}:
+            raise ConfigError('arch: expected {"backbone": ..., "choices": {site: choice}}, perhaps with "design", '
+                              "and nothing else")
         if not isinstance(found["choices"], dict):
             raise ConfigError('arch: expected "choices" to map each site to its choice')
         try:
-            return cls(found["backbone"], tuple(found["choices"].items()))
+            design = msgspec.convert(found.get("design", {}), Design)
+            return cls(found["backbone"], tuple(found["choices"].items()), design)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"arch: design: {error}") from error
         except (TypeError, ValueError) as error:
             raise ConfigError(str(error)) from error
+
+    def differences(self, found: Arch) -> str:
+        """What tells ``found`` from this arch, in words for a message; empty if nothing does."""
+        if found.backbone != self.backbone:
+            return f"backbone {found.backbone} instead of {self.backbone}"
+        words = differences(self.design, found.design)
+        expected, chosen = dict(self.choices), dict(found.choices)
+        # Sites that only one of the two has follow from the design, which was said already.
+        other = [site for site in expected if site in chosen and chosen[site] != expected[site]]
+        words += [f"{chosen[site]} instead of {expected[site]} at {site}" for site in other[:_NAMED]]
+        if len(other) > _NAMED:
+            words.append(f"another choice at {len(other) - _NAMED} further sites")
+        return ", ".join(words)
 
     def cmnas_line(self) -> str:
         """The official CM-NAS config: 53 integers, 0 split and 1 shared, downsample before its block.
@@ -116,6 +142,9 @@ class Arch:
         """
         if self.backbone != "resnet50":
             raise ConfigError(f"arch: the CM-NAS line describes resnet50, found {self.backbone}; use to_json")
+        if self.design != RELEASED:
+            raise ConfigError("arch: the CM-NAS line describes resnet50 as CM-NAS builds it, found "
+                              f"{', '.join(differences(RELEASED, self.design))}; use to_json")
         foreign = [name for name, choice in self.choices if choice not in _CMNAS_CODE]
         if foreign:
             raise ConfigError("arch: the CM-NAS line knows split and shared only, "
@@ -140,37 +169,47 @@ class Arch:
         return cls("resnet50", tuple(zip(names, (choice_of[code] for code in codes), strict=True)))
 
 
-def site_names(backbone: str) -> tuple[str, ...]:
+def site_names(backbone: str, design: Design = RELEASED) -> tuple[str, ...]:
     """Every BatchNorm site that can be chosen, in construction order: 80 for OSNet, 53 for ResNet-50.
 
-    Names are those of the reference implementations' modules (torchreid, torchvision).
+    Names are those of the reference implementations' modules (torchreid, torchvision), whatever
+    the design. Parts that each modality owns have no sites.
 
     Raises:
-        ValueError: Unknown backbone.
+        ValueError: Unknown backbone, or it doesn't have an option of the design.
     """
-    return tuple(followed_linear(backbone))
+    return tuple(followed_linear(backbone, design))
 
 
-def followed_linear(backbone: str) -> dict[str, str]:
+def followed_linear(backbone: str, design: Design = RELEASED) -> dict[str, str]:
     """For each site, the convolution or Linear whose output it normalises, in construction order.
 
     Raises:
-        ValueError: Unknown backbone.
+        ValueError: Unknown backbone, or it doesn't have an option of the design.
     """
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone: expected one of {', '.join(BACKBONES)}, found {backbone!r}")
-    return dict(_resnet50_sites() if backbone == "resnet50" else _osnet_sites())
+    check(backbone, design)
+    owned = {module for part in list(parts(backbone).values())[:design.own] for module in part}
+    return {site: linear for site, linear in every_norm(backbone, design) if site.partition(".")[0] not in owned}
 
 
-def _osnet_sites() -> Iterator[tuple[str, str]]:
+def every_norm(backbone: str, design: Design = RELEASED) -> Iterator[tuple[str, str]]:
+    """As `followed_linear`, with the norms of owned parts by the names they would have if shared."""
+    return _resnet50_sites() if backbone == "resnet50" else _osnet_sites(design)
+
+
+def fixed_norms(design: Design) -> dict[str, str]:
+    """The norms behind a layer that are shared whatever is chosen, with that layer: non-local blocks have them."""
+    return {f"{block}.non_local.norm": f"{block}.non_local.project" for block in NON_LOCAL if design.non_local}
+
+
+def _osnet_sites(design: Design) -> Iterator[tuple[str, str]]:
+    convolution = "conv2" if design.lite else "conv"
     yield "conv1.bn", "conv1.conv"
     for stage in (2, 3, 4):
         for block in (f"conv{stage}.0", f"conv{stage}.1"):
             yield f"{block}.conv1.bn", f"{block}.conv1.conv"
-            yield f"{block}.conv2a.bn", f"{block}.conv2a.conv2"
-            for count, letter in enumerate("bcd", start=2):
-                for i in range(count):
-                    yield f"{block}.conv2{letter}.{i}.bn", f"{block}.conv2{letter}.{i}.conv2"
+            for unit in stream_units(design.streams):
+                yield f"{block}.{unit}.bn", f"{block}.{unit}.{convolution}"
             yield f"{block}.conv3.bn", f"{block}.conv3.conv"
             if block.endswith(".0"):
                 yield f"{block}.downsample.bn", f"{block}.downsample.conv"
@@ -180,9 +219,16 @@ def _osnet_sites() -> Iterator[tuple[str, str]]:
     yield "fc.1", "fc.0"
 
 
+def stream_units(streams: int) -> Iterator[str]:
+    """The 3x3s of an OSNet block by name: ``conv2a`` alone, then ``conv2b.0``, ``conv2b.1``, and so on."""
+    for count in range(1, streams + 1):
+        name = f"conv2{chr(ord('a') + count - 1)}"
+        yield from [name] if count == 1 else [f"{name}.{i}" for i in range(count)]
+
+
 def _resnet50_sites() -> Iterator[tuple[str, str]]:
     yield "bn1", "conv1"
-    for stage, block_count in enumerate(_RESNET50_BLOCKS, start=1):
+    for stage, block_count in enumerate(RESNET50_BLOCKS, start=1):
         # The official order: a downsample precedes the three norms of its own block.
         yield f"layer{stage}.0.downsample.1", f"layer{stage}.0.downsample.0"
         for block in range(block_count):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from cmnas_edge.errors import BundleError, ConfigError
 from cmnas_edge.preprocess import DEFINITION
 from train.checkpoint import SCHEMA, Checkpoint, load, save
+from train.design import RELEASED, Design
 from train.networks import Network, build
 from train.space import CHOICES, Arch, site_names
 
@@ -154,4 +155,61 @@ def test_a_header_that_lies_is_refused(
 def test_a_header_that_is_no_json_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a", {"cmnas_edge": "{"})
     with pytest.raises(BundleError, match="expected a header"):
+        load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(("backbone", "design"), [
+    ("osnet_x0_25", Design(streams=2, fusion="fixed", lite=False, pool="gem", own=2)),
+    ("osnet_x0_25", Design(own=4))])
+def test_a_network_of_another_design_comes_back_as_it_was(tmp_path: Path, backbone: str, design: Design) -> None:
+    saved = build(Arch.uniform(backbone, "split", design=design), identities=2)
+    save(tmp_path / "a", saved, META)
+    assert header(tmp_path / "a")["design"] == {
+        name: getattr(design, name) for name in Design.__struct_fields__
+        if getattr(design, name) != getattr(RELEASED, name)}
+    loaded, _ = load(tmp_path / "a")
+    assert loaded.arch == saved.arch
+    own = saved.state_dict()
+    assert loaded.state_dict().keys() == own.keys()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_a_file_of_0_1_0_is_of_the_released_design(tmp_path: Path) -> None:
+    # The header as 0.1.0 wrote it, byte for byte: no design in it.
+    state = {name: tensor.contiguous() for name, tensor in build(Arch.uniform(
+        "osnet_x0_25", "split_statistics")).state_dict().items()}
+    choices = ",".join(f'"{name}":"split_statistics"' for name in NAMES)
+    text = ('{"schema":"cmnas-edge checkpoint 1","backbone":"osnet_x0_25","choices":{' + choices + '},"identities":0,'
+            '"run":{"height":128,"width":64,"preprocessing":"' + DEFINITION + '","seed":7,"commit":"0123abc",'
+            '"data":"sha256:00ff"}}')
+    save_file(state, tmp_path / "old", {"cmnas_edge": text})
+    network, meta = load(tmp_path / "old")
+    assert meta == META
+    assert network.arch == Arch.uniform("osnet_x0_25", "split_statistics")
+    save(tmp_path / "new", network, META)
+    assert header(tmp_path / "new") == json.loads(text)
+
+
+@pytest.mark.parametrize(("expected", "words"), [
+    (Arch.uniform("osnet_x1_0", "shared"), "backbone osnet_x0_25 instead of osnet_x1_0"),
+    (Arch.of("osnet_x0_25", {"conv1.bn": "split"}), "split_statistics instead of shared at fc.1"),
+    (Arch.uniform("osnet_x0_25", "shared", design=Design(own=1)),
+     "own 0 instead of 1, split_statistics instead of shared at fc.1;")])
+def test_a_checkpoint_of_another_arch_is_refused_with_what_tells_them_apart(
+    tmp_path: Path, network: Network, expected: Arch, words: str
+) -> None:
+    save(tmp_path / "a", network, META)
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path / "a", expected=expected)
+    assert load(tmp_path / "a", expected=network.arch)[0].arch == network.arch
+
+
+@pytest.mark.parametrize(("design", "words"), [
+    ({"own": 9}, "own"), ({"non_local": True}, "osnet_x0_25 has no option non_local"), ({"more": 1}, "more"),
+    ({"own": 1}, r"unknown \['conv1.bn'\]"), ({"pool": 3}, "pool")])
+def test_a_design_that_lies_is_refused(
+    tmp_path: Path, network: Network, design: dict[str, object], words: str
+) -> None:
+    rewrite(tmp_path / "a", network, design=design)
+    with pytest.raises(BundleError, match=words):
         load(tmp_path / "a")
