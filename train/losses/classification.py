@@ -8,7 +8,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from train.losses.precision import full_precision
 
+
+@full_precision
 def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy against ``(1 - smoothing) * onehot + smoothing / C``.
 
@@ -21,3 +24,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> 
         A scalar.
     """
     return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+@full_precision
+def cosine_logits(embedding: Tensor, weight: Tensor, *, scale: float) -> Tensor:
+    """``scale`` times the cosine of every row of ``embedding`` (n, d) and of ``weight`` (C, d), shape ``(n, C)``."""
+    return scale * functional.linear(functional.normalize(embedding), functional.normalize(weight))

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from train.losses.precision import full_precision
 
+
+@full_precision
 def contrast(embedding: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
     """Supervised contrast: each row picks its own identity out of the whole batch.
 

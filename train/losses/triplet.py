@@ -2,7 +2,8 @@
 
 Batch-hard: Hermans et al., In Defense of the Triplet Loss, arXiv 1703.07737, equation 5; its
 four-term form is the one CM-NAS trains with (anchors of either modality against candidates
-of either).
+of either). Weighted regularised: Ye et al., Deep Learning for Person Re-identification: A Survey
+and Outlook (AGW), TPAMI 2021, section 4.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from train.losses.precision import full_precision
+
+__all__ = ["batch_hard", "distances", "four_term_triplet", "weighted_triplet"]
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
@@ -21,6 +26,7 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
     return square.clamp(min=1e-12).sqrt()
 
 
+@full_precision
 def batch_hard(anchors: Tensor, candidates: Tensor, anchor_labels: Tensor, candidate_labels: Tensor, *,
                margin: float, normalise: bool = False) -> Tensor:
     """Mean over anchors of the triplet made with the farthest positive and the nearest negative.
@@ -75,3 +81,40 @@ def four_term_triplet(embedding: Tensor, labels: Tensor, infrared: Tensor, *, ma
     terms = [batch_hard(sides[a][0], sides[b][0], sides[a][1], sides[b][1], margin=margin, normalise=normalise)
              for a, b in pairs]
     return torch.stack(terms).mean()
+
+
+@full_precision
+def weighted_triplet(embedding: Tensor, labels: Tensor, *, normalise: bool = False) -> Tensor:
+    """Weighted regularised triplet of AGW over a whole mixed batch: no margin, no hardest row.
+
+    With ``d`` the Euclidean distances of an anchor, its positives are averaged with weights
+    ``softmax(d)`` and its negatives with ``softmax(-d)``, so that the hard ones count most, and
+    the anchor's loss is ``log(1 + exp(positive - negative))``. Both weights are taught, too.
+
+    Visible and infrared rows are anchors and candidates alike, as AGW has it. As in its released
+    code the anchor is one of its own positives, at distance 0 and with the smallest weight. Unlike
+    there the softmax is exact at any distance: there 1e-6 joins its sum, which negatives farther
+    than about 14 don't outweigh, so that they count as near.
+
+    Args:
+        embedding: Shape ``(n, d)``, rows of both modalities in any order.
+        labels: int64, shape ``(n,)``.
+        normalise: Compare unit vectors.
+
+    Returns:
+        A scalar: the mean over rows as anchors.
+
+    Raises:
+        ValueError: A row has no other row of its identity, or none of another.
+    """
+    same = labels[:, None] == labels[None]
+    if not bool(((same.sum(1) > 1) & (~same).any(1)).all()):
+        raise ValueError("weighted_triplet: expected every identity at least twice and at least two identities in a "
+                         "batch, got one that is alone; draw K crops of each of P identities")
+    if normalise:
+        embedding = functional.normalize(embedding)
+    myself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    gap = distances(embedding, embedding).masked_fill(myself, 0)
+    positive = (gap.masked_fill(~same, -torch.inf).softmax(1) * gap).sum(1)
+    negative = ((-gap).masked_fill(same, -torch.inf).softmax(1) * gap).sum(1)
+    return functional.softplus(positive - negative).mean()
