@@ -101,7 +101,8 @@ def test_market_has_queries_distractors_and_junk(tmp_path: Path) -> None:
 def test_a_replica_says_how_to_draw_it_again_and_comes_out_the_same(tmp_path: Path, name: str, write) -> None:  # type: ignore[no-untyped-def]
     for copy in ("a", "b"):
         write(tmp_path / copy, ASKED)
-    files = [sorted(path.relative_to(tmp_path / copy) for path in (tmp_path / copy).rglob("*.*")) for copy in ("a", "b")]
+    files = [sorted(path.relative_to(tmp_path / copy) for path in (tmp_path / copy).rglob("*.*"))
+             for copy in ("a", "b")]
     assert files[0] == files[1]
     assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in files[0])
     made = json.loads((tmp_path / "a" / "drawn.json").read_text())

@@ -1,4 +1,4 @@
-"""A set of labelled crops, held in memory as uint8.
+"""A set of labelled crops as uint8, in memory or mapped from a file.
 
 Everything that learns or is scored reads this one shape of data, whatever drew or
 photographed the people in it.
@@ -7,7 +7,8 @@ photographed the people in it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ import numpy.typing as npt
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+_BLOCK = 1024  # rows read at once, so that a mapped file need not fit in memory
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Crops:
     identity: I64
     camera: I64
     infrared: Mask
+    # Not taken over by dataclasses.replace, whose crops are others.
+    _fingerprint: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -58,9 +63,22 @@ class Crops:
         return np.unique(self.identity, return_inverse=True)[1].astype(np.int64)
 
     def fingerprint(self) -> str:
-        """SHA-256 over every pixel and label, as 64 hex digits."""
-        digest = hashlib.sha256()
-        for array in (self.images, self.identity, self.camera, self.infrared):
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-        return digest.hexdigest()
+        """SHA-256 over every pixel and label, as 64 hex digits; read once, or never if it is known."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for array in (self.images, self.identity, self.camera, self.infrared):
+                digest.update(opening(array.dtype, array.shape))
+                for some in (array[start:start + _BLOCK] for start in range(0, len(array), _BLOCK)):
+                    digest.update(np.ascontiguousarray(some).view(np.uint8).data)
+            object.__setattr__(self, "_fingerprint", digest.hexdigest())
+        return str(self._fingerprint)
+
+    def known_as(self, fingerprint: str) -> Crops:
+        """The same, with a fingerprint that was taken when the pixels went to disk."""
+        object.__setattr__(self, "_fingerprint", fingerprint)
+        return self
+
+
+def opening(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What the fingerprint takes in before the bytes of an array."""
+    return f"{dtype}{shape}".encode()

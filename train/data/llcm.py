@@ -94,7 +94,8 @@ def _tested(root: Path) -> Pictures:
     gone = [person for person in people if person not in seen]
     if gone:
         raise ConfigError(f"{root}: expected pictures of all {len(people)} identities of idx/test_id.txt in "
-                          f"test_vis or test_nir, found none of {len(gone)}, the first {gone[0]:04d}; extract the archive again")
+                          f"test_vis or test_nir, found none of {len(gone)}, the first {gone[0]:04d}; extract the "
+                          "archive again")
     return pictures(root, rows, "to test")
 
 
