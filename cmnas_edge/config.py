@@ -140,6 +140,8 @@ def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         structs = [arm for arm in typing.get_args(kind) if _is_struct(arm)]
+        if len(structs) > 1 and isinstance(tree, dict):  # a tag says which one is meant
+            structs = [arm for arm in structs if tree.get(arm.__struct_config__.tag_field) == arm.__struct_config__.tag]
         if len(structs) == 1:
             yield from _unknown_keys(tree, structs[0], where)
         return

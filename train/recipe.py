@@ -13,10 +13,10 @@ from train.data.drawn import Number
 from train.losses.objective import Losses
 from train.optimisers import Optimiser
 from train.schedule import Curriculum
-from train.sources import Source
+from train.sources import Regdb, Source
 from train.space import Arch, Choice
 
-__all__ = ["Curriculum", "Optimiser", "Recipe"]
+__all__ = ["Curriculum", "Optimiser", "Recipe", "varied"]
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -39,6 +39,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         precision: Of the convolutions in training; losses, weights and evaluation are fp32.
         identities_per_batch: P.
         crops_per_modality: K; a batch holds 2 P K crops.
+        draw: How a batch is drawn: as `train.data.batches.Batches` has it (``cameras``, ``published``), or
+            ``shuffled``: any 2 P K crops, each once an epoch, whoever and of whatever modality they show.
         pieces: Parts a batch is cut into, one after the other, when it does not fit in memory. Their
             gradients add up to the batch's, but norms and losses see one part at a time.
         train: The people learnt from.
@@ -65,6 +67,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     precision: Literal["fp32", "bf16"] = "fp32"
     identities_per_batch: Annotated[int, msgspec.Meta(ge=2)] = 16
     crops_per_modality: _Count = 2
+    draw: Literal["cameras", "published", "shuffled"] = "cameras"
     pieces: _Count = 1
     train: Source
     validation: Source | None = None
@@ -103,3 +106,25 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ConfigError(f"{self.arch}: expected an arch of {self.backbone} as recipe.backbone says, found one of "
                               f"{found_arch.backbone}; search on this backbone, or change recipe.backbone")
         return found_arch
+
+
+def varied(recipe: Recipe, *, seed: int | None = None, trial: int | None = None) -> Recipe:
+    """The same recipe with another seed, or on another split of RegDB.
+
+    Raises:
+        ConfigError: The seed or the split cannot be, or the recipe has no splits.
+    """
+    if seed is not None:
+        if not 0 <= seed < 1 << 32:
+            raise ConfigError(f"--seed: expected 0 to {(1 << 32) - 1}, found {seed}; choose one in between")
+        recipe = msgspec.structs.replace(recipe, seed=seed)
+    if trial is not None:
+        if not 1 <= trial <= 10:
+            raise ConfigError(f"--trial: expected 1 to 10, found {trial}; choose one in between")
+        if not isinstance(recipe.train, Regdb):
+            raise ConfigError("--trial: expected a recipe for RegDB, which has ten splits, found another; leave it out")
+        parts = {"train": msgspec.structs.replace(recipe.train, trial=trial)}
+        if isinstance(recipe.validation, Regdb):
+            parts["validation"] = msgspec.structs.replace(recipe.validation, trial=trial)
+        recipe = msgspec.structs.replace(recipe, **parts)
+    return recipe

@@ -62,8 +62,9 @@ class Run:
         with self._room():
             if writes:
                 folder.mkdir(parents=True, exist_ok=True)
+            begun = recipe_path.exists() and (self._state_path.exists() or not writes)  # else nothing would be lost
             # Version 0.1.0 wrote the path of the checkpoint to start from.
-            if recipe_path.exists() and _read(recipe_path, type(recipe)) not in (asked, recipe):
+            if begun and _read(recipe_path, type(recipe)) not in (asked, recipe):
                 raise ConfigError(f"{recipe_path}: expected the recipe given now, found another one; choose another "
                                   "--out, or delete the folder to start over")
             if writes:

@@ -18,7 +18,7 @@ from cmnas_edge.errors import ConfigError
 from train.data.crops import Crops
 from train.data.drawn import Drawn, draw
 
-__all__ = ["Folder", "Llcm", "Market", "Photographed", "Regdb", "Source", "Sysu", "everybody", "overlap", "read"]
+__all__ = ["Llcm", "Market", "Photographed", "Regdb", "Source", "Sysu", "everybody", "overlap", "read", "together"]
 
 Part = Literal["train", "validation", "trainval"]
 
@@ -55,11 +55,7 @@ class Market(Photographed, frozen=True, tag="market"):
     """Market-1501: visible only."""
 
 
-class Folder(Photographed, frozen=True, tag="folder"):
-    """A folder of one's own crops, laid out as ``python -m train data check --help`` says."""
-
-
-Source: TypeAlias = Drawn | Sysu | Regdb | Llcm | Market | Folder
+Source: TypeAlias = Drawn | Sysu | Regdb | Llcm | Market
 
 
 def read(source: Source, height: int, width: int, *, root: Path | None = None, cache: Path | None = None,

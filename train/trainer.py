@@ -6,6 +6,7 @@ What a step does follows from the recipe, the step's number and the saved state,
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +17,15 @@ from torch import Tensor
 from cmnas_edge.errors import ConfigError
 from train import checkpoint, importers, optimisers, suspects
 from train.data.augment import augment
-from train.data.batches import Batches
-from train.data.crops import I64, Crops
+from train.data.batches import Batches, Sampler, Shuffled
+from train.data.crops import I64, U8, Crops
 from train.distributed import ALONE, World, gather, synchronise
 from train.evaluate import normalised
 from train.losses.objective import objective
 from train.networks import Features, Network, build
 from train.recipe import Recipe
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "silence_branches"]
 
 _CPU = torch.device("cpu")
 
@@ -39,29 +40,29 @@ class Trainer:
         world: Which processes take each step together; all of them call ``advance``.
 
     Raises:
-        ConfigError: The architecture, or the way a batch is to be cut, cannot be had.
-        ValueError: The crops do not make the batches asked for, or the backbone is unknown.
+        ConfigError: The architecture cannot be had.
+        ValueError: The crops do not make the batches asked for, these cannot be shared by so many pieces
+            and processes, or the backbone is unknown.
     """
 
     def __init__(self, recipe: Recipe, crops: Crops, *, device: torch.device = _CPU, world: World = ALONE) -> None:
         self.step = 0
         self._recipe, self._crops, self._classes = recipe, crops, crops.classes()
         self._device, self._world = device, world
-        if recipe.identities_per_batch % (recipe.pieces * world.count):
-            raise ConfigError(f"recipe: expected identities_per_batch to be a multiple of pieces x processes "
-                              f"({recipe.pieces} x {world.count}), found {recipe.identities_per_batch}; change one")
         torch.manual_seed(recipe.seed)
         self.network = build(recipe.architecture(), identities=int(self._classes.max()) + 1)
-        _silence_branches(self.network)
+        silence_branches(self.network)
         self.network.to(device)
         self.average = copy.deepcopy(self.network) if recipe.optimiser.average else None
         if world.count > 1:
             synchronise(self.network)
         self._learning = frozenset(name for name, p in self.network.named_parameters() if p.requires_grad)
         self._optimiser = optimisers.make(self.network, recipe.optimiser)
-        self._batches = Batches(crops.identity, crops.camera, crops.infrared, seed=recipe.seed,
-                                identities_per_batch=recipe.identities_per_batch,
-                                crops_per_modality=recipe.crops_per_modality)
+        self._batches = _batches(recipe, crops)
+        shares = [self._batches.share(part, recipe.pieces * world.count)
+                  for part in range(recipe.pieces * world.count)]
+        # A piece of a batch is what all processes take at once: one share each.
+        self._pieces = [shares[at:at + world.count] for at in range(0, len(shares), world.count)]
         self._freeze()
 
     def start_from(self, path: Path, data: str) -> None:
@@ -122,8 +123,8 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         self.step += 1
         sums: dict[str, float] = {}
-        for piece in _cut(self._crops.infrared[rows], recipe.pieces):
-            terms = self._terms(rows[piece], images[piece])
+        for shares in self._pieces:
+            terms = self._terms(rows, images, shares)
             loss = torch.stack(list(terms.values())).sum() / recipe.pieces
             loss.backward()  # type: ignore[no-untyped-call]
             sums["loss"] = sums.get("loss", 0.0) + loss.item()
@@ -170,24 +171,24 @@ class Trainer:
             raise ConfigError(f"step {self.step}: expected finite weights, found others; the first is "
                               f"{suspects.first_tensor(named)}{_REMEDY}")
 
-    def _terms(self, rows: I64, images: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Tensor]:
-        """The weighted losses of some rows, of which this process embeds its share."""
+    def _terms(self, rows: I64, images: U8, shares: Sequence[I64]) -> dict[str, Tensor]:
+        """The weighted losses of a piece of the batch, of which this process embeds its share."""
         device, world = self._device, self._world
-        shares = _cut(self._crops.infrared[rows], world.count)
-        mine = shares[world.rank]
+        mine, together = shares[world.rank], np.concatenate(shares)
         flags = torch.from_numpy(self._crops.infrared[rows[mine]]).to(device)
         inputs = normalised(images[mine], device), flags
         with torch.autocast(device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
             features = Features(*(x.float() for x in self.network(*inputs)))
         if world.count > 1:
-            back = torch.from_numpy(np.argsort(np.concatenate(shares), kind="stable")).to(device)
+            back = torch.from_numpy(np.argsort(together)).to(device)
             features = Features(*(gather(cast("Tensor", x))[back] for x in features))
+        rows = rows[np.sort(together)]
         labels = torch.from_numpy(self._classes[rows]).to(device)
         infrared = torch.from_numpy(self._crops.infrared[rows]).to(device)
         terms = objective(features, self.network, labels, infrared, self._recipe.losses)
         if not suspects.all_finite(terms.values()):
             total = torch.stack(list(terms.values())).sum().item()
-            weights = suspects.first_tensor(dict(self.network.state_dict()))
+            weights = suspects.first_tensor(dict(self.network.named_parameters()))
             layer = None if weights else suspects.first_layer(self.network, *inputs)
             who = weights or (f"the output of {layer}" if layer else f"the term {suspects.first_tensor(terms)}")
             raise ConfigError(f"step {self.step}: expected a finite loss, found {total}; the first to leave the "
@@ -208,15 +209,15 @@ class Trainer:
 _REMEDY = "; lower optimiser.rate or raise optimiser.warm_up; the last saved state is kept"
 
 
-def _cut(infrared: np.ndarray[Any, np.dtype[np.bool_]], count: int) -> list[I64]:
-    """Rows of a batch in as many parts, each with as many of either modality and whole identities."""
-    if count == 1:
-        return [np.arange(len(infrared))]
-    halves = [np.array_split(np.flatnonzero(infrared == side), count) for side in (False, True)]
-    return [np.concatenate(part) for part in zip(*halves, strict=True)]
+def _batches(recipe: Recipe, crops: Crops) -> Sampler:
+    if recipe.draw == "shuffled":
+        return Shuffled(crops.identity, size=2 * recipe.identities_per_batch * recipe.crops_per_modality,
+                        seed=recipe.seed)
+    return Batches(crops.identity, crops.camera, crops.infrared, seed=recipe.seed, draw=recipe.draw,
+                   identities_per_batch=recipe.identities_per_batch, crops_per_modality=recipe.crops_per_modality)
 
 
-def _silence_branches(network: Network) -> None:
+def silence_branches(network: Network) -> None:
     """Start every residual branch at zero, so that the network begins shallow (Goyal et al., arXiv 1706.02677)."""
     for site in network.sites():
         if site.name.endswith((".conv3.bn", ".bn3")):

@@ -314,7 +314,8 @@ def test_people_who_cannot_be_scored_are_one_sentence(
 def test_a_seed_that_is_none_is_refused_before_anything_is_drawn(
         tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     key = line.partition(" ")[0]
-    rows = {"backbone": '"osnet_x0_25"', "norms": '"split"', "steps": "1", "train": "{dataset = 'drawn', identities = 4}",
+    rows = {"backbone": '"osnet_x0_25"', "norms": '"split"', "steps": "1",
+            "train": "{dataset = 'drawn', identities = 4}",
             "validation": "{dataset = 'drawn', identities = 3, first_identity = 90}", key: line.partition("= ")[2]}
     recipe = tmp_path / "r.toml"
     recipe.write_text("".join(f"{name} = {value}\n" for name, value in rows.items()))

@@ -79,3 +79,35 @@ def test_a_run_that_noted_the_path_of_its_start_goes_on(tmp_path: Path) -> None:
     Run(tmp_path / "run", started).save({"step": 3})
     (tmp_path / "run" / "recipe.toml").write_text(config.show(started))
     assert Run(tmp_path / "run", started).resume() == {"step": 3}
+
+
+def test_a_recipe_that_failed_before_its_first_state_is_in_nobodys_way(tmp_path: Path) -> None:
+    Run(tmp_path, RECIPE).note({"step": 1})
+    Run(tmp_path, msgspec.structs.replace(RECIPE, seed=4)).save({"step": 1})
+    with pytest.raises(ConfigError, match="another one"):
+        Run(tmp_path, RECIPE)
+    with pytest.raises(ConfigError, match="another one"):
+        Run(tmp_path, RECIPE, writes=False)
+
+
+def test_a_run_that_version_0_1_0_began_goes_on(tmp_path: Path) -> None:
+    # Its recipes named no dataset, and had none of the keys that came since.
+    Run(tmp_path, RECIPE).save({"step": 3})
+    (tmp_path / "recipe.toml").write_text(
+        'backbone = "osnet_x0_25"\nnorms = "split"\nsteps = 9\n\n[train]\nidentities = 2\n\n'
+        '[validation]\nidentities = 2\nfirst_identity = 5\n\n[optimiser]\nkind = "adamw"\naverage = 0.998\n')
+    assert Run(tmp_path, RECIPE).resume() == {"step": 3}
+    with pytest.raises(ConfigError, match="another one"):
+        Run(tmp_path, msgspec.structs.replace(RECIPE, steps=8))
+
+
+def test_an_arch_is_named_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "arch.json").write_text("{}")
+    recipe = msgspec.structs.replace(RECIPE, norms=None, arch=tmp_path / "arch.json")
+    Run(tmp_path / "run", recipe).save({"step": 1})
+    (tmp_path / "arch.json").write_text("{ }")
+    with pytest.raises(ConfigError, match="another one"):
+        Run(tmp_path / "run", recipe)
+    (tmp_path / "arch.json").unlink()
+    with pytest.raises(ConfigError, match=r"arch\.json: expected an arch file"):
+        Run(tmp_path / "run", recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,17 +14,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
     parser.add_argument("recipe", type=Path, help="a TOML file, such as train/recipes/drawn_osnet_x0_25.toml")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="where the dataset lies that the recipe names")
+    parser.add_argument("--cache", type=Path, help="where its decoded crops are kept (RUN/../crops)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                        help="auto takes a GPU where there is one; torchrun gives each process its own")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    parser.add_argument("--trial", type=int, help="instead of the recipe's: which split of RegDB, 1 to 10")
+    parser.add_argument("--final", type=Path, metavar="RUN", help="learn from the validation people as well, up to the "
+                        "step at which that finished run of this recipe was best on them")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, or go on training."""
     from cmnas_edge import config  # noqa: PLC0415 - torch takes seconds, --help should not
-    from train.fit import fit  # noqa: PLC0415
-    from train.recipe import Recipe  # noqa: PLC0415
+    from train.fit import final_recipe, fit  # noqa: PLC0415
+    from train.recipe import Recipe, varied  # noqa: PLC0415
 
-    recipe = config.load(args.recipe, Recipe)
-    if fit(recipe, args.out):
+    recipe = varied(config.load(args.recipe, Recipe), seed=args.seed, trial=args.trial)
+    if args.final is not None:
+        recipe = final_recipe(recipe, args.final)
+        sys.stderr.write(f"final: {recipe.until} of {recipe.steps} steps, as validation in {args.final} chose\n")
+    if fit(recipe, args.out, root=args.data, cache=args.cache, device=args.device):
         sys.stdout.write(f"done: {args.out / 'last.safetensors'}\n")
         return 0
-    sys.stderr.write(f"stopped; go on with: python -m train fit {args.recipe} --out {args.out}\n")
+    words = ["python", "-m", "train", "fit", str(args.recipe), "--out", str(args.out)]
+    for name in ("data", "cache", "seed", "trial", "final"):
+        if getattr(args, name) is not None:
+            words += [f"--{name}", str(getattr(args, name))]
+    sys.stderr.write(f"stopped; go on with: {shlex.join(words)}\n")
     return 130
