@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cmnas_edge.errors import ConfigError
+from train.data.folder import FOLDER
 from train.data.layout import Dataset
 from train.data.llcm import LLCM
 from train.data.market import MARKET
@@ -22,6 +23,7 @@ DATASETS: Final[Mapping[str, Dataset]] = {
     "regdb": REGDB,
     "llcm": LLCM,
     "market": MARKET,
+    "folder": FOLDER,
 }
 DRAWN: Final = "drawn.json"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,10 +27,10 @@ PARTS: Final = ("train", "validation", "trainval", "query", "gallery", "test")
 
 
 class Count(NamedTuple):
-    """A number that the dataset's paper or page states, and what is on disk."""
+    """A number that the dataset's paper or page states, if it does, and what is on disk."""
 
     what: str
-    published: int
+    published: int | None
     found: int
 
 
@@ -48,6 +48,7 @@ class Dataset:
         counts: What can be compared with published numbers.
         trials: How many splits there are, numbered from 1.
         nobody: Identities that stand for no one person (distractors, junk).
+        faults: What else can be wrong with it, a sentence each.
     """
 
     title: str
@@ -58,7 +59,8 @@ class Dataset:
     counts: Callable[[Path], list[Count]]
     parts: tuple[str, ...] = PARTS
     trials: int = 1
-    nobody: frozenset[int] = field(default=frozenset())
+    nobody: frozenset[int] = frozenset()
+    faults: Callable[[Path], list[str]] = lambda _: []
 
     def missing(self, root: Path) -> list[str]:
         """Those of ``marks`` that are not there."""

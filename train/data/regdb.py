@@ -54,14 +54,19 @@ def read(root: Path, part: str, trial: int = 1) -> Pictures:
 
 
 def _counts(root: Path) -> list[Count]:
-    rows = []
+    rows: dict[str, list[Count]] = {}
     for trial in range(1, TRIALS + 1):
-        for what, part in (("train", "trainval"), ("test", "test")):
+        for side, part in (("train", "trainval"), ("test", "test")):
             found = read(root, part, trial)
-            rows += [Count(f"trial {trial}, identities to {what}", 206, len(np.unique(found.identity))),
-                     Count(f"trial {trial}, visible pictures to {what}", 2_060, int((~found.infrared).sum())),
-                     Count(f"trial {trial}, thermal pictures to {what}", 2_060, int(found.infrared.sum()))]
-    return rows
+            visible = int((~found.infrared).sum())
+            for what, published, count in ((f"identities to {side}", 206, len(np.unique(found.identity))),
+                                           (f"visible pictures to {side}", 2_060, visible),
+                                           (f"thermal pictures to {side}", 2_060, len(found) - visible)):
+                rows.setdefault(what, []).append(Count(f"{what}, trial {trial}", published, count))
+    # One line where the ten trials agree, as they should.
+    return [row for what, each in rows.items() for row in
+            ([Count(f"{what}, each of {TRIALS} trials", each[0].published, each[0].found)]
+             if len({count.found for count in each}) == 1 else each)]
 
 
 REGDB = Dataset(

@@ -134,6 +134,23 @@ def _drawn(pool: Pictures, shots: int) -> int:
     return int(np.minimum(held, shots).sum())
 
 
+def _faults(root: Path) -> list[str]:
+    """Whether the official permutations, where they lie, are of these pictures."""
+    if not (root / _PERMUTATIONS).exists():
+        return []
+    try:
+        runs = permutations(root)
+    except ConfigError as error:
+        return [str(error)]
+    pool = read(root, "gallery")
+    held = np.unique(np.stack([pool.camera, pool.identity], 1), axis=0, return_counts=True)
+    odd = [(camera, person, count) for (camera, person), count in zip(held[0].tolist(), held[1].tolist(), strict=True)
+           if (camera, person) not in runs or runs[camera, person].shape[1] != count]
+    return [f"{root / _PERMUTATIONS}: expected an order of all {count} pictures in cam{camera}/{person:04d}, found "
+            f"{runs[camera, person].shape[1] if (camera, person) in runs else 0} ({len(odd)} such); take the file again"
+            for camera, person, count in odd[:1]]
+
+
 SYSU = Dataset(
     title="SYSU-MM01",
     ask="https://github.com/wuancong/SYSU-MM01 (an agreement, signed and mailed to the authors)",
@@ -141,4 +158,5 @@ SYSU = Dataset(
     marks=("exp/train_id.txt", "exp/val_id.txt", "exp/test_id.txt", *(f"cam{camera}" for camera in CAMERAS)),
     read=read,
     counts=_counts,
+    faults=_faults,
 )
