@@ -10,6 +10,7 @@ import msgspec
 from cmnas_edge.errors import ConfigError
 from train.data.augment import Augmentation
 from train.data.drawn import Number
+from train.design import Design, differences
 from train.losses.objective import Losses
 from train.optimisers import Optimiser
 from train.schedule import Curriculum
@@ -27,7 +28,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         backbone: One of ``train.space.BACKBONES``.
         norms: The choice at every BatchNorm site; or leave it out and name an ``arch``.
-        arch: A file with the choice at each site, as a search writes it.
+        arch: A file with the choice at each site, as a search writes it; it says the design, too.
+        design: What the network is built of, beside the norms.
         height: Rows of a crop.
         width: Columns of a crop.
         seed: Of initial weights, batches and augmentation.
@@ -58,6 +60,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     backbone: str
     norms: Choice | None = None
     arch: Path | None = None
+    design: Design = Design()
     height: _Count = 128
     width: _Count = 64
     seed: Number = 0
@@ -85,13 +88,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
         Raises:
             ConfigError: Neither norms nor arch, or both; the arch cannot be read, or is of another backbone.
-            ValueError: An unknown backbone.
+            ValueError: An unknown backbone, or a design it cannot have.
         """
         if (self.norms is None) == (self.arch is None):
             found = "neither" if self.norms is None else "both"
             raise ConfigError(f"recipe: expected either norms or arch, found {found}; keep one of them")
         if self.norms is not None:
-            return Arch.uniform(self.backbone, self.norms)
+            return Arch.uniform(self.backbone, self.norms, design=self.design)
         assert self.arch is not None
         try:
             text = self.arch.read_text("utf-8")
@@ -105,6 +108,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if found_arch.backbone != self.backbone:
             raise ConfigError(f"{self.arch}: expected an arch of {self.backbone} as recipe.backbone says, found one of "
                               f"{found_arch.backbone}; search on this backbone, or change recipe.backbone")
+        if self.design not in (Design(), found_arch.design):
+            raise ConfigError(f"{self.arch}: expected the design of the recipe, found another one "
+                              f"({', '.join(differences(self.design, found_arch.design))}); leave [design] out")
         return found_arch
 
 

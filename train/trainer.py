@@ -82,7 +82,7 @@ class Trainer:
             found, meta = checkpoint.load(path)
             if found.arch != network.arch:
                 raise ConfigError(f"{path}: expected the architecture of the recipe ({network.arch.backbone}), found "
-                                  f"another one ({found.arch.backbone}); change recipe.start")
+                                  f"another one ({network.arch.differences(found.arch)}); change recipe.start")
             taken = {name: tensor for name, tensor in found.state_dict().items()
                      if meta.data == data or not name.startswith("classifier.")}
         else:

@@ -10,6 +10,7 @@ import pytest
 from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
 from train.data.drawn import Drawn
+from train.design import Design
 from train.recipe import Recipe
 from train.sources import Regdb
 from train.space import Arch
@@ -67,3 +68,15 @@ def test_a_recipe_is_read_as_it_was_shown(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(config.show(recipe))
     assert config.load(path, Recipe) == recipe
+
+
+def test_a_design_is_built_and_an_arch_file_brings_its_own(tmp_path: Path) -> None:
+    two = msgspec.structs.replace(RECIPE, design=Design(streams=2))
+    assert two.architecture() == Arch.uniform("osnet_x0_25", "split", design=Design(streams=2))
+    path = tmp_path / "arch.json"
+    path.write_text(two.architecture().to_json())
+    by_file = msgspec.structs.replace(RECIPE, norms=None, arch=path)
+    assert by_file.architecture() == two.architecture()
+    assert msgspec.structs.replace(by_file, design=Design(streams=2)).architecture() == two.architecture()
+    with pytest.raises(ConfigError, match="streams 2 instead of 3"):
+        msgspec.structs.replace(by_file, design=Design(streams=3)).architecture()

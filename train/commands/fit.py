@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -31,15 +32,17 @@ def run(args: argparse.Namespace) -> int:
     from train.recipe import Recipe, varied  # noqa: PLC0415
 
     recipe = varied(config.load(args.recipe, Recipe), seed=args.seed, trial=args.trial)
+    leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks
     if args.final is not None:
         recipe = final_recipe(recipe, args.final)
-        sys.stderr.write(f"final: {recipe.until} of {recipe.steps} steps, as validation in {args.final} chose\n")
+        sys.stderr.write("" if not leads else
+                         f"final: {recipe.until} of {recipe.steps} steps, as validation in {args.final} chose\n")
     if fit(recipe, args.out, root=args.data, cache=args.cache, device=args.device):
-        sys.stdout.write(f"done: {args.out / 'last.safetensors'}\n")
+        sys.stdout.write(f"done: {args.out / 'last.safetensors'}\n" if leads else "")
         return 0
     words = ["python", "-m", "train", "fit", str(args.recipe), "--out", str(args.out)]
     for name in ("data", "cache", "seed", "trial", "final"):
         if getattr(args, name) is not None:
             words += [f"--{name}", str(getattr(args, name))]
-    sys.stderr.write(f"stopped; go on with: {shlex.join(words)}\n")
+    sys.stderr.write(f"stopped; go on with: {shlex.join(words)}\n" if leads else "")
     return 130
