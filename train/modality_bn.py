@@ -156,6 +156,14 @@ class ModalityBatchNorm(nn.Module):
         scale = weight / torch.sqrt(var + EPS)
         return scale, bias - mean * scale
 
+    def plain(self, modality: Modality) -> ModalityBatchNorm:
+        """A shared norm with the numbers that hold for a modality: a copy."""
+        norm = ModalityBatchNorm(self.channels, "shared")
+        names = "running_mean", "running_var", "weight", "bias"
+        state = {name: t.detach().clone() for name, t in zip(names, self._tensors(modality), strict=True)}
+        norm.load_state_dict(state, assign=True)
+        return norm.train(self.training)
+
     def extra_repr(self) -> str:
         """Channels and choice, for printing a network."""
         return f"{self.channels}, {self.choice}"

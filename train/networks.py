@@ -6,6 +6,7 @@ is matched is always ``Features.embedding``.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError
 from train.design import WIDTHS, parts
-from train.inheritance import Adopted, inherit, of_modality
+from train.inheritance import Adopted, inherit
 from train.modality_bn import ModalityBatchNorm, Rows
 from train.osnet import OSNet
 from train.resnet import ResNet50
+from train.routes import Own
 from train.space import BNNECK, Arch, Choice, every_norm, fixed_norms, followed_linear
 
 __all__ = ["Adopted", "Features", "Network", "Site", "adopt", "build"]
@@ -143,12 +145,16 @@ class Network(nn.Module):
 
         A network of its own on the CPU, classifier included; this one is left as it was.
         """
+        network = copy.deepcopy(self).cpu()
         design = msgspec.structs.replace(self.arch.design, own=0)
-        with torch.device("meta"):  # nothing is drawn: every number is copied
-            network = Network(Arch.uniform(self.arch.backbone, "shared", design=design), identities=self.identities)
-        seen = of_modality(self.state_dict(), modality)
-        network.load_state_dict({name: tensor.detach().cpu().clone() for name, tensor in seen.items()}, assign=True)
-        return network.train(self.training)
+        network.arch = Arch.uniform(self.arch.backbone, "shared", design=design)
+        for name, module in list(network.backbone.named_modules()):
+            where, _, child = name.rpartition(".")
+            if isinstance(module, Own):
+                setattr(network.backbone.get_submodule(where), child, module.get_submodule(modality))
+            elif isinstance(module, ModalityBatchNorm) and module.choice != "shared":
+                setattr(network.backbone.get_submodule(where), child, module.plain(modality))
+        return network
 
     def _neck(self) -> tuple[Site, ...]:
         return (Site(BNNECK, self._norm(BNNECK), None),) if self.arch.backbone == "resnet50" else ()

@@ -8,20 +8,22 @@ import torch
 from hypothesis import strategies as st
 
 from cmnas_edge.embedding import Modality
+from train.design import RELEASED, Design
 from train.networks import Network, build
 from train.space import CHOICES, Arch, site_names
 
 seeds = st.integers(0, 2**31 - 1)
 
 
-def drawn_network(seed: int, backbone: str = "osnet_x0_25", choice: str | None = None) -> Network:
+def drawn_network(seed: int, backbone: str = "osnet_x0_25", choice: str | None = None, *,
+                  design: Design = RELEASED) -> Network:
     """A network whose sites and statistics are drawn; ``choice`` fixes all sites."""
     rng = np.random.default_rng(seed)
-    names = site_names(backbone)
+    names = site_names(backbone, design)
     choices = {name: choice or str(rng.choice(CHOICES)) for name in names}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build(Arch.of(backbone, choices)).eval()  # type: ignore[arg-type]
+        network = build(Arch.of(backbone, choices, design=design)).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if name.endswith("running_mean"):
@@ -31,6 +33,10 @@ def drawn_network(seed: int, backbone: str = "osnet_x0_25", choice: str | None =
             elif tensor.ndim == 1:  # scale and shift of the norms, biases of gates and of the last layer
                 spread = (0.5, 1.5) if name.endswith("weight") else (-0.5, 0.5)
                 tensor.copy_(values(rng.uniform(*spread, tensor.shape)))
+        if design.non_local:  # whose output grows with the cube of its input: five in a row leave float32
+            for norm in (site.norm for site in network.norms() if site.name.endswith((".bn3", ".non_local.norm"))):
+                for parameter in norm.parameters():
+                    parameter.mul_(0.25)
     return network
 
 
