@@ -41,6 +41,7 @@ def cut(originals: Path) -> dict[str, Arrays]:
     sites = json.loads((originals / "config_site_order.json").read_text())
     files["resnet50_sites"] = {"module": np.array([site["module"] for site in sites]),
                                "channels": np.array([site["channels"] for site in sites])}
+    files["sysu_gallery"] = _galleries(json.loads((originals / "sysu_gallery_sampling.json").read_text()))
     for name in ("switch_bn", "ce_label_smooth"):
         files[name] = _read(originals / f"{name}.npz")
     # Random erasing with two of the eight seeds: one that hides something, one that does not.
@@ -77,6 +78,17 @@ def _keys(lists: dict[str, list[tuple[str, list[int], str]]]) -> Arrays:
         files[f"{backbone}/name"] = np.array([name for name, _, _ in entries])
         files[f"{backbone}/shape"] = np.array([shape + [-1] * (4 - len(shape)) for _, shape, _ in entries])
     return files
+
+
+def _galleries(sampling: dict[str, Any]) -> Arrays:
+    """A tree of files, and by mode, shots and trial the rows of it that were picked, in order."""
+    row = {name: i for i, name in enumerate(sampling["tree"])}
+    files: Arrays = {"tree": np.array(sampling["tree"])}
+    for part in ("query", "gallery"):
+        for key, picked in sampling[part].items():
+            files[f"{part}/{key}"] = np.array([row[name] for name in picked["files"]], np.int16)
+    identities = [int(text) for text in sampling["test_id_txt"].split(",")]
+    return {**files, "identities": np.array(identities)}
 
 
 def main() -> None:

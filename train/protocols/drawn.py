@@ -1,0 +1,68 @@
+"""Drawn people, and any site with a few cameras: single shot between every two modalities.
+
+As SYSU-MM01 has it, a gallery of one crop per identity and camera, drawn ten times; a camera-3 query
+does not see camera 2, nor the other way round; a query never sees its own camera; ranks are over
+distinct identities.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from train.protocols.embeddings import F32, Embeddings, Labels, Metric
+from train.protocols.galleries import drawn
+from train.protocols.pairs import PAIRS, Pair, sides
+from train.protocols.rules import OWN_ROOM
+from train.protocols.search import Found, search
+
+__all__ = ["score", "searchable", "searches"]
+
+_KEPT = ("rank1", "rank10", "mean_ap", "mean_inp")
+
+
+def searchable(crops: Embeddings) -> list[Pair]:
+    """The pairs (query-gallery) whose modalities are present with at least two cameras to search."""
+    found: list[Pair] = []
+    for pair, (asks, answers) in PAIRS.items():
+        query, pool = (crops.camera[crops.infrared == infrared] for infrared in (asks, answers))
+        if len(query) and len(pool) and (asks != answers or len(np.unique(pool)) > 1):
+            found.append(pair)
+    return found
+
+
+def searches(crops: Embeddings, pair: Pair, *, count: int = 10, seed: int = 0, metric: Metric = "cosine",
+           reranked: bool = False) -> list[Found]:
+    """Search ``count`` galleries.
+
+    Args:
+        crops: With labels; names are not needed.
+        pair: Query-gallery.
+        count: Galleries drawn.
+        seed: Of the draws.
+        metric: How embeddings are compared.
+        reranked: As for ``search``.
+    """
+    asks, pool = sides(crops, pair)
+    query = crops.take(asks)
+    return [search(query, crops.take(drawn(crops, pool, np.random.default_rng((seed, number)))), hidden=OWN_ROOM,
+                  metric=metric, reranked=reranked) for number in range(count)]
+
+
+def score(embeddings: F32, labels: Labels, *, trials: int = 10, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Retrieval between every two modalities, for a first look.
+
+    Args:
+        embeddings: Unit vectors, shape ``(n, d)``.
+        labels: Who and what they show.
+        trials: Galleries drawn; figures are their means.
+        seed: Of the draws.
+
+    Returns:
+        For each pair that is ``searchable``: ``rank1``, ``rank10``, ``mean_ap``, ``mean_inp`` in percent.
+    """
+    crops = Embeddings.of(embeddings, labels)
+    figures: dict[str, dict[str, float]] = {}
+    for pair in searchable(crops):
+        rows = [one.figures for one in searches(crops, pair, count=trials, seed=seed)]
+        figures[pair] = {name: round(100 * float(np.mean([row[name] for row in rows])), 2) for name in _KEPT}
+    return figures
