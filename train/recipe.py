@@ -114,8 +114,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return found_arch
 
 
-def varied(recipe: Recipe, *, seed: int | None = None, trial: int | None = None) -> Recipe:
-    """The same recipe with another seed, or on another split of RegDB.
+def varied(recipe: Recipe, *, seed: int | None = None, trial: int | None = None, arch: Path | None = None,
+           start: Path | None = None) -> Recipe:
+    """The same recipe with another seed, on another split of RegDB, of another arch, or from other weights.
 
     Raises:
         ConfigError: The seed or the split cannot be, or the recipe has no splits.
@@ -124,6 +125,10 @@ def varied(recipe: Recipe, *, seed: int | None = None, trial: int | None = None)
         if not 0 <= seed < 1 << 32:
             raise ConfigError(f"--seed: expected 0 to {(1 << 32) - 1}, found {seed}; choose one in between")
         recipe = msgspec.structs.replace(recipe, seed=seed)
+    if arch is not None:
+        recipe = msgspec.structs.replace(recipe, norms=None, arch=arch)
+    if start is not None:
+        recipe = msgspec.structs.replace(recipe, start=start)
     if trial is not None:
         if not 1 <= trial <= 10:
             raise ConfigError(f"--trial: expected 1 to 10, found {trial}; choose one in between")

@@ -22,7 +22,8 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     Attributes:
         rate: At the end of the warm-up.
         warm_up: Steps until it is reached.
-        warm_up_from: Share of ``rate`` that step 0 has; 0 begins with one step's worth of the way.
+        warm_up_from: Share of ``rate`` that step 0 has; 0 begins with the first step's worth of the way, or,
+            where rates are held, with the first epoch's.
         drops: Steps at which the rate falls to a tenth; without any it follows a cosine.
         hold: Steps over which a rate stays what it was at the first of them: the length of an epoch.
     """
@@ -39,7 +40,7 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         warm = 1.0
         if self.warm_up:
             first = self.warm_up_from
-            warm = first + (1 - first) * step / self.warm_up if first else (step + 1) / self.warm_up
+            warm = first + (1 - first) * step / self.warm_up if first else (step + self.hold) / self.warm_up
         rate = self.rate * min(1.0, warm)
         if self.drops:
             return rate * 0.1 ** sum(step >= drop for drop in self.drops)

@@ -16,7 +16,7 @@ from cmnas_edge.validation import F32, U8
 from export.calibrate import WORLD_SEED, drawn_people, scores, thresholds
 from train.recipe import Recipe
 
-RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("drawn_*.toml"))
 
 
 def noisy_pixels(crops: U8, modality: Modality) -> F32:

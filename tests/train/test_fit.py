@@ -27,7 +27,6 @@ from train.evaluate import embed, normalised, score
 from train.fit import fit
 from train.losses.objective import Losses
 from train.recipe import Curriculum, Optimiser, Recipe
-from train.sources import overlap
 from train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -332,9 +331,3 @@ def test_the_command_says_what_is_wrong_with_a_recipe(tmp_path: Path, capsys: py
     assert main(["fit", str(recipe), "--out", str(tmp_path / "run")]) == 78
     assert "unknown key 'normz'; did you mean 'norms'?" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "none.safetensors")]) == 78
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "train" / "recipes").glob("*.toml")), ids=lambda path: path.stem)
-def test_every_recipe_in_the_project_reads_and_keeps_its_people_apart(path: Path) -> None:
-    recipe = config.load(path, Recipe)
-    assert recipe.validation is None or not overlap(recipe.train, recipe.validation)

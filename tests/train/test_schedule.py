@@ -18,9 +18,6 @@ from train.networks import Network, build
 from train.optimisers import Optimiser, follow, freeze, make, set_rate
 from train.space import Arch
 
-PUBLISHED = {"warm_up": 10, "warm_up_from": 0.01, "drops": (40, 70)}
-
-
 @pytest.mark.parametrize("base", [0.01, 0.001])
 @pytest.mark.parametrize("epoch", [1, 348])
 def test_the_official_rates_come_out_epoch_by_epoch(base: float, epoch: int) -> None:
@@ -28,6 +25,14 @@ def test_the_official_rates_come_out_epoch_by_epoch(base: float, epoch: int) -> 
     for step_in_epoch in {0, epoch - 1}:
         rates = [how.at(e * epoch + step_in_epoch, 120 * epoch) for e in range(120)]
         np.testing.assert_allclose(rates, golden("training_utils")[f"lr_base{base}"], rtol=1e-12)
+
+
+def test_the_rates_of_agw_come_out_epoch_by_epoch() -> None:
+    how = Optimiser(rate=0.1, hold=7, warm_up=70, drops=(140, 350))
+    rates = [how.at(7 * epoch + 3, 7 * 81) for epoch in range(81)]
+    expected = [0.1 * (epoch + 1) / 10 if epoch < 10 else 0.1 if epoch < 20 else 0.01 if epoch < 50 else 0.001
+                for epoch in range(81)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
 
 
 @given(st.integers(1, 40), st.integers(1, 400), st.integers(0, 2000))

@@ -21,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="auto takes a GPU where there is one; torchrun gives each process its own")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--trial", type=int, help="instead of the recipe's: which split of RegDB, 1 to 10")
+    parser.add_argument("--arch", type=Path, help="instead of the recipe's norms: a file that a search wrote")
+    parser.add_argument("--start", type=Path, help="instead of the recipe's: the file of weights to begin with")
     parser.add_argument("--final", type=Path, metavar="RUN", help="learn from the validation people as well, up to the "
                         "step at which that finished run of this recipe was best on them")
 
@@ -31,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from train.fit import final_recipe, fit  # noqa: PLC0415
     from train.recipe import Recipe, varied  # noqa: PLC0415
 
-    recipe = varied(config.load(args.recipe, Recipe), seed=args.seed, trial=args.trial)
+    recipe = varied(config.load(args.recipe, Recipe), seed=args.seed, trial=args.trial, arch=args.arch, start=args.start)
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks
     if args.final is not None:
         recipe = final_recipe(recipe, args.final)
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(f"done: {args.out / 'last.safetensors'}\n" if leads else "")
         return 0
     words = ["python", "-m", "train", "fit", str(args.recipe), "--out", str(args.out)]
-    for name in ("data", "cache", "seed", "trial", "final"):
+    for name in ("data", "cache", "seed", "trial", "arch", "start", "final"):
         if getattr(args, name) is not None:
             words += [f"--{name}", str(getattr(args, name))]
     sys.stderr.write(f"stopped; go on with: {shlex.join(words)}\n" if leads else "")
