@@ -6,6 +6,7 @@ import json
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.camera.people.detection import Detector
@@ -17,7 +18,14 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import ConfigError
 
-__all__ = ["Pipeline", "Trace"]
+__all__ = ["Notes", "Pipeline", "Trace"]
+
+
+class Notes(Protocol):
+    """Who is told of every frame and where everybody is in it."""
+
+    def write(self, camera: str, frame: Frame, tracks: Tracks, modality: Modality | None) -> None:
+        """Note a frame down; called after it was looked at, before what is worth telling is returned."""
 
 
 class Trace:
@@ -57,7 +65,7 @@ class Pipeline:
     """Watches one camera. A change of spectrum ends its tracklets, so that no vector mixes two modalities."""
 
     def __init__(self, settings: CameraSettings, detector: Detector, tally: Tally, *, height: int, width: int,
-                 first_tracklet: int, trace: Trace | None = None) -> None:
+                 first_tracklet: int, trace: Notes | None = None) -> None:
         """Start with an empty scene.
 
         Args:
