@@ -39,9 +39,12 @@ def drawn(shape: tuple[int, int, int, tuple[int, ...]], space: str, seed: int) -
 
 def branches(norm: MixedBatchNorm, x: Tensor, flags: Tensor, alpha: Tensor, *, training: bool) -> Tensor:
     """What a differentiable search usually writes: every choice by torch's own norms, weighted, and summed."""
+    def rows_of(flat: Tensor) -> Tensor:
+        return flat.view(-1, norm.channels)
+
     def plain(rows: Tensor, moments: int, affine: int) -> Tensor:
         return nn.functional.batch_norm(rows, norm.running_mean[moments].clone(), norm.running_var[moments].clone(),
-                                        norm.weight[affine], norm.bias[affine], training, MOMENTUM)
+                                        rows_of(norm.weight)[affine], rows_of(norm.bias)[affine], training, MOMENTUM)
 
     def split(affines: tuple[int, int]) -> Tensor:
         out = torch.zeros_like(x)

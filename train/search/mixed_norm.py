@@ -44,15 +44,17 @@ _STATISTICS = 3  # row of the scale and shift behind split statistics
 class MixedBatchNorm(nn.Module):
     """Stands where a `ModalityBatchNorm` stood and is all of its choices, weighted.
 
-    State, a row each for visible, infrared and shared: ``running_mean``, ``running_var``,
-    ``weight`` and ``bias``, of which the extended space has a fourth row, behind split statistics.
+    State, a row each for visible, infrared and shared: ``running_mean`` and ``running_var``,
+    ``(3, c)``; ``weight`` and ``bias``, which have a fourth row, behind split statistics, in the
+    extended space. These two are flat: an optimiser knows a matrix, which it may pull to zero, by
+    its two dimensions, and they are none.
 
     Args:
         channels: Channels ``c``.
         choices: `SPACES` of the search.
 
     Attributes:
-        mix: How much each row of ``weight`` counts, shape ``(k + 1, 1)``: `per_row` of a weight for
+        mix: How much each row of ``weight`` and ``bias`` counts, shape ``(k + 1, 1)``: `per_row` of a weight for
             each choice, adding up to 1. Whoever runs the network sets it.
         tracking: Whether training moves the running statistics.
     """
@@ -65,8 +67,8 @@ class MixedBatchNorm(nn.Module):
         if choices not in SPACES.values():
             raise ValueError(f"choices: expected those of a space ({', '.join(SPACES)}), found {choices}")
         self.channels, self.choices = channels, choices
-        self.weight = nn.Parameter(torch.ones(len(choices) + 1, channels))
-        self.bias = nn.Parameter(torch.zeros(len(choices) + 1, channels))
+        self.weight = nn.Parameter(torch.ones((len(choices) + 1) * channels))
+        self.bias = nn.Parameter(torch.zeros((len(choices) + 1) * channels))
         self.register_buffer("running_mean", torch.zeros(3, channels))
         self.register_buffer("running_var", torch.ones(3, channels))
         self.mix = per_row(torch.full((len(choices),), 1 / len(choices)))
@@ -99,8 +101,9 @@ class MixedBatchNorm(nn.Module):
         if 1 in (count * x[0, 0].numel() for count in counts):
             raise ValueError("x: expected more than one value per channel and modality in training, found one")
         running = self.running_mean, self.running_var
-        return rows.restore(cast("Tensor", _Mix.apply(  # type: ignore[no-untyped-call]
-            grouped, self.weight, self.bias, self.mix, running, counts, MOMENTUM if self.tracking else 0.0)))
+        mixed = _Mix.apply(grouped, self._rows(self.weight), self._rows(self.bias),  # type: ignore[no-untyped-call]
+                           self.mix, running, counts, MOMENTUM if self.tracking else 0.0)
+        return rows.restore(cast("Tensor", mixed))
 
     def affine(self, modality: Modality) -> tuple[Tensor, Tensor]:
         """What this site does to a channel in evaluation: ``y = scale * x + shift``.
@@ -117,8 +120,7 @@ class MixedBatchNorm(nn.Module):
         """Initialise every branch from a plain norm; where that is split, the shared branch lies midway."""
         own = norm.state_dict()
         with torch.no_grad():
-            for name, mine in (("weight", self.weight), ("bias", self.bias),
-                               ("running_mean", self.running_mean), ("running_var", self.running_var)):
+            for name, mine in self._tables().items():
                 if name in own:
                     mine.copy_(own[name].expand_as(mine))
                     continue
@@ -140,8 +142,7 @@ class MixedBatchNorm(nn.Module):
             raise ValueError(f"choice: expected one of {', '.join(self.choices)}, found {norm.choice!r}")
         rows = {"": _STATISTICS if norm.choice == "split_statistics" else _SHARED,
                 **{f"{modality}.": row for row, modality in enumerate(MODALITIES)}}
-        mine = {"weight": self.weight, "bias": self.bias, "running_mean": self.running_mean,
-                "running_var": self.running_var}
+        mine = self._tables()
         with torch.no_grad():
             for name, theirs in norm.state_dict(keep_vars=True).items():
                 of, _, kind = name.rpartition(".")
@@ -151,11 +152,19 @@ class MixedBatchNorm(nn.Module):
         """Channels and choices, for printing a network."""
         return f"{self.channels}, {' | '.join(self.choices)}"
 
+    def _rows(self, flat: Tensor) -> Tensor:
+        return flat.view(-1, self.channels)
+
+    def _tables(self) -> dict[str, Tensor]:
+        """All state by the name a plain norm has for it, a row each for visible, infrared, shared and perhaps more."""
+        return {"weight": self._rows(self.weight), "bias": self._rows(self.bias), "running_mean": self.running_mean,
+                "running_var": self.running_var}
+
     def _affine(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """``(2, c)`` each: what ``x`` of a modality is multiplied by, and what is added then."""
         mix = self.mix.to(mean)
-        scale = _by_moments(self.weight.to(mean) * mix) * torch.rsqrt(var + EPS)
-        shift = _by_moments(self.bias.to(mean) * mix) - scale * mean
+        scale = _by_moments(self._rows(self.weight).to(mean) * mix) * torch.rsqrt(var + EPS)
+        shift = _by_moments(self._rows(self.bias).to(mean) * mix) - scale * mean
         return scale[:_SHARED] + scale[_SHARED], shift[:_SHARED] + shift[_SHARED]
 
 

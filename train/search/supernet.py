@@ -17,9 +17,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from train.design import RELEASED, Design
+from train.modality_bn import ModalityBatchNorm
 from train.networks import Network, build
 from train.search.mixed_norm import SPACES, MixedBatchNorm, per_row
-from train.space import BNNECK, Arch, Choice
+from train.space import Arch, Choice
 
 __all__ = ["Supernet"]
 
@@ -32,6 +34,7 @@ class Supernet(nn.Module):
         space: A key of `SPACES`.
         groups: Sites that choose together, by name of the group; every site on its own unless given.
         identities: Training identities for the classifier; 0 for none.
+        design: What else the network is built like; parts that each modality owns have no sites.
 
     Attributes:
         network: A `Network` whose norms are `MixedBatchNorm`; the BNNeck stays as it is.
@@ -44,27 +47,26 @@ class Supernet(nn.Module):
     """
 
     def __init__(self, backbone: str, *, space: str = "paper", groups: Mapping[str, Sequence[str]] | None = None,
-                 identities: int = 0) -> None:
+                 identities: int = 0, design: Design = RELEASED) -> None:
         super().__init__()
         if space not in SPACES:
             raise ValueError(f"space: expected one of {', '.join(SPACES)}, found {space!r}")
         self.choices = SPACES[space]
-        self.network = build(Arch.uniform(backbone, "shared"), identities=identities)
-        names = [site.name for site in self.network.sites() if site.name != BNNECK]
+        self.network = build(Arch.uniform(backbone, "shared", design=design), identities=identities)
+        names = [name for name, _ in self.network.arch.choices]
         self.groups = {name: (name,) for name in names} if groups is None else {
             group: tuple(sites) for group, sites in groups.items()}
         if sorted(name for sites in self.groups.values() for name in sites) != sorted(names):
             raise ValueError(f"groups: expected each of the {len(names)} sites of {backbone} once, found "
                              f"{sum(map(len, self.groups.values()))} in {len(self.groups)} groups")
         self._norms: dict[str, MixedBatchNorm] = {}
-        for site in self.network.sites():
-            if site.name != BNNECK:
-                mixed = MixedBatchNorm(site.norm.channels, self.choices)
-                mixed.begin_as(site.norm)
-                _put(self.network.backbone, site.name, mixed)
-                self._norms[site.name] = mixed
+        for name, norm in _norms(self.network).items():
+            self._norms[name] = MixedBatchNorm(norm.channels, self.choices)
+            self._norms[name].begin_as(norm)
+            _put(self.network.backbone, name, self._norms[name])
         self.alpha = nn.Parameter(torch.zeros(len(self.groups), len(self.choices)))
-        self.spread()
+        with torch.no_grad():
+            self.spread()
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -79,10 +81,11 @@ class Supernet(nn.Module):
         Raises:
             ValueError: Another backbone.
         """
-        mine, theirs = self.network.arch.backbone, network.arch.backbone
-        if mine != theirs:
-            raise ValueError(f"start: expected a network of {mine}, found {theirs}")
-        norms = {site.name: site.norm for site in network.sites() if site.name != BNNECK}
+        mine, theirs = self.network.arch, network.arch
+        if (mine.backbone, mine.design) != (theirs.backbone, theirs.design):
+            raise ValueError(f"start: expected a network of {mine.backbone}, found {theirs.backbone} "
+                             "or another design")
+        norms = _norms(network)
         rest = _apart_from(network, norms)
         if network.identities != self.network.identities:
             rest = {name: tensor for name, tensor in rest.items() if not name.startswith("classifier.")}
@@ -133,7 +136,8 @@ class Supernet(nn.Module):
     def arch_of(self, choices: Mapping[str, Choice]) -> Arch:
         """The architecture that makes the given choice in each group; sharing where none is given."""
         return Arch.of(self.network.arch.backbone, {
-            site: choice for group, choice in choices.items() for site in self.groups[group]})
+            site: choice for group, choice in choices.items() for site in self.groups[group]},
+            design=self.network.arch.design)
 
     def extract(self, arch: Arch) -> Network:
         """A plain network of an architecture with this one's numbers.
@@ -147,12 +151,10 @@ class Supernet(nn.Module):
         self._check(arch)
         with torch.random.fork_rng(devices=[]):
             network = build(arch, identities=self.network.identities)
-        norms = {site.name: site.norm for site in network.sites() if site.name != BNNECK}
-        rest = _apart_from(self.network, self._norms)
-        network.load_state_dict(rest, strict=False)
-        for name, norm in norms.items():
+        network.to(self.alpha.device).load_state_dict(_apart_from(self.network, self._norms), strict=False)
+        for name, norm in _norms(network).items():
             self._norms[name].end_as(norm)
-        return network.to(self.alpha.device).train(self.training)
+        return network.train(self.training)
 
     def _weigh(self, weights: Tensor) -> None:
         for row, sites in zip(per_row(weights).unbind(), self.groups.values(), strict=True):
@@ -160,11 +162,17 @@ class Supernet(nn.Module):
                 self._norms[site].mix = row
 
     def _check(self, arch: Arch) -> None:
-        if arch.backbone != self.network.arch.backbone:
-            raise ValueError(f"arch: expected one of {self.network.arch.backbone}, found one of {arch.backbone}")
+        mine = self.network.arch
+        if (arch.backbone, arch.design) != (mine.backbone, mine.design):
+            raise ValueError(f"arch: expected one of {mine.backbone}, found one of {arch.backbone}, or another design")
         foreign = sorted({choice for _, choice in arch.choices} - set(self.choices))
         if foreign:
             raise ValueError(f"arch: expected choices of {', '.join(self.choices)}, found {', '.join(foreign)}")
+
+
+def _norms(network: Network) -> dict[str, ModalityBatchNorm]:
+    """The norms of a plain network that have a choice."""
+    return {site.name: site.norm for site in network.sites() if site.name in dict(network.arch.choices)}
 
 
 def _apart_from(network: Network, norms: Mapping[str, nn.Module]) -> dict[str, Tensor]:

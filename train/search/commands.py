@@ -1,0 +1,39 @@
+"""``python -m train search RECIPE --out RUN``: find where two modalities should share a norm."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cmnas_edge import config
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Recipe, folder, and what the machine decides."""
+    parser.add_argument("recipe", type=Path, help="a TOML file, such as train/recipes/search_drawn_osnet_x0_25.toml")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN",
+                        help="folder of the run; the same command picks an interrupted one up")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="folder of a photographed dataset")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where its decoded crops are kept (beside the run)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes (auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search; exit code 0 when it ended, 130 when it was interrupted."""
+    from train.fit import worth  # noqa: PLC0415 - torch takes seconds, --help should not
+    from train.search.recipe import SearchRecipe  # noqa: PLC0415
+    from train.search.searching import search  # noqa: PLC0415
+
+    found = search(config.load(args.recipe, SearchRecipe), args.out, root=args.data, cache=args.cache,
+                   device=args.device)
+    if found is None:
+        sys.stderr.write(f"stopped; go on with: python -m train search {args.recipe} --out {args.out}\n")
+        return 130
+    apart = sum(choice != "shared" for _, choice in found.arch.choices)
+    sys.stdout.write(f"{apart} of {len(found.arch.choices)} sites not shared, {found.bytes / 1e6:.3f} MB; mAP across "
+                     f"modalities: supernet {worth(found.scores['supernet']):.1f}, derived "
+                     f"{worth(found.scores['derived']):.1f}\ndone: {args.out / 'arch.json'}\n")
+    return 0
