@@ -18,7 +18,8 @@ from cmnas_edge.errors import ConfigError
 from train.data.crops import Crops
 from train.data.drawn import Drawn, draw
 
-__all__ = ["Llcm", "Market", "Photographed", "Regdb", "Source", "Sysu", "everybody", "overlap", "read", "together"]
+__all__ = ["Folder", "Llcm", "Market", "Photographed", "Regdb", "Source", "Sysu", "everybody", "overlap",
+           "read", "together"]
 
 Part = Literal["train", "validation", "trainval"]
 
@@ -55,7 +56,11 @@ class Market(Photographed, frozen=True, tag="market"):
     """Market-1501: visible only."""
 
 
-Source: TypeAlias = Drawn | Sysu | Regdb | Llcm | Market
+class Folder(Photographed, frozen=True, tag="folder"):
+    """One's own people: ``train.data.folder`` says how they lie."""
+
+
+Source: TypeAlias = Drawn | Sysu | Regdb | Llcm | Market | Folder
 
 
 def read(source: Source, height: int, width: int, *, root: Path | None = None, cache: Path | None = None,

@@ -31,7 +31,7 @@ TINY = Recipe(backbone="osnet_x0_25", norms="split", height=32, width=16, seed=3
               crops_per_modality=2, train=Drawn(identities=6, cameras=(1, 3), per_camera=2), losses=LOSSES,
               validation=Drawn(identities=3, first_identity=90, cameras=(1, 2, 3), per_camera=1), evaluate_every=3,
               # Adam would make a full step of a gradient that is rounding alone.
-              checkpoint_every=3, optimiser=Optimiser(kind="sgd", rate=0.05, warm_up=0, average=0.9, clip=1.0))
+              checkpoint_every=3, optimiser=Optimiser(kind="sgd", rate=0.02, warm_up=0, average=0.9))
 
 
 def test_two_processes_give_the_result_of_one_and_only_the_first_writes(tmp_path: Path) -> None:
@@ -114,3 +114,19 @@ def test_pieces_differ_where_a_norm_sees_one_at_a_time() -> None:
 def test_a_batch_that_cannot_be_cut_is_refused(pieces: int) -> None:
     with pytest.raises(ValueError, match="multiple of the"):
         Trainer(msgspec.structs.replace(TINY, pieces=pieces), draw(TINY.train, 32, 16))
+
+
+def test_a_long_gradient_is_cut_to_its_length_after_all_pieces_are_in() -> None:
+    crops = draw(TINY.train, 32, 16)
+    moved = []
+    for clip in (0.0, 0.5):
+        how = Optimiser(kind="sgd", rate=1.0, warm_up=0, average=0, clip=clip, weight_decay=0)
+        trainer = Trainer(msgspec.structs.replace(TINY, optimiser=how, pieces=2), crops)
+        before = torch.cat([p.detach().reshape(-1).clone() for p in trainer.network.parameters()])
+        trainer.advance()
+        after = torch.cat([p.detach().reshape(-1) for p in trainer.network.parameters()])
+        moved.append(after - before)
+    assert moved[0].norm() > 5
+    # A first Nesterov step goes 1 + 0.9 times as far as the gradient is long.
+    assert moved[1].norm() == pytest.approx(1.9 * 0.5, rel=1e-3)
+    torch.testing.assert_close(moved[1] / moved[1].norm(), moved[0] / moved[0].norm(), rtol=1e-3, atol=1e-4)

@@ -18,6 +18,7 @@ from train.networks import Network, build
 from train.optimisers import Optimiser, follow, freeze, make, set_rate
 from train.space import Arch
 
+
 @pytest.mark.parametrize("base", [0.01, 0.001])
 @pytest.mark.parametrize("epoch", [1, 348])
 def test_the_official_rates_come_out_epoch_by_epoch(base: float, epoch: int) -> None:

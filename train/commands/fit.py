@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from train.fit import final_recipe, fit  # noqa: PLC0415
     from train.recipe import Recipe, varied  # noqa: PLC0415
 
-    recipe = varied(config.load(args.recipe, Recipe), seed=args.seed, trial=args.trial, arch=args.arch, start=args.start)
+    recipe = varied(config.load(args.recipe, Recipe), seed=args.seed, trial=args.trial, arch=args.arch,
+                    start=args.start)
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks
     if args.final is not None:
         recipe = final_recipe(recipe, args.final)
