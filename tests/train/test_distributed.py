@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -58,9 +59,10 @@ def test_two_processes_give_the_result_of_one_and_only_the_first_writes(tmp_path
 
 
 @pytest.fixture
-def alone(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def alone(tmp_path: Path) -> Iterator[None]:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
-    request.addfinalizer(dist.destroy_process_group)
+    yield
+    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (4, 5, 3, 2)])
@@ -79,8 +81,8 @@ def test_the_synchronised_norm_of_one_process_is_torchs_own(alone: None, shape: 
     tolerance = {"rtol": 1e-4, "atol": 1e-5} if not offset else {"rtol": 1e-2, "atol": 2e-3}
     for ours, theirs in zip(found[1], found[0], strict=True):
         torch.testing.assert_close(ours, theirs, **tolerance)
-    mean, var = found[0][1:3]
-    torch.testing.assert_close(batch_norm(x, mean, var, weight, bias), functional.batch_norm(x, mean, var, weight, bias))
+    known = x, *found[0][1:3], weight, bias
+    torch.testing.assert_close(batch_norm(*known), functional.batch_norm(*known))
 
 
 def test_pieces_add_up_to_the_whole_batch_where_no_norm_and_no_loss_looks_further() -> None:
