@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import os
 import shutil
@@ -17,8 +18,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.camera.people.geometry import iou
+from cmnas_edge.camera.people.select import Pick
+from cmnas_edge.camera.people.track import Tracks
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.progress import Progress
 from cmnas_edge.synthetic.film import write_site
 from cmnas_edge.synthetic.site import Site
 from tests.camera.footage import film, grey, noisy, numbered, room, with_people
@@ -95,7 +100,7 @@ def test_a_tracklet_says_when_and_where_its_pictures_were_taken(cut_site: Path) 
         assert len(tracklet.frames) == len(tracklet.times) == len(tracklet.boxes) <= 8
         assert list(tracklet.frames) == sorted(set(tracklet.frames))
         assert tracklet.seen_from <= tracklet.times[0] <= tracklet.times[-1] <= tracklet.seen_at
-        assert min(np.diff(tracklet.times), default=1) >= 0.5 - 1e-6
+        assert min(np.diff(tracklet.times), default=1) >= 0.2 - 1e-6
         for frame, taken in zip(tracklet.frames, tracklet.times, strict=True):
             start = starts.setdefault(tracklet.camera, taken - frame / 5)
             assert taken == pytest.approx(start + frame / 5, abs=1e-5)
@@ -229,6 +234,25 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_it_had_not_be
     monkeypatch.setattr(from_video._Notes, "write", looked)
     assert cut(*files, out=out) == 0
     assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_what_is_noted_of_a_tracklet_is_forgotten_once_it_was_told() -> None:
+    with Progress("frames", io.StringIO()) as progress:
+        notes = from_video._Notes(from_video._Steps(progress, 3))
+
+        def look(index: int, numbers: list[int], ended: tuple[int, ...]) -> None:
+            boxes = np.ones((len(numbers), 4), np.float32)
+            tracks = Tracks(np.array(numbers), boxes, boxes[:, 0], np.array(numbers), ended)
+            notes.write("gate", Frame(np.zeros((4, 4, 3), np.uint8), index, index / 10, 0.0), tracks, "visible")
+
+        look(0, [1, 2], ())
+        look(1, [2], (1,))  # its views are told after this
+        pick = Pick(1, np.zeros((1, 8, 4, 3), np.uint8), (0.0,), 0.0, 0.0, 0.5, 1, 1, "visible")
+        assert notes.of(pick, "gate").frames == (0,)
+        look(2, [2], ())
+        with pytest.raises(KeyError):
+            notes.of(pick, "gate")
+        assert notes.of(pick._replace(tracklet=2, times=(0.0, 0.2)), "gate").frames == (0, 2)
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_done(

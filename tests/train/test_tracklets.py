@@ -115,3 +115,14 @@ def test_a_folder_that_others_could_read_is_closed_to_them(tmp_path: Path) -> No
     tmp_path.chmod(0o755)
     Tracklets(tmp_path, MADE)
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_a_killed_process_had_begun_is_cleared_away(tmp_path: Path) -> None:
+    add(tmp_path, "first")
+    before = tree(tmp_path)
+    (tmp_path / ".second.part" / "visible").mkdir(parents=True)
+    (tmp_path / ".second.part" / "visible" / "1.jpg").touch()
+    (tmp_path / ".tracklets.jsonl.part").touch()
+    Tracklets(tmp_path, MADE)
+    assert tree(tmp_path) == before
+    assert not (tmp_path / ".second.part").exists()

@@ -44,7 +44,7 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
 from train.data.sheet import sheet
-from train.data.tracklets import Box, Footage, Made, Recording, Tracklet, Tracklets, read
+from train.data.tracklets import Box, Footage, Made, Tracklet, Tracklets, read
 
 __all__ = ["add_arguments", "read", "run"]
 
@@ -53,7 +53,6 @@ PERSONAL: Final = ("These are pictures of people: personal data. They are writte
 _SHEET: Final = "contact.png"
 _ON_SHEET: Final = 80  # tracklets
 _WHOLE_TRACKLET_S: Final = 1e6  # a tracklet is told once, at its end: its best views are those of all of it
-_GAP_S: Final = 0.5  # about a step apart; the camera averages views, which may be closer, but nobody learns from twins
 _EDGE: Final = 1 << 20  # bytes of a recording's start and end that it is known by
 
 
@@ -157,28 +156,18 @@ def _cut(video: _Video, out: Tracklets, detector: DetectorSettings, steps: _Step
     settings = CameraSettings(
         name=video.camera, source=source, detector=detector,
         spectrum=SpectrumSettings(modality=how.modality),
-        select=SelectSettings(view_count=how.per_tracklet, view_gap_s=_GAP_S, period_s=_WHOLE_TRACKLET_S))
-    tally, notes, stop = Tally(), _Notes(steps), threading.Event()
+        select=SelectSettings(view_count=how.per_tracklet, period_s=_WHOLE_TRACKLET_S))
+    tally, notes = Tally(), _Notes(steps)
     pipeline = Pipeline(settings, open_detector(detector), tally, height=how.height, width=how.width,
                         first_tracklet=1, trace=notes)
-    failures: list[OSError] = []
     with out.recording(video.camera) as recording:
-        watch(Camera(settings, pipeline, partial(open_source, source)),
-              partial(_take, recording, notes, failures, stop), stop, tally)
-        if failures:
-            raise failures[0]
+
+        def take(camera: str, picks: Sequence[Pick]) -> None:
+            for pick in picks:
+                recording.add(notes.of(pick, camera), pick.crops)
+
+        watch(Camera(settings, pipeline, partial(open_source, source)), take, threading.Event(), tally)
         return recording.keep(video.path.name, video.fingerprint, notes.frame_count), tally["tracklets"]
-
-
-def _take(recording: Recording, notes: _Notes, failures: list[OSError], stop: threading.Event, camera: str,
-          picks: Sequence[Pick]) -> None:
-    """Write what the pipeline tells; a failure ends the reading, and is told after it."""
-    try:
-        for pick in picks if not failures else ():
-            recording.add(notes.of(pick, camera), pick.crops)
-    except OSError as error:
-        failures.append(error)
-        stop.set()
 
 
 def _conclude(out: Tracklets, lost: int) -> int:
