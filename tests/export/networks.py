@@ -33,10 +33,12 @@ def drawn_network(seed: int, backbone: str = "osnet_x0_25", choice: str | None =
             elif tensor.ndim == 1:  # scale and shift of the norms, biases of gates and of the last layer
                 spread = (0.5, 1.5) if name.endswith("weight") else (-0.5, 0.5)
                 tensor.copy_(values(rng.uniform(*spread, tensor.shape)))
+            elif name.endswith(".gate.weight") or ".infrared." in name:  # what starts alike, and does not stay so
+                tensor.mul_(values(rng.uniform(0.5, 1.5, tensor.shape)))
         if design.non_local:  # whose output grows with the cube of its input: five in a row leave float32
             for norm in (site.norm for site in network.norms() if site.name.endswith((".bn3", ".non_local.norm"))):
                 for parameter in norm.parameters():
-                    parameter.mul_(0.25)
+                    parameter.mul_(0.1)
     return network
 
 
