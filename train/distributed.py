@@ -96,7 +96,7 @@ def gather(x: Tensor) -> Tensor:
 
 def synchronise(network: Network) -> None:
     """Let every norm of a network use the statistics of all processes' rows when it trains."""
-    for site in network.sites():
+    for site in network.norms():
         site.norm.batch_norm = batch_norm
 
 

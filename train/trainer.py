@@ -219,7 +219,7 @@ def _batches(recipe: Recipe, crops: Crops) -> Sampler:
 
 def silence_branches(network: Network) -> None:
     """Start every residual branch at zero, so that the network begins shallow (Goyal et al., arXiv 1706.02677)."""
-    for site in network.sites():
+    for site in network.norms():
         if site.name.endswith((".conv3.bn", ".bn3")):
             for name, parameter in site.norm.named_parameters():
                 if name.endswith("weight"):
