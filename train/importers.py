@@ -1,8 +1,8 @@
 """Weights from elsewhere, in and out, without a silent loss: torchreid, torchvision, CM-NAS.
 
 Every tensor of the network must be found under the reference's name in its exact shape, and
-every tensor of the file must be used or named, with the reason, in what is returned. Files
-are read with ``weights_only=True``: no code in them runs.
+every tensor of the file must be used or named, with the reason, in what is returned. A network
+of another design than the released one starts from that one as `train.networks.adopt` says.
 
 Formats: torchreid (KaiyangZhou/deep-person-reid, plain OSNet); torchvision's ResNet-50
 state_dict; the official CM-NAS checkpoint (JDAI-CV/CM-NAS), which stores three norms per
@@ -12,36 +12,31 @@ site of which its 53-integer config line uses one (shared) or two (split).
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
+import msgspec
 import torch
-from torch import Tensor
 
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError, ConfigError
 from train.checkpoint import place
-from train.networks import Network, build
-from train.osnet import WIDTHS
+from train.design import RELEASED, WIDTHS, Pool, differences
+from train.inheritance import plain_name
+from train.networks import Network, adopt, build
 from train.space import Arch
+from train.state_files import State, read_state
 
 __all__ = ["Imported", "from_cmnas", "from_torchreid", "from_torchvision", "read_state",
            "to_cmnas", "to_torchreid", "to_torchvision"]
 
-State = dict[str, Tensor]
-
 _COUNTER = "num_batches_tracked"
 _COUNTER_REASON = "a counter that only a BatchNorm without momentum reads"
 _HEAD_REASON = "another number of identities was asked for"
+_DESIGN_REASON = "the design asked for has no place for it"
 _CMNAS_NORM = {"visible": "visible_bn", "infrared": "thermal_bn", "shared": "sharable_bn"}
-# Training checkpoints keep their scores as numpy numbers; reading these runs no code.
-_SCALAR = np.float32().__reduce__()[0]
-_NUMBERS: list[Any] = [(_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"), np.dtype,
-                       *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64))]
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -68,7 +63,7 @@ class Imported(NamedTuple):
 
 
 def from_torchreid(path: Path, arch: Arch | None = None, *, identities: int | None = None) -> Imported:
-    """Read a plain OSNet of torchreid; both branches of a split site start from its one norm.
+    """Read a plain OSNet of torchreid; branches of a split site and copies of a part start from its one.
 
     Args:
         path: A state_dict, or a training checkpoint with one under ``state_dict``.
@@ -138,25 +133,25 @@ def to_torchreid(network: Network, modality: Modality | None = None) -> State:
 
     Args:
         network: An OSNet.
-        modality: Whose norms to write; may be left out when every site is shared.
+        modality: Whose norms and parts to write; may be left out when everything is shared.
 
     Raises:
-        ConfigError: Another backbone, or split sites and no modality.
+        ConfigError: Another backbone or design, or something isn't shared and no modality.
     """
     if network.arch.backbone not in WIDTHS:
         raise ConfigError(f"torchreid: expected an OSNet, found {network.arch.backbone}; use to_torchvision")
-    return _export(network, modality)
+    return _export("torchreid", network, modality)
 
 
 def to_torchvision(network: Network, modality: Modality | None = None) -> State:
     """The trunk of a ResNet-50 under torchvision's names; neck and classifier have no place there.
 
     Raises:
-        ConfigError: Another backbone, or split sites and no modality.
+        ConfigError: Another backbone, non-local blocks, or something isn't shared and no modality.
     """
     if network.arch.backbone != "resnet50":
         raise ConfigError(f"torchvision: expected resnet50, found {network.arch.backbone}; use to_torchreid")
-    whole = _export(network, modality)
+    whole = _export("torchvision", network, modality, pool=network.arch.design.pool)  # nothing of it is in the trunk
     return {name: whole[name] for name in whole if not name.startswith(("bnneck.", "classifier."))}
 
 
@@ -180,45 +175,6 @@ def to_cmnas(network: Network) -> tuple[State, str]:
     return _with_counters(state), line
 
 
-def read_state(path: Path, container: str | None = None) -> State:
-    """The tensors of a checkpoint file by name, without DataParallel's ``module.`` prefix.
-
-    Args:
-        path: A file written by ``torch.save``.
-        container: Key under which a training checkpoint keeps the state_dict, if it is one.
-
-    Raises:
-        ConfigError: There is no such file.
-        BundleError: Not readable without running code, or no state_dict.
-    """
-    if not path.is_file():
-        raise ConfigError(f"{path}: expected a checkpoint, found no such file; check the path")
-    try:
-        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters of them is in the sentence below
-            found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on random bytes torch's reader fails in any way a parser can
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        if code:
-            raise BundleError(f"{path}: expected tensors only, found {code[1]}, which could run code when "
-                              "read; get the state_dict alone from whoever made the file") from error
-        raise BundleError(f"{path}: expected a file that torch.save wrote, found a damaged or foreign one "
-                          f"({type(error).__name__}); copy it again") from error
-    if isinstance(found, Mapping) and container in found:
-        found = found[container]
-    if not isinstance(found, Mapping) or not found:
-        raise BundleError(f"{path}: expected a state_dict, found {type(found).__name__}; "
-                          "give the file that torch.save(network.state_dict(), ...) writes")
-    others = [str(name) for name, value in found.items()
-              if not isinstance(name, str) or not isinstance(value, Tensor)]
-    if others:
-        raise BundleError(f"{path}: expected tensors only, found other things at {', '.join(others)}; "
-                          f"expected the state_dict itself or one under {container!r}")
-    if all(name.startswith("module.") for name in found):
-        return {name.removeprefix("module."): tensor for name, tensor in found.items()}
-    return dict(found)
-
-
 def _arch(path: Path, arch: Arch | None, backbone: str) -> Arch:
     if arch is not None and arch.backbone != backbone:
         raise ConfigError(f"{path}: expected {arch.backbone} as the arch says, found {backbone}; change one")
@@ -227,6 +183,12 @@ def _arch(path: Path, arch: Arch | None, backbone: str) -> Arch:
 
 def _import(path: Path, state: State, arch: Arch, identities: int | None, source: _Source) -> Imported:
     """Build the network of ``arch`` and fill it from ``state``."""
+    if arch.design != msgspec.structs.replace(RELEASED, own=arch.design.own, pool=arch.design.pool):
+        whole = _import(path, state, Arch.uniform(arch.backbone, "shared"), identities, source)
+        network = build(arch, identities=whole.network.identities)
+        report = adopt(whole.network, network)
+        unused = {source.name_of(name): _DESIGN_REASON for name in report.left_out}
+        return Imported(network.eval(), whole.left_out | unused, (*whole.fresh, *report.fresh))
     head = state.get("classifier.weight")
     head_size = 0 if head is None or head.ndim != 2 else head.shape[0]
     wanted = head_size if identities is None else identities
@@ -249,13 +211,17 @@ def _import(path: Path, state: State, arch: Arch, identities: int | None, source
     return Imported(network.eval(), {name: reasons[name] for name in state if name not in used}, made)
 
 
-def _export(network: Network, modality: Modality | None) -> State:
+def _export(where: str, network: Network, modality: Modality | None, *, pool: Pool = "mean") -> State:
+    design = network.arch.design
+    if foreign := differences(msgspec.structs.replace(RELEASED, own=design.own, pool=pool), design):
+        raise ConfigError(f"{where}: expected the network that it knows, found {', '.join(foreign)}; "
+                          "keep it as a checkpoint of this project")
     own = [site for site, choice in network.arch.choices if choice != "shared"]
-    if own and modality is None:
-        raise ConfigError(f"export: expected every site shared, found {len(own)} that are not; say a modality")
-    other = {"visible": ".infrared.", "infrared": ".visible.", None: "\0"}[modality]
-    return _with_counters({_plain_name(name): tensor.detach().clone()
-                           for name, tensor in network.state_dict().items() if other not in name})
+    if (own or design.own) and modality is None:
+        found = f"{len(own)} that are not" + f" and {design.own} owned parts" * bool(design.own)
+        raise ConfigError(f"export: expected every site shared, found {found}; say a modality")
+    return _with_counters({_plain_name(name): tensor
+                           for name, tensor in network.plain(modality or "visible").state_dict().items()})
 
 
 def _with_counters(state: State) -> State:
@@ -268,7 +234,7 @@ def _with_counters(state: State) -> State:
 
 def _plain_name(name: str) -> str:
     """What torchreid or torchvision calls a tensor of ours: they have one norm where we may have two."""
-    return re.sub(r"\.(visible|infrared)\.", ".", name.removeprefix("backbone."))
+    return plain_name(name).removeprefix("backbone.")
 
 
 def _cmnas_module(site: str) -> str:

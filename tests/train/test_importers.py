@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError, ConfigError
 from tests.train.reference import NORM, assert_same, osnet_state, torchvision_state, without_counters, write
+from train.design import Design
 from train.importers import from_torchreid, from_torchvision, to_cmnas, to_torchreid, to_torchvision
 from train.networks import build
 from train.space import Arch, Choice
@@ -156,3 +157,64 @@ def test_what_a_format_cannot_hold_is_not_written() -> None:
         to_torchvision(osnet)
     with pytest.raises(ConfigError, match="describes resnet50"):
         to_cmnas(osnet)
+
+
+@pytest.mark.parametrize(("choice", "own"), [("shared", 1), ("split", 4)])
+def test_both_copies_of_a_part_start_from_torchreids_one(tmp_path: Path, choice: Choice, own: int) -> None:
+    state = osnet_state()
+    arch = Arch.uniform("osnet_x0_25", choice, design=Design(own=own))
+    imported = from_torchreid(write(tmp_path / "a", state), arch)
+    assert imported.network.arch == arch
+    assert imported.fresh == ()
+    for modality in MODALITIES:
+        assert_same(without_counters(to_torchreid(imported.network, modality)), without_counters(state))
+    with pytest.raises(ConfigError, match=f"and {own} owned parts; say a modality"):
+        to_torchreid(imported.network)
+
+
+def test_both_stems_of_a_two_stream_resnet_start_from_torchvisions_one(tmp_path: Path) -> None:
+    state = torchvision_state()
+    arch = Arch.uniform("resnet50", "split", design=Design(own=1, non_local=True, pool="gem"))
+    imported = from_torchvision(write(tmp_path / "a", state), arch)
+    trunk = {name: tensor for name, tensor in without_counters(state).items() if not name.startswith("fc.")}
+    found = imported.network.state_dict()
+    for modality in MODALITIES:
+        assert torch.equal(found[f"backbone.conv1.{modality}.weight"], state["conv1.weight"])
+        assert torch.equal(found[f"backbone.bn1.{modality}.running_var"], state["bn1.running_var"])
+        assert torch.equal(found[f"backbone.layer4.2.bn3.{modality}.bias"], state["layer4.2.bn3.bias"])
+    assert all("bnneck." in name or ".non_local." in name for name in imported.fresh)
+    assert sum(".non_local." in name for name in imported.fresh) == 5 * (4 * 2 + 4)
+    assert set(imported.left_out) == set(state) - set(trunk)
+    with pytest.raises(ConfigError, match=r"torchvision: .*found non_local true instead of false"):
+        to_torchvision(imported.network, "visible")
+
+
+def test_a_smaller_osnet_says_what_of_torchreids_it_left_out(tmp_path: Path) -> None:
+    arch = Arch.uniform("osnet_x0_25", "split", design=Design(streams=3, fusion="scalar_gate"))
+    imported = from_torchreid(write(tmp_path / "a", osnet_state()), arch)
+    assert imported.network.arch == arch
+    assert all(name.endswith(("gate.fc2.weight", "gate.fc2.bias")) for name in imported.fresh)
+    unused = {name for name, why in imported.left_out.items() if why == "the design asked for has no place for it"}
+    assert {name.split(".")[2] for name in unused} == {"conv2d", "gate"}
+    assert "conv2.0.conv2d.3.bn.running_mean" in unused
+    with pytest.raises(ConfigError, match=r"torchreid: .*found streams 3 instead of 4, fusion scalar_gate instead"):
+        to_torchreid(imported.network, "visible")
+
+
+def test_torchreids_lite_3x3s_become_the_full_ones_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", osnet_state())
+    lite = from_torchreid(path).network
+    full = from_torchreid(path, Arch.uniform("osnet_x0_25", "shared", design=Design(lite=False)))
+    assert full.fresh == ()
+    x, flags = torch.randn(2, 3, 64, 32), torch.tensor([True, False])
+    with torch.no_grad():
+        expected, found = lite(x, flags).embedding, full.network(x, flags).embedding
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.max().item())
+
+
+def test_a_file_that_is_not_whole_is_refused_for_another_design_too(tmp_path: Path) -> None:
+    state = osnet_state()
+    del state["conv4.1.conv2d.3.bn.weight"]
+    arch = Arch.uniform("osnet_x0_25", "shared", design=Design(streams=1))
+    with pytest.raises(BundleError, match=r"missing conv4\.1\.conv2d\.3\.bn\.weight"):
+        from_torchreid(write(tmp_path / "a", state), arch)
