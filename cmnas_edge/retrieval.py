@@ -28,7 +28,7 @@ F64 = npt.NDArray[np.float64]
 
 # Distances worked on at once: what is copied and sorted stays near the processor, and a search of
 # 10,000 in 20,000 needs little more than its distances.
-_AT_ONCE = 1 << 21
+_AT_ONCE = 1 << 20
 
 
 class Ranked(NamedTuple):
@@ -194,16 +194,15 @@ def _rank(far: Floats, start: npt.NDArray[np.intp], count: npt.NDArray[np.intp],
 def _no_farther(ascending: Floats, values: Floats) -> npt.NDArray[np.intp]:
     """How many entries of a sorted row are at most each value of the same row; a bisection of all rows at once."""
     rows, length = ascending.shape
-    flat, base = ascending.ravel(), (np.arange(rows) * length)[:, None] - 1
-    below = np.zeros(values.shape, np.intp)
-    step = 1 << (length.bit_length() - 1)
-    while step:
-        tried = below + step
-        fits = tried <= length
-        fits &= flat[base + np.where(fits, tried, 1)] <= values
-        below = np.where(fits, tried, below)
-        step >>= 1
-    return below
+    flat, row = ascending.ravel(), (np.arange(rows) * length)[:, None]
+    # Where the answer may still begin; it lies in the next ``length`` entries, or just behind them.
+    start = np.repeat(row, values.shape[1], axis=1)
+    while length > 1:
+        half = length // 2
+        start += half * (flat.take(start + (half - 1)) <= values)
+        length -= half
+    start += flat.take(start) <= values
+    return np.asarray(start - row)
 
 
 def sysu_excluded(query_camera: Ints, gallery_camera: Ints) -> Mask:
@@ -216,7 +215,7 @@ def sysu_excluded(query_camera: Ints, gallery_camera: Ints) -> Mask:
     Returns:
         Shape ``(q, g)``, True where the gallery entry must not be used.
     """
-    return np.asarray((query_camera[:, None] == 3) & (gallery_camera[None] == 2))
+    return np.asarray((query_camera == 3)[:, None] & (gallery_camera == 2)[None])
 
 
 def error_rates(genuine: Floats, impostor: Floats, threshold: float) -> tuple[float, float]:

@@ -115,6 +115,15 @@ def test_a_search_worked_off_in_pieces_is_the_same_search(search: tuple[Any, ...
         np.testing.assert_allclose(other, one, rtol=1e-14)
 
 
+@given(hnp.arrays(np.int64, (3, 7), elements=st.integers(0, 5)),
+       hnp.arrays(np.int64, (3, 2), elements=st.integers(-1, 6)), st.integers(1, 7))
+def test_all_rows_are_bisected_at_once_as_each_would_be(rows: npt.NDArray[Any], values: npt.NDArray[Any], length: int
+                                                        ) -> None:
+    ascending = np.sort(rows[:, :length].astype(float), axis=1)
+    expected = [np.searchsorted(row, value, side="right") for row, value in zip(ascending, values, strict=True)]
+    np.testing.assert_array_equal(retrieval._no_farther(ascending, values.astype(float)), expected)
+
+
 def test_each_query_that_has_a_match_is_named_with_its_own_figures() -> None:
     distance = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
     found = rank(distance, np.array([7, 9, 5]), np.array([5, 7, 5]))
@@ -150,7 +159,7 @@ def test_a_large_search_needs_little_more_memory_than_its_distances() -> None:
     evaluate(distance, rng.integers(0, 60, 5000), gallery)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Some copies of 2 million numbers at a time, and never a copy of all 10 million.
+    # Some copies of a million numbers at a time, and never a copy of all 10 million.
     assert peak < distance.nbytes
 
 
