@@ -27,7 +27,7 @@ from cmnas_edge.progress import Progress
 from cmnas_edge.synthetic.film import write_site
 from cmnas_edge.synthetic.site import Site
 from tests.camera.footage import film, grey, noisy, numbered, room, with_people
-from train.data import from_video, tracklets
+from train.data import from_video, private
 from train.data.tracklets import Tracklet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -260,14 +260,14 @@ def test_a_full_disk_is_told_and_leaves_what_was_done(
     out = tmp_path / "out"
     assert cut(walk, out=out) == 0
     done = tree(out)
-    real = tracklets._put
+    real = private.put
 
     def full(path: Path, data: bytes) -> None:
         if path.suffix == ".jpg":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(path, data)
 
-    monkeypatch.setattr(tracklets, "_put", full)
+    monkeypatch.setattr(private, "put", full)
     with pytest.raises(DiskFull, match="free disk space") as failure:
         cut(walk, Path(shutil.copy(walk, tmp_path / "more.avi")), out=out)
     assert failure.value.exit_code == 75

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cmnas_edge.errors import ConfigError
-from train.data import tracklets
+from train.data import private, tracklets
 from train.data.tracklets import Made, Tracklet, Tracklets
 
 MADE = Made("motion", "auto", 8, 20, 10)
@@ -80,7 +80,7 @@ def test_a_process_that_dies_at_any_write_leaves_a_folder_to_go_on_with(
                 return call
 
             with monkeypatch.context() as patch:
-                patch.setattr(tracklets, "_put", dying(tracklets._put))
+                patch.setattr(private, "put", dying(private.put))
                 patch.setattr(Path, "replace", dying(Path.replace))
                 patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)  # the dead clean nothing up
                 try:

@@ -13,8 +13,6 @@ the folder whole or not at all, whenever the process dies. What a person deletes
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,11 +24,12 @@ import msgspec
 import numpy as np
 
 from cmnas_edge.embedding import MODALITIES, Modality
-from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.errors import ConfigError
+from train.data import private
 from train.data.crops import U8
 from train.data.pictures import Pictures
 
-__all__ = ["Box", "Footage", "Made", "Tracklet", "Tracklets", "private", "read"]
+__all__ = ["Box", "Footage", "Made", "Tracklet", "Tracklets", "read"]
 
 Box = tuple[float, float, float, float]
 _MADE: Final = "from_video.json"
@@ -125,7 +124,7 @@ class Tracklets:
 
     def __init__(self, folder: Path, made: Made) -> None:
         self.folder = folder
-        with _writing(folder):
+        with private.writing(folder):
             if folder.exists() and not folder.is_dir():
                 raise ConfigError(f"{folder}: expected a folder to write to, found a file; choose another --out")
             self._story = _Story(made, {})
@@ -138,7 +137,7 @@ class Tracklets:
             elif folder.exists() and any(path.name != f".{_MADE}.part" for path in folder.iterdir()):
                 raise ConfigError(f"{folder}: expected an empty folder, or one that this command began, found files of "
                                   "something else; choose another --out")
-            private(folder)
+            private.folder(folder)
             for left in folder.glob(".*.part"):  # by a process that was killed
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             self._write(_MADE, msgspec.json.encode(self._story))
@@ -178,9 +177,9 @@ class Tracklets:
             ConfigError: The folder cannot be written.
         """
         part = self.folder / f".{camera}.part"
-        with _writing(self.folder):
+        with private.writing(self.folder):
             shutil.rmtree(part, ignore_errors=True)
-            private(part)
+            private.folder(part)
             try:
                 yield Recording(self, camera, part)
             finally:
@@ -202,12 +201,12 @@ class Tracklets:
             DiskFull: The disk has no room.
             ConfigError: The folder cannot be written.
         """
-        with _writing(self.folder):
+        with private.writing(self.folder):
             self._write(name, data)
 
     def _write(self, name: str, data: bytes) -> None:
         part = self.folder / f".{name}.part"
-        _put(part, data)
+        private.put(part, data)
         part.replace(self.folder / name)
 
     def _keep(self, camera: str, part: Path, footage: Footage, tracklets: Sequence[Tracklet]) -> None:
@@ -235,10 +234,10 @@ class Recording:
         """
         for path, crop in zip(tracklet.paths, crops, strict=True):
             file = self._part / path.partition("/")[2]
-            private(file.parent.parent)
-            private(file.parent)
+            private.folder(file.parent.parent)
+            private.folder(file.parent)
             _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            _put(file, data.tobytes())
+            private.put(file, data.tobytes())
         self.tracklets.append(tracklet)
 
     def keep(self, file: str, fingerprint: str, frames: int) -> Footage:
@@ -288,23 +287,8 @@ def read(folder: Path) -> Pictures:
                     np.array(infrared, np.bool_))
 
 
-def private(folder: Path) -> None:
-    """Make a folder, or make it its owner's only."""
-    if folder.is_dir():
-        folder.chmod(0o700)
-    else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700)
-
-
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
 
 
 def _decoded(path: Path) -> _Story:
@@ -318,15 +302,3 @@ def _decoded(path: Path) -> _Story:
 def _difference(found: Made, asked: Made) -> str:
     return ", ".join(f"{name} {getattr(found, name)}, now {getattr(asked, name)}"
                      for name in Made.__struct_fields__ if getattr(found, name) != getattr(asked, name))
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{folder}: expected room for pictures, found none ({error.strerror}); free disk space, "
-                           "then give the same command again: recordings that are done are kept") from error
-        raise ConfigError(f"{folder}: expected a folder to write pictures to, found none ({error.strerror}); choose "
-                          "another --out") from error

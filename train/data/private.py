@@ -1,0 +1,50 @@
+"""Files that only their owner may read, and what is told when they cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cmnas_edge.errors import ConfigError, DiskFull
+
+__all__ = ["folder", "put", "writing"]
+
+
+def folder(path: Path) -> None:
+    """Make a folder, or make it its owner's only."""
+    if path.is_dir():
+        path.chmod(0o700)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file, mode 0600.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Say in a sentence why pictures cannot be written below a folder.
+
+    Raises:
+        DiskFull: The disk has no room.
+        ConfigError: Anything else is in the way.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{where}: expected room for pictures, found none ({error.strerror}); free disk space, "
+                           "then give the same command again: recordings that are done are kept") from error
+        raise ConfigError(f"{where}: expected a folder to write pictures to, found none ({error.strerror}); choose "
+                          "another --out") from error
