@@ -103,16 +103,17 @@ def test_permutations_with_a_person_whom_a_camera_never_saw(replica_of_sysu: Pat
 
     cells = np.empty((6, 1), object)
     for camera in range(6):
-        cells[camera, 0] = np.empty((3, 1), object)
-        cells[camera, 0][:, 0] = [np.tile(np.arange(4, 0, -1, np.uint8), (10, 1)), np.zeros((0, 0)), np.ones((10, 1))]
+        cells[camera, 0] = np.empty((4, 1), object)
+        cells[camera, 0][:, 0] = [np.tile(np.arange(4, 0, -1, np.uint8), (10, 1)), np.zeros((0, 0)),
+                                  np.ones((10, 1)), np.zeros((10, 0))]
     savemat(replica_of_sysu / "exp" / "rand_perm_cam.mat", {"rand_perm_cam": cells}, do_compression=True)
     found = sysu.permutations(replica_of_sysu)
     assert sorted(found) == [(camera, person) for camera in range(1, 7) for person in (1, 3)]
     assert found[2, 1][9].tolist() == [4, 3, 2, 1]
 
 
-@pytest.mark.parametrize("broken", ["missing", "cut", "other variable", "five cameras", "counted from zero", "text",
-                                    "nine runs", "no cells"])
+@pytest.mark.parametrize("broken", ["missing", "cut", "other variable", "a cell too deep", "five cameras",
+                                    "counted from zero", "text", "nine runs", "no cells"])
 def test_permutations_that_are_none_are_refused_by_name(replica_of_sysu: Path, broken: str) -> None:
     from scipy.io import savemat
 
@@ -133,6 +134,8 @@ def test_permutations_that_are_none_are_refused_by_name(replica_of_sysu: Path, b
             cells[3, 0][0, 0] = good[0, 0] - 1
         elif broken == "nine runs":
             cells[3, 0][0, 0] = good[0, 0][:9]
+        elif broken == "a cell too deep":
+            cells[3, 0][0, 0] = good.copy()
         elif broken == "no cells":
             cells[3, 0] = np.ones((10, 3))
         savemat(path, {"other" if broken == "other variable" else "rand_perm_cam": cells})
@@ -312,13 +315,14 @@ def test_a_line_that_repeats_another_counts_once_and_one_that_contradicts_is_ref
 
 @pytest.mark.parametrize("replica", ["regdb"], indirect=True)
 @pytest.mark.parametrize(("line", "words"), [
-    ("Visible/1/x.bmp 0", "contradicts an earlier line"), ("Visible/x.bmp 77", "in the numbered folder of a person"),
+    ("a person under somebody else's label", "contradicts an earlier line"),
+    ("Visible/999/x.bmp 0", "contradicts an earlier line"), ("Visible/x.bmp 77", "in the numbered folder of a person"),
     ("../1/x.bmp 0", "below the dataset's root"), ("/etc/1/x.bmp 0", "below the dataset's root"),
     ("Visible/1/x.bmp", "path and its label"), ("Visible/1/x.bmp -1", "path and its label")])
 def test_a_line_that_labels_nobody_is_named(replica: Path, line: str, words: str) -> None:
     source = replica / "idx" / "train_visible_1.txt"
     lines = source.read_text().splitlines()
-    if "contradicts" in words:  # a person's folder under somebody else's label
+    if line.startswith("a person"):
         person = lines[-1].split("/")[1]
         line = f"Visible/{person}/x.bmp 0"
     source.write_text("\n".join([*lines, line]))

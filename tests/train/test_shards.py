@@ -162,13 +162,16 @@ def test_another_size_is_another_shard(drawn_once: Pictures, cache: Path, height
     assert len(list(cache.glob("*/images.u8"))) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "no pixels", "no words", "other words", "a file"])
+@pytest.mark.parametrize("damage", ["cut", "longer", "no pixels", "no words", "other words", "a file"])
 def test_a_damaged_shard_is_made_again(drawn_once: Pictures, cache: Path, damage: str) -> None:
     good = decode(drawn_once, 16, 8, cache)
     place = next(cache.glob("*/images.u8")).parent
     whole = np.array(good.images)
     if damage == "cut":
         os.truncate(place / "images.u8", 1000)
+    elif damage == "longer":
+        with (place / "images.u8").open("ab") as file:
+            file.write(b"x")
     elif damage == "no pixels":
         (place / "images.u8").unlink()
     elif damage == "no words":
@@ -182,6 +185,7 @@ def test_a_damaged_shard_is_made_again(drawn_once: Pictures, cache: Path, damage
             decode(drawn_once, 16, 8, cache)
         return
     assert (decode(drawn_once, 16, 8, cache).images == whole).all()
+    assert (place / "images.u8").stat().st_size == whole.size
 
 
 BREAK = {"empty": lambda data: b"", "cut": lambda data: data[:len(data) // 2], "text": lambda data: b"GIF? no.",

@@ -7,13 +7,12 @@ numbers with commas: 296, 99 and 96 people. What ``cmnas-edge synth crops`` draw
 from __future__ import annotations
 
 import re
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cmnas_edge.errors import ConfigError
+from train.data import matlab
 from train.data.crops import I64
 from train.data.layout import Count, Dataset, Row, identities, listed, pictures
 from train.data.pictures import Pictures
@@ -43,7 +42,7 @@ def read(root: Path, part: str, _: int = 1) -> Pictures:
     """
     people = sorted({person for name in _LISTS[part] for person in identities(root / "exp" / f"{name}_id.txt")})
     cameras = {"query": INFRARED, "gallery": tuple(c for c in CAMERAS if c not in INFRARED)}.get(part, CAMERAS)
-    rows = []
+    rows: list[Row] = []
     for person in people:
         before = len(rows)
         for camera in CAMERAS:
@@ -72,40 +71,28 @@ def permutations(root: Path) -> dict[tuple[int, int], I64]:
     Raises:
         ConfigError: The file is not there, or holds something else.
     """
-    from scipy.io import loadmat  # noqa: PLC0415 - takes a moment, and only this function needs it
-    from scipy.io.matlab import MatReadError  # noqa: PLC0415
-
     path = root / _PERMUTATIONS
     if not path.is_file():
         raise ConfigError(f"{path}: expected the official permutations, found no file; take rand_perm_cam.mat from "
                           "evaluation/data_split of https://github.com/wuancong/SYSU-MM01")
     try:
-        cameras = loadmat(path, variable_names=["rand_perm_cam"])["rand_perm_cam"].ravel()
-        if len(cameras) != len(CAMERAS):
-            raise ValueError(f"{len(cameras)} cells")
-        found = {(camera, identity): _runs(runs) for camera, cell in zip(CAMERAS, cameras, strict=True)
-                 for identity, runs in enumerate(_cells(cell), start=1) if np.size(runs)}
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, OverflowError,
-            MemoryError, zlib.error, MatReadError) as error:
+        cameras = matlab.cells(path, "rand_perm_cam")
+        if len(cameras) != len(CAMERAS) or not all(isinstance(people, list) for people in cameras):
+            raise ValueError(f"{len(cameras)} cells, or none within them")
+        return {(camera, identity): _runs(runs) for camera, people in zip(CAMERAS, cameras, strict=True)
+                for identity, runs in enumerate(people, start=1) if isinstance(runs, list) or runs.size}
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: expected rand_perm_cam, six cells of a cell for every identity of 10 x n "
-                          f"permutations, found something else ({error or type(error).__name__}); take the file "
-                          "again") from error
-    return found
+                          f"permutations, found something else ({error}); take the file again") from error
 
 
-def _cells(cell: Any) -> list[Any]:
-    if np.asarray(cell).dtype.kind != "O":
-        raise ValueError("a camera without a cell for every identity")
-    return list(cell.ravel())
-
-
-def _runs(runs: Any) -> I64:
-    array = np.asarray(runs)
-    numbers = array.astype(np.int64) if array.dtype.kind in "iuf" else np.zeros(0, np.int64)
-    if numbers.shape[:1] != (_RUNS,) or numbers.ndim != 2 or (
-            np.sort(numbers, 1) != np.arange(1, numbers.shape[1] + 1)).any():
-        raise ValueError(f"{array.dtype} {array.shape} that is no 10 x n permutations")
-    return numbers
+def _runs(runs: matlab.Cell) -> I64:
+    if not isinstance(runs, np.ndarray) or runs.ndim != 2 or len(runs) != _RUNS:
+        raise ValueError(f"a cell of {len(runs)} rows")
+    ordered = np.sort(runs, 1)
+    if (ordered != np.arange(1, runs.shape[1] + 1)).any():
+        raise ValueError("a row that is no permutation of 1 to n")
+    return runs.astype(np.int64)
 
 
 def _counts(root: Path) -> list[Count]:
