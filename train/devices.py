@@ -9,7 +9,7 @@ import torch
 
 from cmnas_edge.errors import DeviceError
 
-__all__ = ["DEVICES", "Device", "choose"]
+__all__ = ["DEVICES", "Device", "all_gpus", "choose"]
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
@@ -30,3 +30,12 @@ def choose(asked: Device) -> torch.device:
     why = "a torch without CUDA" if torch.version.cuda is None else "no GPU that its driver offers"
     raise DeviceError(f"--device cuda: expected an NVIDIA GPU, found {why}; install a CUDA build of torch and a "
                       "driver, or say --device cpu")
+
+
+def all_gpus(asked: Device) -> tuple[int, ...]:
+    """Every GPU there is, by number; none for the CPU.
+
+    Raises:
+        DeviceError: GPUs are asked for, and torch finds none.
+    """
+    return tuple(range(torch.cuda.device_count())) if choose(asked).type == "cuda" else ()

@@ -23,29 +23,9 @@ from train.protocols.galleries import Permutations
 from train.protocols.pairs import ACROSS
 from train.protocols.search import Found
 from train.protocols.verification import verify
-from train.published import PUBLISHED
+from train.published import COLUMNS, PUBLISHED, Line
 
-__all__ = ["COLUMNS", "Line", "Read", "as_markdown", "embeddings", "searched", "searched_mixed", "verified"]
-
-COLUMNS = {"rank1": "rank-1", "rank10": "rank-10", "rank20": "rank-20", "mean_ap": "mAP", "mean_inp": "mINP"}
-
-
-class Line(NamedTuple):
-    """What came of one protocol.
-
-    Attributes:
-        protocol: Its name.
-        figures: ``COLUMNS`` in percent, means over ``searches``.
-        spread: Standard deviation of each over them.
-        searches: Galleries searched.
-        note: How, where there is more than one way.
-    """
-
-    protocol: str
-    figures: dict[str, float]
-    spread: dict[str, float]
-    searches: int
-    note: str = ""
+__all__ = ["Read", "as_markdown", "embeddings", "searched", "searched_mixed", "verified"]
 
 
 class Read(NamedTuple):
@@ -197,8 +177,7 @@ def as_markdown(lines: Sequence[Line], *, who: str) -> str:
             of = f", mean of {line.searches} searches" if line.searches > 1 else ""
             cells = " | ".join(f"{line.figures[key]:.2f}" for key in COLUMNS)
             rows.append(f"| {who}{f', {line.note}' if line.note else ''}{of} | {cells} |")
-        rows += [f"| {row.who} | {row.rank1:g} | | | {'' if row.mean_ap is None else f'{row.mean_ap:g}'} | |"
-                 for row in PUBLISHED.get(protocol, ())]
+        rows += [f"| {' | '.join([row.who, *row.cells()])} |" for row in PUBLISHED.get(protocol, ())]
         blocks.append("\n".join(rows))
     return "\n\n".join(blocks)
 

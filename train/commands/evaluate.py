@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from cmnas_edge.errors import ConfigError
+from train.published import Line
 
 __all__ = ["add_arguments", "run"]
 
@@ -19,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="a .safetensors file")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what embeds (auto)")
     parser.add_argument("--flip", action="store_true", help="average each embedding with its mirror image's")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there, too")
     photographed = parser.add_argument_group("a dataset's test people")
     photographed.add_argument("--data", type=Path, metavar="ROOT", help="folder of the dataset, which tells its name")
     photographed.add_argument("--protocol", nargs="+", choices=("dataset", "mixed", "verification"),
@@ -63,6 +67,7 @@ def _photographed(args: argparse.Namespace) -> int:
         lines += standings.searched_mixed(read)
     if lines:
         out.append(standings.as_markdown(lines, who=args.checkpoint.parent.name or str(args.checkpoint)))
+        _keep(args.json, lines)
     if "verification" in args.protocol:
         out.append("\n".join(standings.verified(read)))
     sys.stdout.write("\n\n".join(out) + "\n")
@@ -94,4 +99,17 @@ def _drawn(args: argparse.Namespace) -> int:
     sys.stdout.write(f"{args.checkpoint}: {args.identities} people from {args.first}, world {args.seed}, "
                      f"cameras {' '.join(map(str, args.cameras))}, boxes loosened by {args.loosen:g}, single shot, "
                      f"mean of 10 galleries{', mirror images averaged' if args.flip else ''}\n{table(figures)}\n")
+    _keep(args.json, [Line(f"drawn people, single-shot {pair}", row, {}, 10) for pair, row in figures.items()])
     return 0
+
+
+def _keep(path: Path | None, lines: Sequence[Line]) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(msgspec.json.format(msgspec.json.encode([line._asdict() for line in lines]), indent=1) + b"\n")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a file to write, {error.strerror}; choose another --json") from error

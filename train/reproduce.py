@@ -1,0 +1,249 @@
+"""Search, train and score, as often as it takes to say how sure a table is; beside the rows of others.
+
+A line of work is one seed (and one split) of one scheme of norms: ``searched`` searches first, others take
+the scheme by its name. Its jobs are commands of this project, each in a process of its own, one line per GPU at a
+time. What a job makes lies in the line's folder with a note once it ended, so the same command goes on where
+the last one stopped::
+
+    OUT/recipe.toml, search.toml              what every line starts from
+    OUT/<scheme>_<split>_<seed>/search, choose, run     folders of `train.run`
+    OUT/<scheme>_<split>_<seed>/<job>.done, .log, figures.json
+    OUT/table.md, table.tex
+
+RegDB is searched anew on each split: people tested in one are trained on in another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple, TextIO
+
+import msgspec
+
+from cmnas_edge import config
+from cmnas_edge.errors import ConfigError
+from cmnas_edge.progress import Progress
+from train.data.drawn import Drawn
+from train.published import Line
+from train.recipe import Recipe, varied
+from train.search.recipe import SearchRecipe
+from train.sources import Regdb
+
+__all__ = ["SCHEMES", "Job", "Plan", "Work", "carry_out", "figures", "plan"]
+
+Scheme = Literal["searched", "shared", "split", "split_statistics"]
+SCHEMES: tuple[Scheme, ...] = ("searched", "shared", "split", "split_statistics")
+Runner = Callable[[Sequence[str], Mapping[str, str], Path], int]
+
+
+class Job(NamedTuple):
+    """A command of ``python -m train``, and what it is called."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+class Work(NamedTuple):
+    """Jobs that follow each other.
+
+    Attributes:
+        scheme: Of the norms.
+        split: Of RegDB; 0 elsewhere.
+        seed: Of search and training.
+        folder: What they leave.
+        jobs: In their order; the last writes ``figures.json``.
+    """
+
+    scheme: Scheme
+    split: int
+    seed: int
+    folder: Path
+    jobs: tuple[Job, ...]
+
+
+class Plan(NamedTuple):
+    """Everything there is to do.
+
+    Attributes:
+        folder: Of all of it.
+        work: In no order.
+    """
+
+    folder: Path
+    work: tuple[Work, ...]
+
+
+def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
+         schemes: Sequence[Scheme] = ("searched",), root: Path | None = None, device: str = "auto",
+         flags: Sequence[str] = ()) -> Plan:
+    """Say what there is to do, and write down the recipes of it.
+
+    Args:
+        recipe: Of the training. One with validation people chooses its last step on them, and learns from all.
+        search: Of the search; its people and start are replaced by those of ``recipe`` where these are of a dataset.
+        folder: Of all of it.
+        seeds: 0, 1, ... for each scheme and split.
+        schemes: Which norms are compared.
+        root: Where the dataset lies.
+        device: What computes.
+        flags: Further words for ``evaluate``.
+
+    Raises:
+        ConfigError: The folder cannot be written, or recipes and folder do not belong together.
+    """
+    drawn = isinstance(recipe.train, Drawn)
+    if not drawn and root is None:
+        raise ConfigError("reproduce: expected the folder of the dataset, found none; add --data ROOT")
+    if search.backbone != recipe.backbone:
+        raise ConfigError(f"reproduce: expected a search on {recipe.backbone}, the backbone that is trained, found one "
+                          f"on {search.backbone}; give recipes of one backbone")
+    splits = range(1, 11) if isinstance(recipe.train, Regdb) else (0,)
+    data = () if root is None else ("--data", str(root), "--cache", str(folder / "crops"))
+    work = []
+    for split in splits:
+        for seed in range(seeds):
+            of = varied(recipe, seed=seed, trial=split or None)
+            for scheme in schemes:
+                where = folder / f"{scheme}_{split}_{seed}"
+                jobs = []
+                arch: tuple[str, ...] = ()
+                mine = of
+                if scheme == "searched":
+                    path = _written(where / "search.toml", _searching(search, of))
+                    jobs.append(Job("search", ("search", str(path), "--out", str(where / "search"), *data)))
+                    arch = ("--arch", str(where / "search" / "arch.json"))
+                else:
+                    mine = msgspec.structs.replace(of, norms=scheme, arch=None)
+                path = _written(where / "recipe.toml", mine)
+                fit = ("fit", str(path), *arch, *data)
+                if mine.validation is None or drawn:
+                    jobs.append(Job("fit", (*fit, "--out", str(where / "run"))))
+                else:
+                    jobs += [Job("choose", (*fit, "--out", str(where / "choose"))),
+                             Job("fit", (*fit, "--out", str(where / "run"), "--final", str(where / "choose")))]
+                test = ("--trial", str(split)) if split else ()
+                jobs.append(Job("evaluate", (
+                    "evaluate", str(where / "run" / "last.safetensors"), "--json", str(where / "figures.json"),
+                    *data, *test, *(flags if not drawn else ()))))
+                work.append(Work(scheme, split, seed, where, tuple(
+                    Job(job.name, (*job.words, "--device", device)) for job in jobs)))
+    return Plan(folder, tuple(work))
+
+
+def carry_out(what: Plan, *, gpus: Sequence[int] = (), out: TextIO | None = None, runner: Runner | None = None) -> None:
+    """Do whatever is not done yet.
+
+    Args:
+        what: To do.
+        gpus: One line of work at a time on each; with none, one at a time.
+        out: Where progress is told, standard error unless said otherwise.
+        runner: Runs a command with additions to the environment and a file for what it says, and returns its
+            exit code; in a process of its own unless told otherwise.
+
+    Raises:
+        ConfigError: A job failed; the message says which, why, and where its log is. Jobs that are under way
+            end first.
+        KeyboardInterrupt: Somebody pressed Ctrl-C; jobs have saved where they are.
+    """
+    places: queue.Queue[int | None] = queue.Queue()
+    for place in gpus or (None,):
+        places.put(place)
+    jobs = sum(len(work.jobs) for work in what.work)
+    lock, stop = threading.Lock(), threading.Event()
+    done = 0
+    with Progress("jobs", out) as progress:
+        def one(work: Work) -> None:
+            nonlocal done
+            place = places.get()
+            # A fixed name for the GPU: within the job it is the only one there is.
+            env = {} if place is None else {"CUDA_VISIBLE_DEVICES": str(place)}
+            try:
+                for job in work.jobs:
+                    if stop.is_set():
+                        return
+                    _do(work, job, env, runner or _in_a_process)
+                    with lock:
+                        done += 1
+                        progress(done, jobs, f"{work.folder.name} {job.name}")
+            except BaseException:
+                stop.set()
+                raise
+            finally:
+                places.put(place)
+
+        with ThreadPoolExecutor(max(1, len(gpus))) as pool:
+            futures = [pool.submit(one, work) for work in what.work]
+            try:
+                for future in futures:
+                    future.result()
+            finally:
+                stop.set()
+
+
+def figures(what: Plan) -> dict[tuple[str, str, str], list[Line]]:
+    """What came of everything that is done: by scheme, protocol and note, a line for each seed and split."""
+    found: dict[tuple[str, str, str], list[Line]] = {}
+    for work in what.work:
+        path = work.folder / "figures.json"
+        if path.exists():
+            for row in json.loads(path.read_text()):
+                line = Line(**row)
+                found.setdefault((work.scheme, line.protocol, line.note), []).append(line)
+    return found
+
+
+def _searching(search: SearchRecipe, recipe: Recipe) -> SearchRecipe:
+    """The search with the seed of a training, and on its dataset, of whose validation people it learns nothing."""
+    search = msgspec.structs.replace(search, seed=recipe.seed)
+    if isinstance(recipe.train, Drawn):
+        return search
+    of = {key: msgspec.structs.replace(recipe.train, part=key) for key in ("train", "validation")}
+    if recipe.start is not None:
+        search = msgspec.structs.replace(search, start=recipe.start, start_format=recipe.start_format)
+    return msgspec.structs.replace(search, **of)
+
+
+def _written(path: Path, recipe: msgspec.Struct) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(config.show(recipe), "utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a file to write, {error.strerror}; choose another --out") from error
+    return path
+
+
+def _do(work: Work, job: Job, env: Mapping[str, str], runner: Runner) -> None:
+    """Run a job unless it is done."""
+    note = work.folder / f"{job.name}.done"
+    command = shlex.join(("python", "-m", "train", *job.words))
+    if note.exists() and json.loads(note.read_text())["command"] == command:
+        return
+    log = work.folder / f"{job.name}.log"
+    began = time.time()
+    code = runner(job.words, env, log)
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        said = log.read_text("utf-8", "replace").strip().splitlines() if log.exists() else []
+        raise ConfigError(f"{command}: expected it to end well, found exit code {code}: "
+                          f"{said[-1] if said else 'it said nothing'}; see {log}, then give the same command again")
+    part = note.with_suffix(".part")
+    part.write_text(json.dumps({"command": command, "seconds": round(time.time() - began)}) + "\n")
+    part.replace(note)
+
+
+def _in_a_process(words: Sequence[str], env: Mapping[str, str], log: Path) -> int:
+    # Ctrl-C reaches the job, too: it saves its state and ends, and so does the wait for it.
+    with log.open("ab") as file:
+        return subprocess.run([sys.executable, "-m", "train", *words], env={**os.environ, **env}, stdout=file,
+                              stderr=file, cwd=Path(__file__).parents[1], check=False).returncode
