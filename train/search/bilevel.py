@@ -8,7 +8,7 @@ the step's number and the saved state, and from nothing else.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,13 +92,15 @@ class Searcher:
         recipe: What to do.
         crops: What to learn from, both levels.
         device: What computes.
+        together: Sites that choose together, by name of the group, where ``recipe.by`` has no such grouping.
 
     Raises:
         ConfigError: Losses that need a classifier are to guide over people whom it doesn't know.
         ValueError: The crops don't make the batches asked for, or backbone and grouping don't fit.
     """
 
-    def __init__(self, recipe: SearchRecipe, crops: Crops, *, device: torch.device = _CPU) -> None:
+    def __init__(self, recipe: SearchRecipe, crops: Crops, *, device: torch.device = _CPU,
+                 together: Mapping[str, Sequence[str]] | None = None) -> None:
         if recipe.held_out.by == "identity" and recipe.guide.cross_entropy:
             raise ConfigError("recipe: expected guide.cross_entropy = 0 where people are held out by identity, found "
                               f"{recipe.guide.cross_entropy:g}; there is no class for people the weights never see")
@@ -110,7 +112,7 @@ class Searcher:
                                     for part, seed in zip(rows, (recipe.seed, recipe.seed ^ 0x5EED), strict=True))
         torch.manual_seed(recipe.seed)
         self.supernet = Supernet(recipe.backbone, space=recipe.space, design=recipe.design,
-                                 groups=groups(recipe.backbone, recipe.by, recipe.design),
+                                 groups=together or groups(recipe.backbone, recipe.by, recipe.design),
                                  identities=int(self._learnt.classes.max()) + 1)
         self.bytes: Bytes = weigh(self.supernet.network)
         silence_branches(self.supernet.network)
