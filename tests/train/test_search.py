@@ -19,6 +19,7 @@ from cmnas_edge import config
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError
 from train import checkpoint
 from train.__main__ import main
+from train.cost import bytes_of
 from train.data.crops import Crops
 from train.data.drawn import Drawn, draw
 from train.losses.objective import Losses
@@ -26,11 +27,11 @@ from train.networks import build
 from train.optimisers import Optimiser
 from train.schedule import Curriculum
 from train.search.bilevel import Searcher, hold_out
-from train.search.derive import Bytes, decide, recalibrate, score_arch_in_supernet, weigh
+from train.search.derive import decide, recalibrate, score_arch_in_supernet, weigh
 from train.search.recipe import Cost, HeldOut, Preference, SearchRecipe
 from train.search.searching import search
 from train.search.supernet import Supernet
-from train.space import Arch, site_names
+from train.space import CHOICES, Arch, site_names
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SearchRecipe(
@@ -170,19 +171,12 @@ def test_a_price_turns_the_preference_to_sharing_and_a_budget_holds(crops: Crops
     assert cheap.bytes.of(kept) <= budget
 
 
-def test_bytes_are_those_of_the_tensors_that_both_folded_graphs_hold() -> None:
-    from export.fold import fold
-
+def test_bytes_of_a_search_are_those_of_the_bundle() -> None:
     rng = np.random.default_rng(1)
-    backbone, choices = "osnet_x0_25", ("shared", "split", "split_statistics")
-    arch = Arch(backbone, tuple((name, choices[rng.integers(3)]) for name in site_names(backbone)))
-    network = build(arch).eval()
-    with torch.no_grad():  # no two tensors are equal by chance
-        for tensor in network.state_dict().values():
-            tensor.add_(torch.rand_like(tensor))
-    distinct = {tensor.numpy().tobytes() for modality in ("visible", "infrared")
-                for tensor in fold(network, modality).state_dict().values()}
-    assert weigh(network).of(arch) == sum(map(len, distinct))
+    for backbone in ("osnet_x0_25", "resnet50"):
+        arch = Arch(backbone, tuple((name, CHOICES[rng.integers(3)]) for name in site_names(backbone)))
+        assert weigh(backbone).of(arch) == bytes_of(arch).total
+        assert weigh(backbone).apart == bytes_of(arch).without_sharing
 
 
 def test_the_likeliest_choice_of_every_site_is_decided() -> None:
@@ -190,7 +184,7 @@ def test_the_likeliest_choice_of_every_site_is_decided() -> None:
     with torch.no_grad():
         supernet.alpha[3] = torch.tensor([0.0, 1.0, 2.0])
         supernet.alpha[5] = torch.tensor([0.0, 2.0, 1.0])
-    arch = decide(supernet, weigh(build(Arch.uniform("osnet_x0_25", "shared"))))
+    arch = decide(supernet, weigh("osnet_x0_25"))
     names = site_names("osnet_x0_25")
     assert [(name, choice) for name, choice in arch.choices if choice != "shared"] == [
         (names[3], "split_statistics"), (names[5], "split")]
@@ -319,10 +313,3 @@ def test_every_search_in_the_project_reads(path: Path) -> None:
     recipe = config.load(path, SearchRecipe)
     assert site_names(recipe.backbone, recipe.design)
     assert recipe.preference.warm_up + recipe.preference.settle < recipe.steps
-
-
-def test_the_first_site_of_bytes_counts_its_folded_layer_once_more() -> None:
-    weights = weigh(build(Arch.uniform("resnet50", "shared")))
-    assert isinstance(weights, Bytes)
-    assert weights.extra["bn1"] == 4 * (64 * 3 * 49 + 64)
-    assert weights.apart == 2 * weights.shared

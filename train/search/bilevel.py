@@ -114,7 +114,7 @@ class Searcher:
         self.supernet = Supernet(recipe.backbone, space=recipe.space, design=recipe.design,
                                  groups=together or groups(recipe.backbone, recipe.by, recipe.design),
                                  identities=int(self._learnt.classes.max()) + 1)
-        self.bytes: Bytes = weigh(self.supernet.network)
+        self.bytes: Bytes = weigh(recipe.backbone, recipe.design)
         silence_branches(self.supernet.network)
         self.supernet.to(device).train()
         self._average = copy.deepcopy(self.supernet) if recipe.optimiser.average else None

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from train.cost import bytes_of, site_bytes
 from train.data.crops import Crops
+from train.design import RELEASED, Design
 from train.evaluate import embed, score
 from train.modality_bn import MOMENTUM
 from train.networks import Network
@@ -31,8 +33,7 @@ class Bytes:
 
     Attributes:
         shared: With every site shared.
-        extra: What each site adds when it is not: its folded layer a second time. A split behind a
-            depthwise convolution costs almost nothing, behind a pointwise one the whole weight.
+        extra: What each site adds when it is not: its folded layer a second time.
         apart: Two graphs that share nothing, whatever is chosen.
     """
 
@@ -49,22 +50,14 @@ class Bytes:
         return torch.tensor([float(sum(self.extra[site] for site in sites)) for sites in supernet.groups.values()])
 
 
-def weigh(network: Network) -> Bytes:
-    """The bytes of every architecture with a network's backbone and design; nothing is folded for it."""
-    extra, biases = {}, 0
-    for site in network.sites():
-        channels = site.norm.channels
-        if site.linear is None:  # a neck has nothing to be folded into: a scale and a shift remain
-            biases += 2 * channels
-            continue
-        weight, bias = site.linear.weight, site.linear.bias
-        assert isinstance(weight, Tensor)
-        extra[site.name] = 4 * (weight.numel() + channels)
-        biases += 0 if isinstance(bias, Tensor) else channels
-    of_norms = {parameter for site in network.sites() for parameter in site.norm.parameters()}
-    rest = sum(parameter.numel() for parameter in network.backbone.parameters() if parameter not in of_norms)
-    shared = 4 * (rest + biases)
-    return Bytes(shared, extra, 2 * shared)
+def weigh(backbone: str, design: Design = RELEASED) -> Bytes:
+    """The bytes of every architecture of a backbone and design.
+
+    Raises:
+        ValueError: Unknown backbone, or it doesn't have an option of the design.
+    """
+    shared = bytes_of(Arch.uniform(backbone, "shared", design=design))
+    return Bytes(shared.total, site_bytes(backbone, design), shared.without_sharing)
 
 
 def probabilities(supernet: Supernet) -> dict[str, dict[Choice, float]]:

@@ -98,11 +98,11 @@ class MixedBatchNorm(nn.Module):
             shape = (rows.count, self.channels) + (1,) * (x.ndim - 2)
             mixed = torch.addcmul(offset[which].view(shape), grouped.to(scale.dtype), scale[which].view(shape))
             return rows.restore(mixed.to(x.dtype))
-        if 1 in (count * x[0, 0].numel() for count in counts):
+        if 1 in counts and x[0].numel() == self.channels:
             raise ValueError("x: expected more than one value per channel and modality in training, found one")
         running = self.running_mean, self.running_var
-        mixed = _Mix.apply(grouped, self._rows(self.weight), self._rows(self.bias),  # type: ignore[no-untyped-call]
-                           self.mix, running, counts, MOMENTUM if self.tracking else 0.0)
+        mixed = _Mix.apply(grouped, self.weight, self.bias, self.mix, running,  # type: ignore[no-untyped-call]
+                           counts, MOMENTUM if self.tracking else 0.0)
         return rows.restore(cast("Tensor", mixed))
 
     def affine(self, modality: Modality) -> tuple[Tensor, Tensor]:
@@ -194,8 +194,9 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mix: Tensor, running: tuple[Tensor, Tensor],
                 counts: tuple[int, int], momentum: float) -> Tensor:
-        """``x`` of shape ``(n, c, ...)``; ``running`` moves by ``momentum``."""
+        """``x`` of shape ``(n, c, ...)``, ``weight`` and ``bias`` flat; ``running`` moves by ``momentum``."""
         x = x.contiguous(memory_format=_layout(x))
+        weight, bias = weight.view(-1, x.shape[1]), bias.view(-1, x.shape[1])
         each = x.numel() // (x.shape[0] * x.shape[1])
         values = counts[0] * each, counts[1] * each
         total = sum(values)
@@ -246,20 +247,25 @@ class _Mix(torch.autograd.Function):
             each = _reciprocals(values, mean.dtype, mean.device)
             slope = (scale * inverse).mul_(of_scale).mul_(each)
             level = torch.addcmul((scale * of_shift).mul_(each), slope, mean, value=-1)
-            of_x, of_x_too = torch.empty_like(x), torch.empty_like(x)
-            for part, of_part, to, too, gain, rise, offset in zip(
-                    parts, grads, torch.split(of_x, counts), torch.split(of_x_too, counts), _pair(scale), _pair(slope),
-                    _pair(level), strict=True):
-                _multiply_add(of_part, gain, offset, to)
-                _multiply_add(part, rise, zero, too)
-            of_x.add_(of_x_too)
+            of_x = torch.empty_like(x)
+            for part, of_part, to, gain, rise, offset in zip(parts, grads, torch.split(of_x, counts), _pair(scale),
+                                                             _pair(slope), _pair(level), strict=True):
+                if x.dtype == scale.dtype:
+                    wide = (-1, *[1] * (x.ndim - 2))
+                    torch.addcmul(offset.view(wide), part, rise.view(wide), out=to)
+                    to.addcmul_(of_part, gain.view(wide))
+                else:  # coefficients in the low precision of x would not do, and mixed ones are slow there
+                    _multiply_add(of_part, gain, offset, to)
+                    rest = torch.empty_like(to)
+                    _multiply_add(part, rise, zero, rest)
+                    to.add_(rest)
         if len(mix) > _STATISTICS:
             of_scale = torch.cat([of_scale, of_scale[:_SHARED].sum(0, keepdim=True)])
             of_shift = torch.cat([of_shift, of_shift[_SHARED:]])
         of_mix = None
         if ctx.needs_input_grad[3]:
             of_mix = torch.addcmul(weight * of_scale, bias, of_shift).sum(1, keepdim=True)
-        return of_x, of_scale * mix, of_shift * mix, of_mix, None, None, None
+        return of_x, (of_scale * mix).view(-1), (of_shift * mix).view(-1), of_mix, None, None, None
 
 
 def _pair(rows: Tensor) -> tuple[Tensor, Tensor]:
