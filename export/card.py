@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cmnas_edge.bundle import Pair, Threshold
 from export.parity import LIMIT, Step
 from train.checkpoint import Checkpoint
+from train.design import RELEASED, differences
 from train.networks import Network
 
 __all__ = ["write_card"]
@@ -17,6 +18,7 @@ def write_card(name: str, network: Network, meta: Checkpoint, steps: Sequence[St
     """Markdown; ``{fingerprint}`` is left for who packs the graphs."""
     choices = [choice for _, choice in network.arch.choices]
     counts = ", ".join(f"{choices.count(choice)} {choice}" for choice in sorted(set(choices)))
+    built = ", ".join(differences(RELEASED, network.arch.design))
     worst = max(step.absolute_error for step in steps)
     rows = "\n".join(
         f"| {pair} | {found.score:.4f} | {found.false_match_rate:g} | {found.false_non_match_rate:.1%} "
@@ -27,7 +29,7 @@ Turns crops of people, visible or infrared, into embeddings that may be compared
 
 | | |
 |---|---|
-| backbone | {network.arch.backbone}; BatchNorm sites: {counts} |
+| backbone | {network.arch.backbone}{f" with {built}" if built else ""}; BatchNorm sites: {counts or "none"} |
 | input | `crops`, uint8 (n, {meta.height}, {meta.width}, 3), BGR |
 | output | `embeddings`, float32 (n, {network.dimension}), unit length |
 | fingerprint, claimed by whoever packed this; not signed | `{{fingerprint}}` |

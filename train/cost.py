@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
-from train.design import NON_LOCAL, RELEASED, RESNET50_BLOCKS, WIDTHS, Design, check, parts
+from train.design import NON_LOCAL, RELEASED, RESNET50_BLOCKS, WIDTHS, Design, check, owned
 from train.space import Arch, site_names, stream_units
 
 __all__ = ["Cost", "Layer", "Size", "bytes_of", "layers", "site_bytes", "size_of"]
@@ -93,7 +93,7 @@ def bytes_of(arch: Arch) -> Cost:
         >>> shared.total, split.total, split.without_sharing
         (792368, 1433968, 1584736)
     """
-    own = _owned(arch.backbone, arch.design)
+    own = owned(arch.backbone, arch.design.own)
     choices = dict(arch.choices)
     shared, apart = _CONSTANTS + _GEM_CONSTANTS * (arch.design.pool == "gem"), 0
     shared += 2 * _NECK * (arch.backbone == "resnet50")  # scale and shift behind the pool
@@ -125,7 +125,7 @@ def size_of(arch: Arch, height: int = 256, width: int = 128) -> Size:
         >>> size_of(Arch.uniform("osnet_x1_0", "shared"))
         Size(parameters=2169508, trained=2169508, macs=978875392)
     """
-    own = _owned(arch.backbone, arch.design)
+    own = owned(arch.backbone, arch.design.own)
     choices = dict(arch.choices)
     neck = 2 * _NECK * (arch.backbone == "resnet50")
     parameters, trained, macs = neck, neck, 0
@@ -229,10 +229,6 @@ def _convolution(name: str, weight: tuple[int, ...], size: tuple[int, int], *, b
 def _folded(layer: Layer) -> int:
     """Numbers of a layer in the graph."""
     return prod(layer.weight) + layer.weight[0] * (layer.biased or layer.norm is not None)
-
-
-def _owned(backbone: str, design: Design) -> set[str]:
-    return {module for part in list(parts(backbone).values())[:design.own] for module in part}
 
 
 def _part(name: str) -> str:

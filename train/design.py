@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 __all__ = ["BACKBONES", "NON_LOCAL", "RELEASED", "RESNET50_BLOCKS", "WIDTHS", "Design", "Fusion", "Pool",
-           "check", "differences", "parts"]
+           "check", "differences", "owned", "parts"]
 
 WIDTHS = {
     "osnet_x1_0": (64, 256, 384, 512),
@@ -79,6 +79,15 @@ def parts(backbone: str) -> dict[str, tuple[str, ...]]:
     if backbone == "resnet50":
         return {"stem": ("conv1", "bn1"), **{name: (name,) for name in ("layer1", "layer2", "layer3", "layer4")}}
     return {name: (name,) for name in ("conv1", "conv2", "conv3", "conv4")}
+
+
+def owned(backbone: str, own: int) -> tuple[str, ...]:
+    """The modules of the leading ``own`` parts, in order.
+
+    Raises:
+        ValueError: Unknown backbone.
+    """
+    return tuple(module for part in list(parts(backbone).values())[:own] for module in part)
 
 
 def check(backbone: str, design: Design) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError
-from train.design import WIDTHS, parts
+from train.design import WIDTHS, owned
 from train.inheritance import Adopted, inherit
 from train.modality_bn import ModalityBatchNorm, Rows
 from train.osnet import OSNet
@@ -131,10 +131,10 @@ class Network(nn.Module):
         part's name: ``conv2.visible.0.conv3.bn``, ``bn1.visible``.
         """
         arch = self.arch
-        owned = {module for part in list(parts(arch.backbone).values())[:arch.design.own] for module in part}
+        apart = owned(arch.backbone, arch.design.own)
         found = []
         for name, linear in (*every_norm(arch.backbone, arch.design), *fixed_norms(arch.design).items()):
-            if name.partition(".")[0] in owned:
+            if name.partition(".")[0] in apart:
                 found += [self._site(_owned(name, modality), _owned(linear, modality)) for modality in MODALITIES]
             else:
                 found.append(self._site(name, linear))

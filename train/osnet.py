@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.design import WIDTHS, Fusion, Pool, parts
+from train.design import WIDTHS, Fusion, Pool, owned
 from train.modality_bn import ModalityBatchNorm, Rows
 from train.pooling import pooling
 from train.routes import Chain, Own
@@ -225,9 +225,8 @@ class OSNet(nn.Module):
         self.fc = nn.ModuleList([nn.Linear(c3, EMBEDDING), ModalityBatchNorm(EMBEDDING, choose("fc.1"))])
         self.pool = pooling(pool)
         self.apply(_initialise)
-        for names in list(parts("osnet_x1_0").values())[:own]:
-            for name in names:
-                setattr(self, name, Own(self.get_submodule(name)))
+        for name in owned("osnet_x1_0", own):
+            setattr(self, name, Own(self.get_submodule(name)))
 
     def features(self, x: Tensor, rows: Rows) -> Tensor:
         """``(n, 3, h, w)`` -> the last feature map ``(n, c3, h // 16, w // 16)``."""

@@ -13,7 +13,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.design import NON_LOCAL, RESNET50_BLOCKS, Pool, parts
+from train.design import NON_LOCAL, RESNET50_BLOCKS, Pool, owned
 from train.modality_bn import ModalityBatchNorm, Rows
 from train.non_local import NonLocal
 from train.pooling import pooling
@@ -101,9 +101,8 @@ class ResNet50(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is None:  # the non-local ones have biases
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for names in list(parts("resnet50").values())[:own]:
-            for name in names:
-                setattr(self, name, Own(self.get_submodule(name)))
+        for name in owned("resnet50", own):
+            setattr(self, name, Own(self.get_submodule(name)))
 
     def features(self, x: Tensor, rows: Rows) -> Tensor:
         """``(n, 3, h, w)`` -> the last feature map ``(n, 2048, h / 16, w / 16)``."""

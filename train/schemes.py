@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-from train.design import RELEASED, Design, parts
+from train.design import RELEASED, Design, owned, parts
 from train.space import every_norm, site_names
 
 __all__ = ["LEVELS", "SCHEMES", "Level", "groups", "scheme"]
@@ -77,9 +77,8 @@ def scheme(name: str, backbone: str, design: Design = RELEASED) -> tuple[str, ..
     if name == "stem":
         first = next(every_norm(backbone, design))[0]
         return tuple(site for site in sites if site == first)
-    leading = list(parts(backbone).values())
-    if (count := re.fullmatch(r"first_([1-9])", name)) and int(count[1]) <= len(leading):
-        modules = {module for part in leading[:int(count[1])] for module in part}
+    if (count := re.fullmatch(r"first_([1-9])", name)) and int(count[1]) <= len(parts(backbone)):
+        modules = owned(backbone, int(count[1]))
         return tuple(site for site in sites if site.partition(".")[0] in modules)
     levels = [level for level in LEVELS if not (level == "stream" and backbone == "resnet50")]
     for level in levels:

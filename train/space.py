@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from cmnas_edge.errors import ConfigError
-from train.design import BACKBONES, NON_LOCAL, RELEASED, RESNET50_BLOCKS, Design, check, differences, parts
+from train.design import BACKBONES, NON_LOCAL, RELEASED, RESNET50_BLOCKS, Design, check, differences, owned
 
 __all__ = ["BACKBONES", "BNNECK", "CHOICES", "RELEASED", "Arch", "Choice", "Design", "every_norm", "fixed_norms",
            "followed_linear",
@@ -188,8 +188,8 @@ def followed_linear(backbone: str, design: Design = RELEASED) -> dict[str, str]:
         ValueError: Unknown backbone, or it doesn't have an option of the design.
     """
     check(backbone, design)
-    owned = {module for part in list(parts(backbone).values())[:design.own] for module in part}
-    return {site: linear for site, linear in every_norm(backbone, design) if site.partition(".")[0] not in owned}
+    apart = owned(backbone, design.own)
+    return {site: linear for site, linear in every_norm(backbone, design) if site.partition(".")[0] not in apart}
 
 
 def every_norm(backbone: str, design: Design = RELEASED) -> Iterator[tuple[str, str]]:

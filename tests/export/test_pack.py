@@ -19,8 +19,11 @@ from cmnas_edge.bundle import Bundle
 from cmnas_edge.cli import main as cmnas_edge
 from cmnas_edge.embedding import MODALITIES
 from export.__main__ import main
+from export.weights import ALIGNMENT, WEIGHTS
 from tests.export.networks import drawn_network
 from train.checkpoint import Checkpoint, save
+from train.cost import bytes_of
+from train.design import Design
 
 FEW = ["--drawn-identities", "16", "--validation-identities", "3"]
 
@@ -85,6 +88,18 @@ def test_what_is_packed_is_plain_and_old_runtimes_can_read_it(packed: Path) -> N
         assert not {node.op_type for node in model.graph.node} & {"BatchNormalization", "If", "Where"}
         used = {name for node in model.graph.node for name in node.input}
         assert {tensor.name for tensor in model.graph.initializer} <= used
+
+
+def test_a_network_of_another_design_packs_says_so_and_weighs_what_it_should(tmp_path: Path) -> None:
+    network = drawn_network(2, choice="split", design=Design(own=2, lite=False, streams=2, pool="gem"))
+    save(tmp_path / "rival", network, Checkpoint(height=32, width=16, seed=0, commit="c0ffee", data="drawn"))
+    few = ["--drawn-identities", "16", "--validation-identities", "0"]
+    assert main(["pack", str(tmp_path / "rival"), "--out", str(tmp_path / "bundle"), *few]) == 0
+    assert cmnas_edge(["bundle", "verify", str(tmp_path / "bundle")]) == 0
+    card = (tmp_path / "bundle" / "MODEL.md").read_text()
+    assert "osnet_x0_25 with streams 2 instead of 4, lite false instead of true, pool gem" in card
+    padding = (tmp_path / "bundle" / WEIGHTS).stat().st_size - bytes_of(network.arch).total
+    assert 0 <= padding < 200 * ALIGNMENT
 
 
 def test_the_same_checkpoint_packs_to_the_same_bytes(checkpoint: Path, packed: Path, tmp_path: Path) -> None:
