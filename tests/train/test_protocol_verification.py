@@ -15,6 +15,7 @@ from tests.train.protocol_people import people, shuffled
 from train.protocols import verification
 from train.protocols.embeddings import Embeddings
 from train.protocols.pairs import PAIRS
+from train.protocols.rules import OWN_ROOM
 from train.protocols.verification import verify
 
 F64 = npt.NDArray[np.float64]
@@ -44,7 +45,7 @@ def rates_of(genuine: F64, impostor: F64, rate: float) -> tuple[float, float]:
 
 @pytest.mark.parametrize("pair", sorted(PAIRS))
 def test_every_rate_is_the_houses_on_all_pairs_of_two_cameras(pair: Any) -> None:
-    found = verify(CROWD, pair, rates=(0.2, 0.05, 0.01), resamples=0)
+    found = verify(CROWD, pair, hidden=OWN_ROOM, rates=(0.2, 0.05, 0.01), resamples=0)
     scores = pairs(CROWD, pair)
     genuine = np.array([score for score, one, other in scores if one == other])
     impostor = np.array([score for score, one, other in scores if one != other])
@@ -88,7 +89,7 @@ def resampled(pictures: Embeddings, rate: float, resamples: int, seed: int) -> t
 def test_an_interval_is_that_of_people_drawn_again_with_all_their_pairs() -> None:
     crowd = people(range(6), (1, 2, 3, 6), 2, noise=0.8, seed=4)
     for rate in (0.05, 0.1, 0.25):
-        found = verify(crowd, "visible-infrared", rates=(rate,), resamples=60, seed=5)
+        found = verify(crowd, "visible-infrared", hidden=OWN_ROOM, rates=(rate,), resamples=60, seed=5)
         eers, tmrs = resampled(crowd, rate, 60, 5)
         assert found.interval["eer"] == pytest.approx(np.percentile(eers, (2.5, 97.5)), abs=1e-6)
         assert found.interval[f"tmr@{rate:g}"] == pytest.approx(np.percentile(tmrs, (2.5, 97.5)), abs=1e-6)

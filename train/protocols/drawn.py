@@ -12,7 +12,7 @@ import numpy as np
 from train.protocols.embeddings import F32, Embeddings, Labels, Metric
 from train.protocols.galleries import drawn
 from train.protocols.pairs import PAIRS, Pair, sides
-from train.protocols.rules import OWN_ROOM
+from train.protocols.rules import OWN_ROOM, Rule
 from train.protocols.search import Found, search
 
 __all__ = ["score", "searchable", "searches"]
@@ -30,8 +30,8 @@ def searchable(crops: Embeddings) -> list[Pair]:
     return found
 
 
-def searches(crops: Embeddings, pair: Pair, *, count: int = 10, seed: int = 0, metric: Metric = "cosine",
-           reranked: bool = False) -> list[Found]:
+def searches(crops: Embeddings, pair: Pair, *, count: int = 10, seed: int = 0, hidden: Rule = OWN_ROOM,
+             metric: Metric = "cosine", reranked: bool = False) -> list[Found]:
     """Search ``count`` galleries.
 
     Args:
@@ -39,12 +39,13 @@ def searches(crops: Embeddings, pair: Pair, *, count: int = 10, seed: int = 0, m
         pair: Query-gallery.
         count: Galleries drawn.
         seed: Of the draws.
+        hidden: What a query must not use.
         metric: How embeddings are compared.
         reranked: As for ``search``.
     """
     asks, pool = sides(crops, pair)
     query = crops.take(asks)
-    return [search(query, crops.take(drawn(crops, pool, np.random.default_rng((seed, number)))), hidden=OWN_ROOM,
+    return [search(query, crops.take(drawn(crops, pool, np.random.default_rng((seed, number)))), hidden=hidden,
                   metric=metric, reranked=reranked) for number in range(count)]
 
 

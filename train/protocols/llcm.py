@@ -30,7 +30,7 @@ def gallery(test: Embeddings, pair: Pair, *, trial: int) -> Rows:
 
 
 def searches(test: Embeddings, pair: Pair, *, count: int = 10, metric: Metric = "cosine",
-           reranked: bool = False) -> list[Found]:
+             reranked: bool = False) -> list[Found]:
     """Search ``count`` galleries for all pictures of the other modality; arguments as for ``search``."""
     asks = test.take(sides(test, pair)[0])
     return [search(asks, test.take(gallery(test, pair, trial=number)), hidden=SAME_PERSON_SAME_CAMERA, metric=metric,
@@ -41,7 +41,7 @@ def role_swapped(test: Embeddings, *, count: int = 10, metric: Metric = "cosine"
                  reranked: bool = False) -> list[Found]:
     """What the released code reports as visible-infrared: drawn infrared pictures searched for among all visible ones.
 
-    The queries differ from trial to trial, so that nothing can be compared query by query.
+    What is asked differs from trial to trial; a row query by query is one of a person under a camera.
     """
     visible = test.take(sides(test, "visible-infrared")[0])
     return [search(test.take(gallery(test, "visible-infrared", trial=number)), visible,

@@ -18,11 +18,14 @@ from train.protocols.galleries import drawn
 from train.protocols.rules import SAME_PERSON_SAME_CAMERA, Rule
 from train.protocols.search import Found, search
 
-__all__ = ["searches"]
+__all__ = ["MODALITIES", "Modality", "searches"]
+
+Modality = Literal["visible", "infrared"]
+MODALITIES: tuple[Modality, ...] = ("visible", "infrared")
 
 
-def searches(pictures: Embeddings, modality: Literal["visible", "infrared"], *, count: int = 10, seed: int = 0,
-           hidden: Rule = SAME_PERSON_SAME_CAMERA, metric: Metric = "cosine") -> list[Found]:
+def searches(pictures: Embeddings, modality: Modality, *, count: int = 10, seed: int = 0,
+             hidden: Rule = SAME_PERSON_SAME_CAMERA, metric: Metric = "cosine") -> list[Found]:
     """Search ``count`` mixed galleries for all pictures of one modality.
 
     Args:
@@ -36,7 +39,7 @@ def searches(pictures: Embeddings, modality: Literal["visible", "infrared"], *, 
     Raises:
         ValueError: A modality is missing, or no query has a match.
     """
-    if modality not in {"visible", "infrared"}:
+    if modality not in MODALITIES:
         raise ValueError(f"modality: expected visible or infrared, got {modality}")
     if pictures.infrared.all() or not pictures.infrared.any():
         raise ValueError("expected pictures of both modalities for a mixed gallery, got one")

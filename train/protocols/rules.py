@@ -10,7 +10,7 @@ import numpy as np
 from cmnas_edge.retrieval import sysu_excluded
 from train.protocols.embeddings import Embeddings, Mask
 
-__all__ = ["OWN_ROOM", "SAME_PERSON_SAME_CAMERA", "SAME_PERSON_SAME_ROOM", "SYSU", "Rule"]
+__all__ = ["OWN_CAMERA", "OWN_ROOM", "SAME_PERSON_SAME_CAMERA", "SAME_PERSON_SAME_ROOM", "SYSU", "Rule"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,12 @@ def _same_room(query: Embeddings, gallery: Embeddings) -> Mask:
     return np.asarray(sysu_excluded(query.camera, gallery.camera) | sysu_excluded(gallery.camera, query.camera).T)
 
 
+def _own_camera(query: Embeddings, gallery: Embeddings) -> Mask:
+    return np.asarray(query.camera[:, None] == gallery.camera)
+
+
 def _own_room(query: Embeddings, gallery: Embeddings) -> Mask:
-    return np.asarray(_same_room(query, gallery) | (query.camera[:, None] == gallery.camera))
+    return _same_room(query, gallery) | _own_camera(query, gallery)
 
 
 def _same_person_same_camera(query: Embeddings, gallery: Embeddings) -> Mask:
@@ -49,6 +53,9 @@ def _same_person_same_room(query: Embeddings, gallery: Embeddings) -> Mask:
 
 SYSU = Rule(_sysu, by_camera=True)
 """Camera 3 does not see camera 2: they stand in one room (Wu et al., ICCV 2017)."""
+
+OWN_CAMERA = Rule(_own_camera, by_camera=True)
+"""Nobody sees their own camera."""
 
 OWN_ROOM = Rule(_own_room, by_camera=True)
 """Nobody sees their own camera; cameras 2 and 3, in one room, do not see each other."""

@@ -66,7 +66,7 @@ def gallery(test: Embeddings, *, mode: Mode, shot: int, trial: int, permutations
 
 
 def searches(test: Embeddings, *, mode: Mode, shot: int, count: int = 10, permutations: Permutations | None = None,
-           metric: Metric = "cosine", reranked: bool = False) -> list[Found]:
+             metric: Metric = "cosine", reranked: bool = False) -> list[Found]:
     """Search ``count`` galleries; arguments as for ``gallery`` and ``search``."""
     asks = test.take(query(test))
     return [search(asks, test.take(gallery(test, mode=mode, shot=shot, trial=number, permutations=permutations)),

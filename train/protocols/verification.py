@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from train.protocols.embeddings import F32, Embeddings, Metric, Rows, distances
 from train.protocols.pairs import Pair, sides
-from train.protocols.rules import OWN_ROOM, Rule
+from train.protocols.rules import OWN_CAMERA, Rule
 
 __all__ = ["RATES", "Verification", "verify"]
 
@@ -63,7 +63,7 @@ class _Pairs(NamedTuple):
 
 
 def verify(pictures: Embeddings, pair: Pair, *, rates: Sequence[float] = RATES, resamples: int = 500, seed: int = 0,
-           hidden: Rule = OWN_ROOM, metric: Metric = "cosine") -> Verification:
+           hidden: Rule = OWN_CAMERA, metric: Metric = "cosine") -> Verification:
     """Compare pictures of two modalities (or of one) pair by pair.
 
     Args:
@@ -72,7 +72,7 @@ def verify(pictures: Embeddings, pair: Pair, *, rates: Sequence[float] = RATES, 
         rates: False match rates asked for.
         resamples: Of the people, for the intervals; none with 0.
         seed: Of the resamples, and of the choice of pictures where there are too many.
-        hidden: Pairs that do not count; those of one camera or room unless told otherwise.
+        hidden: Pairs that do not count; those of one camera unless told otherwise.
         metric: How embeddings are compared.
 
     Raises:
