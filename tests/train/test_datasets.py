@@ -113,7 +113,7 @@ def test_permutations_with_a_person_whom_a_camera_never_saw(replica_of_sysu: Pat
 
 
 @pytest.mark.parametrize("broken", ["missing", "cut", "other variable", "a cell too deep", "five cameras",
-                                    "counted from zero", "text", "nine runs", "no cells"])
+                                    "counted from zero", "a number twice", "text", "nine runs", "no cells"])
 def test_permutations_that_are_none_are_refused_by_name(replica_of_sysu: Path, broken: str) -> None:
     from scipy.io import savemat
 
@@ -132,6 +132,9 @@ def test_permutations_that_are_none_are_refused_by_name(replica_of_sysu: Path, b
             cells[camera, 0] = good.copy()
         if broken == "counted from zero":
             cells[3, 0][0, 0] = good[0, 0] - 1
+        elif broken == "a number twice":
+            cells[3, 0][0, 0] = good[0, 0].copy()
+            cells[3, 0][0, 0][9, 0] = 3
         elif broken == "nine runs":
             cells[3, 0][0, 0] = good[0, 0][:9]
         elif broken == "a cell too deep":
