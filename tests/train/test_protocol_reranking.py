@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.train.protocol_people import people
@@ -67,6 +67,7 @@ def parts(seed: int, noise: float = 0.7, identities: int = 6) -> tuple[F32, F32]
     return crowd.embedding[crowd.infrared], crowd.embedding[~crowd.infrared]
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 8), st.floats(0, 1), st.floats(0.2, 2))
 def test_every_distance_is_the_papers(seed: int, k1: int, k2: int, weight: float, noise: float) -> None:
     # In float64, so that no two distances are equal but for rounding.
