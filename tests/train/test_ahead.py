@@ -70,3 +70,10 @@ def test_no_thread_is_left() -> None:
     with Ahead(lambda step: step, end=9, workers=3) as ahead:
         ahead.at(0)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_what_is_not_wanted_any_more_is_let_go() -> None:
+    with Ahead(bytes, end=1000, workers=2) as ahead:
+        for step in range(0, 900, 50):
+            ahead.at(step)
+        assert len(ahead._waiting) <= 3
