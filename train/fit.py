@@ -8,11 +8,12 @@ was left alone.
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -77,7 +78,9 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         learnt, others = _people(recipe, root, cache, out)
         if processes.leads:
             processes.wait()
-        trainer = Trainer(recipe, learnt, device=device, world=processes)
+        # On a CPU a step leaves no core idle; a GPU would wait for its batches.
+        workers = 0 if device.type == "cpu" else max(1, min(8, (os.cpu_count() or 1) // processes.count))
+        trainer = Trainer(recipe, learnt, device=device, world=processes, workers=workers)
     except ValueError as error:
         raise ConfigError(f"recipe: {error}") from error
     meta = checkpoint.Checkpoint(height=recipe.height, width=recipe.width, seed=recipe.seed, commit=commit(),
@@ -106,7 +109,7 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         run.keep(lambda: checkpoint.save(run.checkpoint_path, trainer.kept, meta))
         kept_at = trainer.step
 
-    with Progress("steps", out, first=trainer.step) as progress, interruptible() as interrupted, run:
+    with Progress("steps", out, first=trainer.step) as progress, interruptible() as interrupted, run, closing(trainer):
         while trainer.step < end and not processes.any(interrupted()):
             figures = trainer.advance()
             progress(trainer.step, schedule_end, f"loss {figures['loss']:.3g}")

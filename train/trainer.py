@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cmnas_edge.errors import ConfigError
 from train import checkpoint, importers, optimisers, suspects
+from train.data.ahead import Ahead
 from train.data.augment import augment
 from train.data.batches import Batches, Sampler, Shuffled
 from train.data.crops import I64, U8, Crops
@@ -38,6 +39,7 @@ class Trainer:
         crops: What to learn from.
         device: What computes.
         world: Which processes take each step together; all of them call ``advance``.
+        workers: Threads that make the next batches while a step computes; what is made is the same.
 
     Raises:
         ConfigError: The architecture cannot be had.
@@ -45,7 +47,8 @@ class Trainer:
             and processes, or the backbone is unknown.
     """
 
-    def __init__(self, recipe: Recipe, crops: Crops, *, device: torch.device = _CPU, world: World = ALONE) -> None:
+    def __init__(self, recipe: Recipe, crops: Crops, *, device: torch.device = _CPU, world: World = ALONE,
+                 workers: int = 0) -> None:
         self.step = 0
         self._recipe, self._crops, self._classes = recipe, crops, crops.classes()
         self._device, self._world = device, world
@@ -63,7 +66,12 @@ class Trainer:
                   for part in range(recipe.pieces * world.count)]
         # A piece of a batch is what all processes take at once: one share each.
         self._pieces = [shares[at:at + world.count] for at in range(0, len(shares), world.count)]
+        self._ahead = Ahead(self._batch, end=recipe.until or recipe.steps, workers=workers)
         self._freeze()
+
+    def close(self) -> None:
+        """End the threads that make batches."""
+        self._ahead.close()
 
     def start_from(self, path: Path, data: str) -> None:
         """Take over the weights of a checkpoint, or of another project's file as the recipe's format says.
@@ -113,11 +121,7 @@ class Trainer:
         self._freeze()
         if how.reload_average and self.step and self.step % recipe.evaluate_every == 0 and self.average is not None:
             self.network.load_state_dict(self.average.state_dict())
-        share = recipe.curriculum.share(self.step)
-        few, everybody = recipe.curriculum.identities, self._batches.people_count
-        rows = self._batches.at(self.step, max(recipe.identities_per_batch, round(few + share * (everybody - few))))
-        images = augment(self._crops.images[rows], self._crops.infrared[rows], recipe.augmentation.scaled(share),
-                         np.random.default_rng((recipe.seed, 2, self.step)))
+        rows, images = self._ahead.at(self.step)
         rate = how.at(self.step, recipe.steps)
         optimisers.set_rate(self._optimiser, rate)
         self._optimiser.zero_grad(set_to_none=True)
@@ -170,6 +174,15 @@ class Trainer:
         if not suspects.all_finite(named.values()):
             raise ConfigError(f"step {self.step}: expected finite weights, found others; the first is "
                               f"{suspects.first_tensor(named)}{_REMEDY}")
+
+    def _batch(self, step: int) -> tuple[I64, U8]:
+        """Rows of the crops that a step learns from, and what it sees of them."""
+        recipe = self._recipe
+        share = recipe.curriculum.share(step)
+        few, everybody = recipe.curriculum.identities, self._batches.people_count
+        rows = self._batches.at(step, max(recipe.identities_per_batch, round(few + share * (everybody - few))))
+        return rows, augment(self._crops.images[rows], self._crops.infrared[rows], recipe.augmentation.scaled(share),
+                             np.random.default_rng((recipe.seed, 2, step)))
 
     def _terms(self, rows: I64, images: U8, shares: Sequence[I64]) -> dict[str, Tensor]:
         """The weighted losses of a piece of the batch, of which this process embeds its share."""

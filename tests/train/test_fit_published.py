@@ -113,3 +113,14 @@ def test_weights_that_are_missing_or_foreign_are_never_ignored(tmp_path: Path) -
     as_osnet = msgspec.structs.replace(nowhere, start_format="torchreid")
     with pytest.raises(BundleError, match=r"imagenet\.pth"):
         fit(as_osnet, tmp_path / "run", out=io.StringIO())
+
+
+def test_batches_made_ahead_are_the_same_batches() -> None:
+    plain, ahead = Trainer(TINY, CROPS), Trainer(TINY, CROPS, workers=2)
+    try:
+        for _ in range(3):
+            assert plain.advance() == ahead.advance()
+    finally:
+        ahead.close()
+    assert all(torch.equal(tensor, ahead.network.state_dict()[name])
+               for name, tensor in plain.network.state_dict().items())
