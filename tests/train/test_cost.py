@@ -46,8 +46,8 @@ def weighed(models: dict[Modality, onnx.ModelProto]) -> Cost:
     return Cost(size(visible & infrared), size(visible - infrared), size(infrared - visible))
 
 
-@pytest.mark.parametrize("design", OSNET_DESIGNS)
-@pytest.mark.parametrize("choice", [None, "split", "split_statistics"])
+@pytest.mark.parametrize(("choice", "design"), [
+    *((None, design) for design in OSNET_DESIGNS), ("split", Design()), ("split_statistics", Design())])
 def test_bytes_are_those_of_the_exported_tensors(design: Design, choice: Choice | None) -> None:
     network = drawn_network(1, choice=choice, design=design)
     models = graphs(network)
@@ -57,16 +57,13 @@ def test_bytes_are_those_of_the_exported_tensors(design: Design, choice: Choice 
     assert cost.without_sharing == sum(len(content) for model in models.values() for content in tensors(model))
 
 
-@pytest.mark.parametrize(("choice", "design"), [
-    ("shared", Design()), (None, Design(own=1, non_local=True, pool="gem"))])
-def test_bytes_are_those_of_the_exported_tensors_of_resnet50(choice: Choice | None, design: Design) -> None:
-    network = drawn_network(2, "resnet50", choice, design=design)
+def test_bytes_are_those_of_the_exported_tensors_of_resnet50() -> None:
+    network = drawn_network(2, "resnet50", design=Design(own=1, non_local=True, pool="gem"))
     assert bytes_of(network.arch) == weighed(graphs(network))
 
 
-@pytest.mark.parametrize("choice", ["shared", "split"])
-def test_a_bundles_weights_are_these_bytes_and_their_padding(choice: Choice, tmp_path: Path) -> None:
-    network = drawn_network(3, choice=choice)
+def test_a_bundles_weights_are_these_bytes_and_their_padding(tmp_path: Path) -> None:
+    network = drawn_network(3)
     models = graphs(network)
     write_graphs(models, tmp_path)
     count = len(tensors(models["visible"]) | tensors(models["infrared"]))
@@ -115,9 +112,9 @@ def test_sharing_everything_halves_and_owning_everything_buys_nothing() -> None:
     assert own.shared_once == 4 * (2 * 2048 + 4)
 
 
-@pytest.mark.parametrize("backbone", ["osnet_x0_25", "resnet50"])
-@pytest.mark.parametrize("choice", CHOICES)
-@pytest.mark.parametrize("own", [0, 2])
+@pytest.mark.parametrize(("backbone", "choice", "own"), [
+    *(("osnet_x0_25", choice, own) for choice in CHOICES for own in (0, 2)),
+    ("resnet50", "shared", 0), ("resnet50", "split", 3)])
 def test_parameters_are_those_of_the_built_networks(backbone: str, choice: Choice, own: int) -> None:
     designs = ([Design(own=own, non_local=True)] if backbone == "resnet50" else
                [Design(own=own), Design(own=own, lite=False, streams=3), Design(own=own, fusion="fixed")])
