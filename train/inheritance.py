@@ -80,7 +80,9 @@ def inherit(source: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[di
         ConfigError: Any other tensor is missing, left over or of another shape.
     """
     ways = {modality: of_modality(source, modality) for modality in MODALITIES}
-    values, fresh, used = {}, [], set()
+    values: dict[str, Tensor] = {}
+    fresh: list[str] = []
+    used: set[str] = set()
     for name, mine in own.items():
         mark, plain = _MARK.search(name), plain_name(name)
         serves: tuple[Modality, ...] = MODALITIES if mark is None else tuple(m for m in MODALITIES if m == mark[1])

@@ -39,6 +39,6 @@ class NonLocal(nn.Module):
         """``(n, c, h, w)`` -> same shape."""
         theta, phi, g = (conv(x).flatten(2) for conv in (self.theta, self.phi, self.g))  # (n, c / 2, h w)
         likeness = torch.matmul(theta.transpose(1, 2), phi) / phi.shape[2]  # (n, h w, h w)
-        told = torch.matmul(g, likeness.transpose(1, 2)).unflatten(2, x.shape[2:])
+        told = torch.matmul(g, likeness.transpose(1, 2)).reshape(*g.shape[:2], *x.shape[2:])
         y: Tensor = self.norm(self.project(told), rows)
         return x + y
