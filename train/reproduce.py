@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TextIO
 
@@ -34,7 +35,7 @@ from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
 from train.data.drawn import Drawn
-from train.published import Line
+from train.protocols.rows import Row, over_models
 from train.recipe import Recipe, varied
 from train.search.recipe import SearchRecipe
 from train.sources import Regdb
@@ -104,7 +105,7 @@ def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
     drawn = isinstance(recipe.train, Drawn)
     if not drawn and root is None:
         raise ConfigError("reproduce: expected the folder of the dataset, found none; add --data ROOT")
-    if search.backbone != recipe.backbone:
+    if "searched" in schemes and search.backbone != recipe.backbone:
         raise ConfigError(f"reproduce: expected a search on {recipe.backbone}, the backbone that is trained, found one "
                           f"on {search.backbone}; give recipes of one backbone")
     splits = range(1, 11) if isinstance(recipe.train, Regdb) else (0,)
@@ -134,7 +135,7 @@ def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
                 test = ("--trial", str(split)) if split else ()
                 jobs.append(Job("evaluate", (
                     "evaluate", str(where / "run" / "last.safetensors"), "--json", str(where / "figures.json"),
-                    *data, *test, *(flags if not drawn else ()))))
+                    *data, *test, *flags)))
                 work.append(Work(scheme, split, seed, where, tuple(
                     Job(job.name, (*job.words, "--device", device)) for job in jobs)))
     return Plan(folder, tuple(work))
@@ -190,16 +191,40 @@ def carry_out(what: Plan, *, gpus: Sequence[int] = (), out: TextIO | None = None
                 stop.set()
 
 
-def figures(what: Plan) -> dict[tuple[str, str, str], list[Line]]:
-    """What came of everything that is done: by scheme, protocol and note, a line for each seed and split."""
-    found: dict[tuple[str, str, str], list[Line]] = {}
-    for work in what.work:
-        path = work.folder / "figures.json"
-        if path.exists():
-            for row in json.loads(path.read_text()):
-                line = Line(**row)
-                found.setdefault((work.scheme, line.protocol, line.note), []).append(line)
+def figures(what: Plan) -> list[Row]:
+    """What came of everything that is done: the lines of each scheme, over its splits, then over its seeds.
+
+    Raises:
+        ConfigError: Figures of a job cannot be read, or were made by other protocols than those of the rest.
+    """
+    found: list[Row] = []
+    for scheme in dict.fromkeys(work.scheme for work in what.work):
+        by_seed: dict[int, list[list[Row]]] = {}
+        for work in what.work:
+            if work.scheme == scheme and (work.folder / "figures.json").exists():
+                by_seed.setdefault(work.seed, []).append(_figures(work.folder / "figures.json", scheme))
+        if not by_seed:
+            continue
+        split = any(work.split for work in what.work)
+        try:
+            if split and len({len(reports) for reports in by_seed.values()}) == 1:
+                seeds = [over_models(reports, "splits") for reports in by_seed.values()]
+                found += over_models(seeds, "seeds")
+            else:  # a seed that lacks splits would count as much as one that has all of them
+                models = [report for reports in by_seed.values() for report in reports]
+                found += over_models(models, "models" if split else "seeds")
+        except ValueError as error:
+            raise ConfigError(f"{what.folder}: {error}; delete the evaluate.done of those that differ, and give the "
+                              "same command again") from error
     return found
+
+
+def _figures(path: Path, scheme: Scheme) -> list[Row]:
+    try:
+        return [replace(Row.from_json(row), system=scheme) for row in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path}: expected figures as python -m train evaluate keeps them, found others; delete it "
+                          "and the evaluate.done beside it, and give the same command again") from error
 
 
 def _searching(search: SearchRecipe, recipe: Recipe) -> SearchRecipe:

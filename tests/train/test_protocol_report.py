@@ -19,8 +19,8 @@ from train.protocols import drawn, llcm, market, mixed, regdb, report, sysu
 from train.protocols.bootstrap import compare
 from train.protocols.embeddings import Embeddings
 from train.protocols.published import ROWS, beside
-from train.protocols.rows import Row, over_models
-from train.protocols.rules import OWN_CAMERA, SAME_PERSON_SAME_CAMERA, SAME_PERSON_SAME_ROOM
+from train.protocols.rows import DRAWN, EUCLIDEAN, Row, over_models
+from train.protocols.rules import OWN_CAMERA, OWN_ROOM, SAME_PERSON_SAME_CAMERA, SAME_PERSON_SAME_ROOM
 from train.protocols.table import latex, markdown
 from train.protocols.verification import verify
 
@@ -61,7 +61,7 @@ def test_sysu_has_both_modes_and_shots_both_conventions_and_reranking_each_on_it
 
 
 def test_llcm_has_the_swapped_roles_under_their_own_name() -> None:
-    rows = report.report("llcm", CROWD, count=2, verification=False)
+    rows = report.report("llcm", CROWD, count=2, kinds=["dataset", "mixed"])
     assert lines(rows) == [("search", setting, "") for setting in (
         "visible-infrared", "infrared-visible", "visible-infrared, roles swapped", "visible-mixed", "infrared-mixed")]
     for row, found in zip(rows, (llcm.searches(CROWD, "visible-infrared", count=2),
@@ -72,7 +72,7 @@ def test_llcm_has_the_swapped_roles_under_their_own_name() -> None:
 
 
 def test_regdb_is_one_split_in_both_directions_and_compares_pairs_across_alone() -> None:
-    rows = report.report("regdb", TWO_CAMERAS, resamples=10, mixed_gallery=False)
+    rows = report.report("regdb", TWO_CAMERAS, resamples=10, kinds=["dataset", "verification"])
     assert lines(rows) == [("search", "visible-infrared", ""), ("search", "infrared-visible", ""),
                            ("verification", "visible-infrared", "")]
     assert rows[0].figures["rank1"] == 100 * regdb.one_split(TWO_CAMERAS, "visible-infrared").figures["rank1"]
@@ -93,14 +93,52 @@ def test_market_is_one_search_and_its_distractors_are_nobody_to_compare() -> Non
 
 def test_drawn_people_have_the_figures_of_a_first_look_and_own_pictures_hide_the_own_camera_alone() -> None:
     look = drawn.score(CROWD.embedding, CROWD, trials=3, seed=5)
-    rows = report.report("drawn", CROWD, count=3, seed=5, mixed_gallery=False, verification=False)
+    rows = report.report("drawn", CROWD, count=3, seed=5, kinds=["dataset"])
     assert [row.setting for row in rows] == list(look)
     for row in rows:
         for name, figure in look[row.setting].items():
             assert row.figures[name] == pytest.approx(figure, abs=0.005)
-    own = report.report("folder", CROWD, count=3, mixed_gallery=False, verification=False)
+    own = report.report("folder", CROWD, count=3, kinds=["dataset"])
     across = drawn.searches(CROWD, "infrared-visible", count=3, hidden=OWN_CAMERA)
     assert own[2].figures["rank1"] == pytest.approx(mean(across, "rank1"))
+
+
+def test_only_what_is_wanted_is_worked_out_and_what_cannot_be_is_refused() -> None:
+    for kind, some in (("dataset", 2), ("mixed", 2), ("verification", 1)):
+        kinds: list[report.Kind] = [kind]  # type: ignore[list-item]
+        assert len(report.report("regdb", TWO_CAMERAS, kinds=kinds, resamples=0)) == some
+    colour = CROWD.take(~CROWD.infrared)
+    assert len(report.report("drawn", colour, count=1, resamples=0)) == 2  # a gallery of both has nothing to mix
+    with pytest.raises(ValueError, match="pictures of both modalities for a mixed gallery, got one"):
+        report.report("drawn", colour, kinds=["mixed"])
+    with pytest.raises(ValueError, match="and somebody else, got no such pictures"):
+        report.require(["verification"], "folder", CROWD.take(CROWD.camera == 1))
+    with pytest.raises(ValueError, match="kinds: expected some of dataset, mixed, verification, got none"):
+        report.report("drawn", CROWD, kinds=[])
+
+
+def test_nobody_is_asked_for_who_cannot_be_found_again() -> None:
+    # Everybody under one visible camera and one infrared one, no two alike: 1 with 3, and 2 with 3.
+    rows = np.isin(CROWD.camera, (1, 3)) & (CROWD.identity < 6) | np.isin(CROWD.camera, (2, 3)) & (CROWD.identity > 6)
+    crowd = CROWD.take(rows)
+    assert drawn.searchable(crowd) == drawn.searchable(crowd, OWN_CAMERA) == ["infrared-visible", "visible-infrared"]
+    room = crowd.take(crowd.identity > 6)
+    assert drawn.searchable(room, OWN_CAMERA) == ["infrared-visible", "visible-infrared"]
+    assert drawn.searchable(room, OWN_ROOM) == []
+    assert [row.setting for row in report.report("folder", crowd, count=1, resamples=0)] == [
+        "infrared-visible", "visible-infrared", "visible-mixed", "infrared-mixed", "visible-infrared"]
+    with pytest.raises(ValueError, match="somebody else, got no such"):
+        report.require(["verification"], "folder", crowd.take(crowd.identity == 7))
+
+
+def test_a_line_says_that_embeddings_were_compared_by_their_distance() -> None:
+    gallery, query = (people(range(1, 10), cameras, 1, infrared=()) for cameras in ((1, 2, 3), (1, 2)))
+    longer = [replace(some, embedding=some.embedding * np.linspace(1, 3, len(some), dtype=np.float32)[:, None])
+              for some in (gallery, query)]
+    rows = report.report("market", longer[0], query=longer[1], metric="euclidean", reranked=True, resamples=5)
+    assert [row.variant for row in rows] == [EUCLIDEAN, f"{EUCLIDEAN}, re-ranked", EUCLIDEAN]
+    found = market.single_query(longer[1], longer[0], metric="euclidean")
+    assert rows[0].figures["mean_ap"] == 100 * found.figures["mean_ap"]
 
 
 def test_verification_carries_its_interval() -> None:
@@ -123,7 +161,7 @@ def test_a_long_report_says_what_it_is_at() -> None:
 
 def test_two_systems_rows_can_be_compared_query_by_query() -> None:
     blurred = people(range(1, 13), (1, 2, 3, 4, 5, 6), 3, noise=2.5)
-    better, worse = (report.report("sysu", crowd, count=2, verification=False)[0]
+    better, worse = (report.report("sysu", crowd, count=2, kinds=["dataset"])[0]
                      for crowd in (shuffled(CROWD, 1), blurred))
     assert better.queries is not None
     assert worse.queries is not None
@@ -142,6 +180,9 @@ def test_models_are_averaged_by_their_means_and_deviate_between_models() -> None
     assert [row.over for row in merged[:3]] == ["3 splits", "3 splits", "3 splits, of 10 galleries each"]
     assert not merged[-1].interval
     assert over_models(splits[:1], "splits") == splits[0]
+    twice = over_models([merged, merged], "seeds")
+    assert [row.over for row in twice[:3]] == ["2 seeds, of 3 splits each", "2 seeds, of 3 splits each",
+                                               "2 seeds, of 3 splits, of 10 galleries each"]
     with pytest.raises(ValueError, match="splits: expected the same rows in each report, got a difference in"):
         over_models([splits[0], splits[1][:-1]], "splits")
     with pytest.raises(ValueError, match="reports of seeds to average, got none"):
@@ -163,11 +204,15 @@ def test_published_rows_stand_behind_ours_of_the_same_setting_and_only_there() -
     assert beside(report.report("drawn", CROWD, count=1, resamples=5))[-1].system == "ours"
     ours = Row("market", "single query", "imported", {"rank1": 90.0})
     assert [row.system for row in beside([ours], "osnet_x0_25")] == ["imported", "osnet_x0_25", "osnet_x0_25"]
+    assert [row.note for row in beside([ours], "resnet50")[1:]] == ["last stride 2", "last stride 1",
+                                                                    "trained on MSMT17 alone"]
+    assert {row.variant for row in beside([ours])[1:]} == {EUCLIDEAN}
+    assert beside([replace(ours, note=DRAWN)]) == [replace(ours, note=DRAWN)]
     assert len(beside([ours])) > 5
 
 
 def test_what_others_published_of_searches_does_not_stand_behind_error_rates_of_the_same_modalities() -> None:
-    rows = beside(report.report("regdb", TWO_CAMERAS, resamples=5, mixed_gallery=False))
+    rows = beside(report.report("regdb", TWO_CAMERAS, resamples=5, kinds=["dataset", "verification"]))
     assert [row.system for row in rows if row.setting == "visible-infrared"].count("AGW") == 1
     assert (rows[-1].kind, rows[-1].system) == ("verification", "ours")
 
@@ -223,7 +268,7 @@ def test_latex_has_the_same_cells_and_escapes_what_latex_would_take_for_its_own(
 @pytest.mark.parametrize(("name", "changed", "said"), [
     ("sysu-mm01", {}, "protocol: expected one of sysu, regdb, llcm, market, drawn, folder, got sysu-mm01"),
     ("sysu", {"count": 0}, "count: expected at least 1 gallery, got 0"),
-    ("drawn", {"test": CROWD.take(CROWD.camera == 1)}, "one under two cameras, got one under one"),
+    ("drawn", {"test": CROWD.take(CROWD.camera == 1)}, "two cameras that may be compared, got nobody"),
     ("sysu", {"test": CROWD.take(CROWD.camera == 3)}, "expected visible pictures"),
     ("sysu", {"test": CROWD.take((CROWD.infrared & (CROWD.identity < 5)) | (~CROWD.infrared & (CROWD.identity > 5)))},
      "^expected at least one query with a match in the gallery, got none"),

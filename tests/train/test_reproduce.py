@@ -15,10 +15,10 @@ import pytest
 
 from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
-from train import reproduce, tables
+from train import reproduce
 from train.__main__ import main
 from train.data.drawn import Drawn
-from train.published import COLUMNS, PUBLISHED, Line
+from train.protocols.rows import Row
 from train.recipe import Recipe
 from train.reproduce import Plan, carry_out, figures, plan
 from train.search.recipe import SearchRecipe
@@ -49,8 +49,9 @@ class Told:
             log.write_text("step 3: starting\npython -m train fit: it was not to be\n")
             return 78
         if "--json" in words:
-            line = Line("SYSU-MM01 all single-shot", dict.fromkeys(COLUMNS, float(len(self.ran))), {}, 10)
-            Path(words[words.index("--json") + 1]).write_text(json.dumps([line._asdict()]))
+            row = Row("sysu", "all, single-shot", "run", {"rank1": float(len(self.ran)), "mean_ap": 9.0},
+                      over="10 galleries")
+            Path(words[words.index("--json") + 1]).write_text(json.dumps([row.to_json()]))
         return 0
 
 
@@ -126,22 +127,52 @@ def test_a_recipe_with_validation_people_chooses_on_them_and_then_learns_from_al
         plan(msgspec.structs.replace(RECIPE, backbone="resnet50"), SEARCH, tmp_path)
 
 
-def test_a_table_has_mean_and_deviation_over_runs_and_the_published_rows(tmp_path: Path) -> None:
-    done = tiny(tmp_path, seeds=3, schemes=("shared",))
+def test_a_table_has_mean_and_deviation_over_seeds_and_the_published_rows(tmp_path: Path) -> None:
+    done = tiny(tmp_path, seeds=3, schemes=("shared", "split"))
+    assert figures(done) == []
     carry_out(done, out=io.StringIO(), runner=Told())
-    found = figures(done)
-    values = [line.figures["rank1"] for line in found["shared", "SYSU-MM01 all single-shot", ""]]
-    assert len(values) == 3
-    shown = tables.markdown(found)
-    cell = f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
-    assert f"| ours, shared | {cell} |" in shown
-    assert "| CM-NAS (ICCV 2021), gain it claims | +6.70 |  |  | +6.13 |  | published |" in shown
-    assert all(f"| {row.who} |" in shown for row in PUBLISHED["SYSU-MM01 all single-shot"])
-    paper = tables.latex(found)
-    assert f"ours, shared & {cell}".replace("±", r"$\pm$") in paper
-    assert paper.count(r"\begin{tabular}") == paper.count(r"\end{tabular}") == 1
-    rows = [line for line in paper.splitlines() if line.endswith(r"\\")]
-    assert {line.count(" & ") for line in rows} == {len(COLUMNS) + 1}
+    one, other = figures(done)
+    values = [json.loads((work.folder / "figures.json").read_text())[0]["figures"]["rank1"]
+              for work in done.work if work.scheme == "shared"]
+    assert len(set(values)) == 3
+    assert (one.system, other.system, one.over) == ("shared", "split", "3 seeds, of 10 galleries each")
+    assert one.figures["rank1"] == pytest.approx(np.mean(values))
+    assert one.deviation["rank1"] == pytest.approx(np.std(values, ddof=1))
+
+
+def test_regdb_is_the_mean_of_ten_models_and_seeds_are_means_of_those(tmp_path: Path) -> None:
+    recipe = msgspec.structs.replace(RECIPE, train=Regdb(part="trainval"))
+    done = plan(recipe, SEARCH, tmp_path, root=tmp_path, seeds=2, schemes=("shared",))
+    rng = np.random.default_rng(0)
+    values = {(seed, split): float(rng.uniform(50, 60)) for seed in (0, 1) for split in range(1, 11)}
+    for work in done.work:
+        work.folder.mkdir(exist_ok=True)
+        row = Row("regdb", "visible-infrared", "run", {"rank1": values[work.seed, work.split]})
+        (work.folder / "figures.json").write_text(json.dumps([row.to_json()]))
+    (row,) = figures(done)
+    means = [np.mean([values[seed, split] for split in range(1, 11)]) for seed in (0, 1)]
+    assert row.over == "2 seeds, of 10 splits each"
+    assert row.deviation["rank1"] == pytest.approx(np.std(means, ddof=1))
+    # While splits of a seed are still missing, no seed counts more than another for each of its splits.
+    lost = next(work for work in done.work if (work.seed, work.split) == (1, 4))
+    (lost.folder / "figures.json").unlink()
+    (row,) = figures(done)
+    assert row.over == "19 models"
+    assert row.figures["rank1"] == pytest.approx(np.mean([v for key, v in values.items() if key != (1, 4)]))
+
+
+@pytest.mark.parametrize("text", ["", "{}x", "[1]", '[{"protocol": "RegDB"}]', '{"a": 1}'])
+def test_figures_of_another_making_are_one_sentence(tmp_path: Path, text: str) -> None:
+    done = tiny(tmp_path, seeds=2, schemes=("shared",))
+    carry_out(done, out=io.StringIO(), runner=Told())
+    path = tmp_path / "shared_0_1" / "figures.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"figures\.json: expected figures as .* found others; delete it") as caught:
+        figures(done)
+    assert "\n" not in str(caught.value)
+    path.write_text(json.dumps([Row("regdb", "visible-infrared", "run", {"rank1": 3.0}).to_json()]))
+    with pytest.raises(ConfigError, match=r"seeds: expected the same rows .* delete the evaluate\.done"):
+        figures(done)
 
 
 def test_the_command_searches_trains_and_scores_and_then_has_nothing_left_to_do(
@@ -161,10 +192,24 @@ def test_the_command_searches_trains_and_scores_and_then_has_nothing_left_to_do(
     assert main(words) == 0
     assert ran == ["search", "fit", "evaluate"]
     shown = capsys.readouterr().out
-    assert "**drawn people, single-shot infrared-visible**" in shown
+    assert "| infrared-visible | searched |" in shown
+    assert "| infrared-visible | searched (re-ranked) |" in shown
+    assert "| visible-mixed | searched |" in shown
     assert (tmp_path / "out" / "table.md").read_text() in shown
     assert r"\begin{tabular}" in (tmp_path / "out" / "table.tex").read_text()
     assert main(words) == 0
     assert len(ran) == 3
     assert main([*words[:4], "--seeds", "0"]) == 78
     assert main(["reproduce", "sysu", "--out", str(tmp_path / "x")]) == 78
+
+
+def test_published_rows_stand_behind_ours_in_the_table(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.toml").write_text(config.show(msgspec.structs.replace(RECIPE, train=Sysu())))
+    monkeypatch.setattr(reproduce, "_in_a_process", Told())
+    assert main(["reproduce", "sysu", "--out", str(tmp_path / "out"), "--recipe", str(tmp_path / "r.toml"), "--data",
+                 str(tmp_path), "--device", "cpu", "--schemes", "split", "--seeds", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "| all, single-shot | split | 3.00 ± 1.41 | 9.00 ± 0.00 |" in shown
+    assert "| all, single-shot | CM-NAS | 61.99 | 60.02 |" in shown
+    assert "CM-NAS, retrained by outsiders" in (tmp_path / "out" / "table.tex").read_text()

@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
     """Do what is not done yet, and write the table of what is."""
     from cmnas_edge import config  # noqa: PLC0415 - torch takes seconds, --help should not
     from cmnas_edge.errors import ConfigError  # noqa: PLC0415
-    from train import tables  # noqa: PLC0415
     from train.devices import all_gpus  # noqa: PLC0415
+    from train.protocols.published import beside  # noqa: PLC0415
+    from train.protocols.table import latex, markdown  # noqa: PLC0415
     from train.recipe import Recipe, varied  # noqa: PLC0415
     from train.reproduce import carry_out, figures, plan  # noqa: PLC0415
     from train.search.recipe import SearchRecipe  # noqa: PLC0415
@@ -53,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         carry_out(work, gpus=all_gpus(args.device))
     finally:
-        found = figures(work)
+        found = beside(figures(work))
         if found:
-            (args.out / "table.md").write_text(tables.markdown(found), "utf-8")
-            (args.out / "table.tex").write_text(tables.latex(found), "utf-8")
-    sys.stdout.write(tables.markdown(found))
+            (args.out / "table.md").write_text(markdown(found), "utf-8")
+            (args.out / "table.tex").write_text(latex(found), "utf-8")
+    sys.stdout.write(markdown(found))
     sys.stdout.write(f"\nalso in {args.out / 'table.md'} and table.tex\n")
     return 0

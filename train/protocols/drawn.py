@@ -12,7 +12,7 @@ import numpy as np
 from train.protocols.embeddings import F32, Embeddings, Labels, Metric
 from train.protocols.galleries import drawn
 from train.protocols.pairs import PAIRS, Pair, sides
-from train.protocols.rules import OWN_ROOM, Rule
+from train.protocols.rules import OWN_ROOM, Rule, meetings
 from train.protocols.search import Found, search
 
 __all__ = ["score", "searchable", "searches"]
@@ -20,13 +20,19 @@ __all__ = ["score", "searchable", "searches"]
 _KEPT = ("rank1", "rank10", "mean_ap", "mean_inp")
 
 
-def searchable(crops: Embeddings) -> list[Pair]:
-    """The pairs (query-gallery) whose modalities are present with at least two cameras to search."""
+def searchable(crops: Embeddings, hidden: Rule = OWN_ROOM) -> list[Pair]:
+    """The pairs (query-gallery) in which somebody can be found again.
+
+    Args:
+        crops: With labels.
+        hidden: What a query must not use.
+    """
     found: list[Pair] = []
-    for pair, (asks, answers) in PAIRS.items():
-        query, pool = (crops.camera[crops.infrared == infrared] for infrared in (asks, answers))
-        if len(query) and len(pool) and (asks != answers or len(np.unique(pool)) > 1):
-            found.append(pair)
+    for pair, kinds in PAIRS.items():
+        if all((crops.infrared == infrared).any() for infrared in kinds):
+            asks, pool = sides(crops, pair)
+            if meetings(crops.take(asks), crops.take(pool), hidden)[0]:
+                found.append(pair)
     return found
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from train.protocols import drawn, llcm, market, mixed, regdb, sysu
-from train.protocols.embeddings import Embeddings, Metric
+from train.protocols.embeddings import Embeddings, Labels, Metric
 from train.protocols.galleries import Permutations
-from train.protocols.pairs import ACROSS, PAIRS, Pair
-from train.protocols.rows import Row, of_searches, of_verification
-from train.protocols.rules import OWN_CAMERA, OWN_ROOM, SAME_PERSON_SAME_CAMERA, SAME_PERSON_SAME_ROOM, Rule
+from train.protocols.pairs import ACROSS, PAIRS, Pair, sides
+from train.protocols.rows import EUCLIDEAN, Row, of_searches, of_verification
+from train.protocols.rules import OWN_CAMERA, OWN_ROOM, SAME_PERSON_SAME_CAMERA, SAME_PERSON_SAME_ROOM, Rule, meetings
 from train.protocols.search import Found
 from train.protocols.verification import verify
 
-__all__ = ["PROTOCOLS", "Asked", "Search", "report"]
+__all__ = ["KINDS", "PROTOCOLS", "Asked", "Kind", "Search", "report", "require"]
+
+Kind = Literal["dataset", "mixed", "verification"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The dataset's own searches; one gallery of both modalities; whether two pictures show one person."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,9 @@ def _market(asked: Asked) -> Iterator[Search]:
 
 
 def _drawn(asked: Asked, hidden: Rule = OWN_ROOM) -> Iterator[Search]:
-    pairs = drawn.searchable(asked.test)
+    pairs = drawn.searchable(asked.test, hidden)
     if not pairs:
-        raise ValueError("expected two modalities, or one under two cameras, got one under one")
+        raise ValueError("expected somebody seen by two cameras that may be compared, got nobody")
     for pair in pairs:
         def run(reranked: bool, pair: Pair = pair) -> list[Found]:
             return drawn.searches(asked.test, pair, count=asked.count, seed=asked.seed, hidden=hidden,
@@ -106,23 +110,22 @@ _ONE_ROOM = {"sysu", "drawn"}  # where cameras 2 and 3 stand in one
 
 
 def report(name: str, test: Embeddings, *, query: Embeddings | None = None, permutations: Permutations | None = None,
-           count: int = 10, seed: int = 0, reranked: bool = False, mixed_gallery: bool = True,
-           verification: bool = True, resamples: int = 500, metric: Metric = "cosine", system: str = "ours",
+           kinds: Collection[Kind] | None = None, count: int = 10, seed: int = 0, reranked: bool = False,
+           resamples: int = 500, metric: Metric = "cosine", system: str = "ours",
            progress: Callable[[int, int, str], object] | None = None) -> list[Row]:
-    """Score embeddings by every protocol of a dataset.
+    """Score embeddings by the protocols of a dataset.
 
     Args:
         name: One of ``PROTOCOLS``.
         test: All pictures of the people searched for; Market-1501's gallery.
         query: Market-1501's queries.
         permutations: Those published with SYSU-MM01, for its galleries drawn that way, too.
+        kinds: What is wanted; all that the pictures allow unless said.
         count: Galleries drawn, where galleries are drawn.
         seed: Of what no convention fixes: drawn and mixed galleries, resamples.
-        reranked: Every search a second time, re-ranked, on a line of its own.
-        mixed_gallery: Searches of one gallery of both modalities, too, where both are there.
-        verification: Error rates for each pair of modalities, too.
+        reranked: Every search of the dataset a second time, re-ranked, on a line of its own.
         resamples: Of people, for the intervals of verification.
-        metric: How embeddings are compared.
+        metric: How embeddings are compared; lines say so if it is not the cosine.
         system: What the rows call what is scored.
         progress: Called with lines done, lines in all, and what comes next.
 
@@ -136,30 +139,32 @@ def report(name: str, test: Embeddings, *, query: Embeddings | None = None, perm
         raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {name}")
     if count < 1:
         raise ValueError(f"count: expected at least 1 gallery, got {count}")
+    if kinds is not None:
+        require(kinds, name, test)
+    wanted = KINDS if kinds is None else kinds
+    how = "" if metric == "cosine" else EUCLIDEAN
     jobs: list[tuple[str, Callable[[], Row]]] = []
-    for one in PROTOCOLS[name](Asked(test, query, permutations, count, seed, metric)):
+    asked = Asked(test, query, permutations, count, seed, metric)
+    for one in PROTOCOLS[name](asked) if "dataset" in wanted else ():
         for again in (False, True) if reranked else (False,):
             def search(one: Search = one, again: bool = again) -> Row:
-                variant = ", ".join(filter(None, (one.variant, "re-ranked" if again else "")))
+                variant = ", ".join(filter(None, (one.variant, how, "re-ranked" if again else "")))
                 return of_searches(one.run(again), name, one.setting, system, variant=variant)
             jobs.append((one.setting, search))
 
-    both = bool(test.infrared.any() and not test.infrared.all())
-    for modality in mixed.MODALITIES if mixed_gallery and both else ():
+    for modality in mixed.MODALITIES if "mixed" in wanted and _both(test) else ():
         def among_both(modality: mixed.Modality = modality) -> Row:
             hidden = SAME_PERSON_SAME_ROOM if name in _ONE_ROOM else SAME_PERSON_SAME_CAMERA
             found = mixed.searches(test, modality, count=count, seed=seed, hidden=hidden, metric=metric)
-            return of_searches(found, name, f"{modality}-mixed", system)
+            return of_searches(found, name, f"{modality}-mixed", system, variant=how)
         jobs.append((f"{modality}-mixed", among_both))
 
-    people = test.take(test.identity > market.DISTRACTOR) if name == "market" else test
-    apart = OWN_ROOM if name in _ONE_ROOM else OWN_CAMERA
-    for pair in ("visible-visible", "infrared-infrared", "visible-infrared") if verification else ():
-        if _comparable(people, pair, apart):
-            def whether_two_are_one(pair: Pair = pair) -> Row:
-                found = verify(people, pair, resamples=resamples, seed=seed, hidden=apart, metric=metric)
-                return of_verification(found, name, pair, system)
-            jobs.append((f"{pair}, pairs", whether_two_are_one))
+    for pair in _verifiable(name, test) if "verification" in wanted else ():
+        def whether_two_are_one(pair: Pair = pair) -> Row:
+            found = verify(_people(name, test), pair, resamples=resamples, seed=seed, hidden=_apart(name),
+                           metric=metric)
+            return of_verification(found, name, pair, system, variant=how)
+        jobs.append((f"{pair}, pairs", whether_two_are_one))
 
     rows = []
     for done, (what, run) in enumerate(jobs):
@@ -171,12 +176,47 @@ def report(name: str, test: Embeddings, *, query: Embeddings | None = None, perm
     return rows
 
 
-def _comparable(pictures: Embeddings, pair: Pair, hidden: Rule) -> bool:
-    """Whether any camera of one modality may be compared with any of the other."""
-    sides = []
-    for infrared in PAIRS[pair]:
-        rows = np.flatnonzero(pictures.infrared == infrared)
-        if not len(rows):
-            return False
-        sides.append(pictures.take(rows[np.unique(pictures.camera[rows], return_index=True)[1]]))
-    return not hidden.hides(sides[0], sides[1]).all()
+def require(kinds: Collection[Kind], name: str, test: Labels) -> None:
+    """Check that what is wanted can be asked of these pictures, before they are embedded.
+
+    Args:
+        kinds: As for ``report``.
+        name: One of ``PROTOCOLS``.
+        test: What is known of the pictures.
+
+    Raises:
+        ValueError: It cannot, or there is no such kind.
+    """
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}")
+    if "mixed" in kinds and not _both(test):
+        raise ValueError("expected pictures of both modalities for a mixed gallery, got one")
+    nothing = np.zeros((len(test.camera), 1), np.float32)
+    if "verification" in kinds and not _verifiable(name, Embeddings.of(nothing, test)):
+        raise ValueError("expected somebody seen by two cameras that may be compared, and somebody else, got no such "
+                         "pictures")
+
+
+def _both(test: Labels) -> bool:
+    return bool(test.infrared.any() and not test.infrared.all())
+
+
+def _people(name: str, test: Embeddings) -> Embeddings:
+    """Pictures of whom one can say who they are."""
+    return test.take(test.identity > market.DISTRACTOR) if name == "market" else test
+
+
+def _apart(name: str) -> Rule:
+    return OWN_ROOM if name in _ONE_ROOM else OWN_CAMERA
+
+
+def _verifiable(name: str, test: Embeddings) -> list[Pair]:
+    """The pairs of modalities in which there are pairs of one person and of two; each pair of pictures once."""
+    people, found = _people(name, test), []
+    candidates: tuple[Pair, ...] = ("visible-visible", "infrared-infrared", "visible-infrared")
+    for pair in candidates:
+        if all((people.infrared == infrared).any() for infrared in PAIRS[pair]):
+            one, other = sides(people, pair)
+            if all(meetings(people.take(one), people.take(other), _apart(name))):
+                found.append(pair)
+    return found

@@ -11,7 +11,13 @@ import numpy as np
 from train.protocols.search import Found, Queries, per_query
 from train.protocols.verification import Verification
 
-__all__ = ["Row", "of_searches", "of_verification", "over_models"]
+__all__ = ["DRAWN", "EUCLIDEAN", "Row", "of_searches", "of_verification", "over_models"]
+
+DRAWN = "drawn people"
+"""What a line notes whose people are made up, though they lie in a published dataset's layout."""
+
+EUCLIDEAN = "Euclidean"
+"""What a line says whose embeddings, as they come, are compared by their distance instead of the angle."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,9 @@ def of_searches(found: Sequence[Found], dataset: str, setting: str, system: str,
                over=f"{len(found)} {over}" if len(found) > 1 else "", queries=per_query(found) if comparable else None)
 
 
-def of_verification(found: Verification, dataset: str, setting: str, system: str) -> Row:
+def of_verification(found: Verification, dataset: str, setting: str, system: str, *, variant: str = "") -> Row:
     """Error rates as a row, with their intervals; arguments as for ``of_searches``."""
-    return Row(dataset, setting, system, {name: 100 * value for name, value in found.figures.items()},
+    return Row(dataset, setting, system, {name: 100 * value for name, value in found.figures.items()}, variant,
                kind="verification",
                interval={name: (100 * low, 100 * high) for name, (low, high) in found.interval.items()},
                over=f"{found.people:,} people, {found.genuine:,} genuine and {found.impostor:,} impostor pairs")
@@ -116,7 +122,7 @@ def over_models(reports: Sequence[Sequence[Row]], over: str) -> list[Row]:
     merged = []
     for rows in zip(*reports, strict=True):
         values = {name: np.array([row.figures[name] for row in rows]) for name in rows[0].figures}
-        each = f", of {rows[0].over} each" if rows[0].over else ""
+        each = f", of {rows[0].over.removesuffix(' each')} each" if rows[0].over else ""
         # Intervals are of one model's people and mean nothing for several.
         merged.append(replace(rows[0], figures=_mean(values), deviation=_deviation(values), interval={}, queries=None,
                               over=f"{len(rows)} {over}{each}") if len(rows) > 1 else rows[0])

@@ -10,7 +10,7 @@ import numpy as np
 from cmnas_edge.retrieval import sysu_excluded
 from train.protocols.embeddings import Embeddings, Mask
 
-__all__ = ["OWN_CAMERA", "OWN_ROOM", "SAME_PERSON_SAME_CAMERA", "SAME_PERSON_SAME_ROOM", "SYSU", "Rule"]
+__all__ = ["OWN_CAMERA", "OWN_ROOM", "SAME_PERSON_SAME_CAMERA", "SAME_PERSON_SAME_ROOM", "SYSU", "Rule", "meetings"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,24 @@ class Rule:
 
     hides: Callable[[Embeddings, Embeddings], Mask]
     by_camera: bool
+
+
+def meetings(query: Embeddings, gallery: Embeddings, hidden: Rule) -> tuple[bool, bool]:
+    """Whether any query may be compared with the same person, and with another one.
+
+    Args:
+        query: One side.
+        gallery: The other.
+        hidden: By camera alone.
+    """
+    asks, answers = (side.take(np.unique(side.camera, return_index=True)[1]) for side in (query, gallery))
+    same = other = False
+    for one, two in np.argwhere(~hidden.hides(asks, answers)):
+        mine, theirs = (np.unique(side.identity[side.camera == camera]) for side, camera in
+                        ((query, asks.camera[one]), (gallery, answers.camera[two])))
+        same = same or bool(np.isin(mine, theirs).any())
+        other = other or len(np.union1d(mine, theirs)) > 1
+    return same, other
 
 
 def _sysu(query: Embeddings, gallery: Embeddings) -> Mask:
