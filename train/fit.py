@@ -24,6 +24,7 @@ import torch
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
 from train import checkpoint, sources
+from train.data.batches import Batches, Sampler
 from train.data.crops import Crops
 from train.data.drawn import Drawn
 from train.devices import Device, choose
@@ -97,6 +98,7 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
     schedule_end = recipe.until or recipe.steps
     end = schedule_end if stop_at is None else min(stop_at, schedule_end)
     began = time.monotonic()
+    odd = _odd(trainer.batches)
 
     kept_at = -1
 
@@ -110,6 +112,8 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         kept_at = trainer.step
 
     with Progress("steps", out, first=trainer.step) as progress, interruptible() as interrupted, run, closing(trainer):
+        if odd:
+            progress.say(odd)
         while trainer.step < end and not processes.any(interrupted()):
             figures = trainer.advance()
             progress(trainer.step, schedule_end, f"loss {figures['loss']:.3g}")
@@ -153,6 +157,19 @@ def final_recipe(recipe: Recipe, chosen_in: Path) -> Recipe:
                           f"{max(scored, default=0)} of {recipe.steps}; run the recipe without --final first")
     best = max(scored, key=lambda step: (scored[step], -step))
     return msgspec.structs.replace(recipe, final=True, until=best)
+
+
+def _odd(batches: Sampler) -> str:
+    """Who comes in batches otherwise than a reader of the recipe would think, as a line; empty if nobody does."""
+    said = []
+    if isinstance(batches, Batches):
+        if batches.left_out_count:
+            everybody = batches.left_out_count + batches.people_count
+            said.append(f"{batches.left_out_count} of {everybody} people were seen in one modality only: left out")
+        if batches.short_count:
+            said.append(f"{batches.short_count} of {batches.people_count} people have fewer crops of a modality than a "
+                        "batch takes of it, which come more than once")
+    return "; ".join(said)
 
 
 def _people(recipe: Recipe, root: Path | None, cache: Path, out: TextIO | None) -> tuple[Crops, Crops | None]:

@@ -55,6 +55,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         augmentation: What is done to a batch.
         losses: What is minimised.
         optimiser: How.
+
+    Raises:
+        ValueError: The augmentation pads a crop by so much that it could come out all black.
     """
 
     backbone: str
@@ -82,6 +85,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     augmentation: Augmentation = Augmentation()
     losses: Losses = Losses()
     optimiser: Optimiser = Optimiser()
+
+    def __post_init__(self) -> None:
+        if self.augmentation.pad >= min(self.height, self.width):
+            raise ValueError(f"augmentation.pad: expected less than a crop's height and width, {self.height} and "
+                             f"{self.width}, found {self.augmentation.pad}; a crop could come out all black")
 
     def architecture(self) -> Arch:
         """What to build.

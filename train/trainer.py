@@ -61,8 +61,8 @@ class Trainer:
             synchronise(self.network)
         self._learning = frozenset(name for name, p in self.network.named_parameters() if p.requires_grad)
         self._optimiser = optimisers.make(self.network, recipe.optimiser)
-        self._batches = _batches(recipe, crops)
-        shares = [self._batches.share(part, recipe.pieces * world.count)
+        self.batches = _batches(recipe, crops)
+        shares = [self.batches.share(part, recipe.pieces * world.count)
                   for part in range(recipe.pieces * world.count)]
         # A piece of a batch is what all processes take at once: one share each.
         self._pieces = [shares[at:at + world.count] for at in range(0, len(shares), world.count)]
@@ -179,8 +179,8 @@ class Trainer:
         """Rows of the crops that a step learns from, and what it sees of them."""
         recipe = self._recipe
         share = recipe.curriculum.share(step)
-        few, everybody = recipe.curriculum.identities, self._batches.people_count
-        rows = self._batches.at(step, max(recipe.identities_per_batch, round(few + share * (everybody - few))))
+        few, everybody = recipe.curriculum.identities, self.batches.people_count
+        rows = self.batches.at(step, max(recipe.identities_per_batch, round(few + share * (everybody - few))))
         return rows, augment(self._crops.images[rows], self._crops.infrared[rows], recipe.augmentation.scaled(share),
                              np.random.default_rng((recipe.seed, 2, step)))
 

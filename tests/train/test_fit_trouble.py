@@ -153,3 +153,19 @@ def test_curves_lie_beside_the_log_and_nobody_needs_them(tmp_path: Path, monkeyp
     silent.add({"step": 1, "loss": 1.0})
     silent.close()
     assert not (tmp_path / "none").exists()
+
+
+def test_people_who_come_otherwise_than_the_recipe_says_are_told_in_one_line(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = io.StringIO()
+    fit(TINY, tmp_path / "whole", out=told, stop_at=1)
+    assert "left out" not in told.getvalue()
+    assert "more than once" not in told.getvalue()
+    crops = draw(PEOPLE, 32, 16)
+    lonely = crops.take((crops.identity != crops.identity.max()) | crops.infrared)
+    monkeypatch.setattr("train.sources.read", lambda *_, **__: lonely)
+    told = io.StringIO()
+    fit(msgspec.structs.replace(TINY, crops_per_modality=2), tmp_path / "odd", out=told, stop_at=1)
+    lines = [line.strip() for line in told.getvalue().splitlines()]
+    assert lines.count("1 of 3 people were seen in one modality only: left out; 2 of 2 people have fewer crops "
+                       "of a modality than a batch takes of it, which come more than once") == 1

@@ -53,6 +53,7 @@ def test_an_arch_of_another_backbone_or_none_is_refused(tmp_path: Path) -> None:
     ("[train]\ndataset = 'sysu'\ntrial = 2", "unknown key 'trial' in [train]"),
     ("[train]\ndataset = 'sysy'", "invalid value 'sysy' at train.dataset"),
     ("[train]\nidentities = 3", "expected the key 'dataset', found none at train"),
+    ("width = 9\n[train]\ndataset = 'drawn'\nidentities = 3\n[augmentation]\npad = 9", "width, 128 and 9, found 9"),
     ("[train]\ndataset = 'drawn'\nidentities = 3\n[optimiser]\nbeta = [0.5, 0.9]", "did you mean 'betas'?"),
 ])
 def test_a_typo_is_answered_with_the_right_word(tmp_path: Path, line: str, said: str) -> None:
