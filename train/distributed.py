@@ -1,9 +1,9 @@
 """Several processes that take one step together, with the result of one process that takes it alone.
 
-``torchrun --nproc_per_node N -m train fit ...`` starts them. Each embeds its share of the batch; features
-are gathered with their gradients, so that every process minimises the loss of the whole batch; norms use the
-statistics of the whole batch, weighted by count. Gradients of every copy are then averaged: each copy of the
-loss has given its own, and all copies are the same.
+``torchrun --nproc_per_node N -m train fit ...``, or ``search``, starts them. Each embeds its share of the
+batch; features are gathered with their gradients, so that every process minimises the loss of the whole batch;
+norms use the statistics of the whole batch, weighted by count. Gradients of every copy are then averaged: each
+copy of the loss has given its own, and all copies are the same.
 
 Synchronised batch norm: Peng et al., MegDet, CVPR 2018, section 3.2; moments are merged as Chan et al.,
 Updating Formulae, 1979, equation 2.1, which loses no digits to a large mean.
@@ -22,9 +22,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.modality_bn import ModalityBatchNorm
 from train.networks import Network
 
-__all__ = ["ALONE", "World", "batch_norm", "gather", "synchronise", "world"]
+__all__ = ["ALONE", "World", "batch_norm", "gather", "merge", "synchronise", "world"]
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ def gather(x: Tensor) -> Tensor:
 
 def synchronise(network: Network) -> None:
     """Let every norm of a network use the statistics of all processes' rows when it trains."""
-    for site in network.norms():
-        site.norm.batch_norm = batch_norm
+    for module in network.modules():
+        if isinstance(module, ModalityBatchNorm):
+            module.batch_norm = batch_norm
 
 
 def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None,
@@ -121,14 +123,11 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
     over = [0, *range(2, x.ndim)]
     wide, count = x.float(), x.numel() // x.shape[1]
     mean = wide.mean(over)
-    square = (wide - _channels(mean, x)).square().sum(over)
+    var = (wide - _channels(mean, x)).square().mean(over)
     sizes = torch.full_like(mean[:1], count)
     channels = x.shape[1]
-    every: Tensor = _Gather.apply(torch.cat([mean, square, sizes])[None])  # type: ignore[no-untyped-call]
-    means, squares, counts = every[:, :channels], every[:, channels:-1], every[:, -1:]
-    total = counts.sum()
-    mean = (counts * means).sum(0) / total
-    var = (squares + counts * (means - mean).square()).sum(0) / total
+    every: Tensor = _Gather.apply(torch.cat([mean, var, sizes])[None])  # type: ignore[no-untyped-call]
+    mean, var, total = merge(every[:, :channels], every[:, channels:-1], every[:, -1:])
     with torch.no_grad():
         running_mean.lerp_(mean, momentum)
         running_var.lerp_(var * total / (total - 1), momentum)
@@ -137,6 +136,23 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
     shift = -mean * scale
     shift = shift if bias is None else shift + bias
     return (wide * _channels(scale, x) + _channels(shift, x)).to(x.dtype)
+
+
+def merge(mean: Tensor, var: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Moments of groups of values as those of all values.
+
+    Args:
+        mean: Of each group, ``(groups, ..., c)``.
+        var: Biased, ``(groups, ..., c)``.
+        number: Of its values, ``(groups, ..., 1)``; a group may have none.
+
+    Returns:
+        Mean, biased variance and number of all, each without the first dimension.
+    """
+    total = number.sum(0)
+    share = number / total.clamp(min=1)
+    middle = (share * mean).sum(0)
+    return middle, (share * (var + (mean - middle).square())).sum(0), total
 
 
 class _Gather(torch.autograd.Function):

@@ -26,8 +26,9 @@ from train.losses.objective import Losses
 from train.networks import build
 from train.optimisers import Optimiser
 from train.schedule import Curriculum
-from train.search.bilevel import Searcher, hold_out
+from train.search.bilevel import Searcher
 from train.search.derive import decide, recalibrate, score_arch_in_supernet, weigh
+from train.search.levels import hold_out
 from train.search.recipe import Cost, HeldOut, Preference, SearchRecipe
 from train.search.searching import search
 from train.search.supernet import Supernet

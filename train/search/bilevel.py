@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,72 +17,24 @@ from torch import Tensor
 
 from cmnas_edge.errors import ConfigError
 from train import checkpoint, importers, optimisers, suspects
-from train.data.augment import augment
-from train.data.batches import Batches
-from train.data.crops import I64, Crops
+from train.data.crops import Crops
+from train.distributed import ALONE, World, gather
 from train.evaluate import normalised
 from train.losses.objective import Losses, objective
 from train.networks import Features, build
 from train.schemes import groups
 from train.search.derive import Batch, Bytes, decide, weigh
-from train.search.recipe import HeldOut, SearchRecipe
+from train.search.levels import Level, hold_out
+from train.search.recipe import SearchRecipe
 from train.search.supernet import Supernet
 from train.space import Arch
 from train.trainer import silence_branches
 
-__all__ = ["Searcher", "hold_out"]
+__all__ = ["Searcher"]
 
 _CPU = torch.device("cpu")
 _UNIT = 100_000  # bytes: what prices are for
 _REMEDY = "; lower optimiser.rate or preference.rate, or raise optimiser.warm_up; the last saved state is kept"
-
-
-def hold_out(crops: Crops, how: HeldOut, seed: int) -> tuple[I64, I64]:
-    """Rows the weights learn from, and rows the architecture learns from; nobody's crop is in both.
-
-    Raises:
-        ValueError: By image, a person with crops in both modalities would be left with none in one of
-            the parts.
-    """
-    rng = np.random.default_rng((seed, 3))
-    people = np.unique(crops.identity)
-    if how.by == "identity":
-        chosen = rng.permutation(people)[:round(how.share * len(people))]
-        held = np.isin(crops.identity, chosen)
-    else:
-        held = np.zeros(len(crops), bool)
-        for person in people:
-            for infrared in (False, True):
-                mine = np.flatnonzero((crops.identity == person) & (crops.infrared == infrared))
-                if len(mine) == 1:
-                    raise ValueError(f"held_out: expected two crops or more of a person in a modality to share them "
-                                     f"out by image, found one of identity {person}; hold out by identity")
-                take = min(max(1, round(how.share * len(mine))), len(mine) - 1)
-                held[rng.permutation(mine)[:take]] = True
-    return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
-
-
-class _Level:
-    """Crops of one level, its batches, and its numbers for identities."""
-
-    def __init__(self, recipe: SearchRecipe, crops: Crops, seed: int) -> None:
-        self.crops, self.classes = crops, crops.classes()
-        self.seed, self.recipe = seed, recipe
-        self.batches = Batches(crops.identity, crops.camera, crops.infrared, seed=seed, draw=recipe.draw,
-                               identities_per_batch=recipe.identities_per_batch,
-                               crops_per_modality=recipe.crops_per_modality)
-
-    def at(self, step: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, which are infrared, and classes, of a step."""
-        recipe = self.recipe
-        share = recipe.curriculum.share(step)
-        few, everybody = recipe.curriculum.identities, self.batches.people_count
-        rows = self.batches.at(step, max(recipe.identities_per_batch, round(few + share * (everybody - few))))
-        infrared = self.crops.infrared[rows]
-        images = augment(self.crops.images[rows], infrared, recipe.augmentation.scaled(share),
-                         np.random.default_rng((self.seed, 2, step)))
-        return (normalised(images, device), torch.from_numpy(infrared).to(device),
-                torch.from_numpy(self.classes[rows]).to(device))
 
 
 class Searcher:
@@ -92,23 +44,25 @@ class Searcher:
         recipe: What to do.
         crops: What to learn from, both levels.
         device: What computes.
+        world: Which processes take each step together; all of them call ``advance``.
         together: Sites that choose together, by name of the group, where ``recipe.by`` has no such grouping.
 
     Raises:
         ConfigError: Losses that need a classifier are to guide over people whom it doesn't know.
-        ValueError: The crops don't make the batches asked for, or backbone and grouping don't fit.
+        ValueError: The crops don't make the batches asked for, or backbone and grouping don't fit, or a
+            batch cannot be shared by so many processes.
     """
 
-    def __init__(self, recipe: SearchRecipe, crops: Crops, *, device: torch.device = _CPU,
+    def __init__(self, recipe: SearchRecipe, crops: Crops, *, device: torch.device = _CPU, world: World = ALONE,
                  together: Mapping[str, Sequence[str]] | None = None) -> None:
         if recipe.held_out.by == "identity" and recipe.guide.cross_entropy:
             raise ConfigError("recipe: expected guide.cross_entropy = 0 where people are held out by identity, found "
                               f"{recipe.guide.cross_entropy:g}; there is no class for people the weights never see")
         self.step = 0
-        self.recipe, self._device = recipe, device
+        self.recipe, self._device, self._world = recipe, device, world
         rows = hold_out(crops, recipe.held_out, recipe.seed)
         # Another seed for the held-out batches, which may be numbered as the weights' batches are.
-        self._learnt, self._held = (_Level(recipe, crops.take(part), seed)
+        self._learnt, self._held = (Level(recipe, crops.take(part), seed, world)
                                     for part, seed in zip(rows, (recipe.seed, recipe.seed ^ 0x5EED), strict=True))
         torch.manual_seed(recipe.seed)
         self.supernet = Supernet(recipe.backbone, space=recipe.space, design=recipe.design,
@@ -118,6 +72,8 @@ class Searcher:
         silence_branches(self.supernet.network)
         self.supernet.to(device).train()
         self._average = copy.deepcopy(self.supernet) if recipe.optimiser.average else None
+        if world.count > 1:
+            self.supernet.synchronise()
         self._extra = self.bytes.of_groups(self.supernet).to(device)
         self._weights = optimisers.make(self.supernet.network, recipe.optimiser)
         how = recipe.preference
@@ -193,6 +149,7 @@ class Searcher:
         loss = torch.stack(list(terms.values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = dict(self.supernet.network.named_parameters())
+        self._world.average(list(parameters.values()))
         self._require_finite("the weights", {name: p.grad for name, p in parameters.items() if p.grad is not None})
         if recipe.optimiser.clip:
             torch.nn.utils.clip_grad_norm_(list(parameters.values()), recipe.optimiser.clip, foreach=True)
@@ -205,8 +162,8 @@ class Searcher:
     def batches(self, count: int) -> Iterator[Batch]:
         """As many batches of what the weights learn from, as they will come next after the last step."""
         for step in range(count):
-            images, infrared, _ = self._learnt.at(self.recipe.steps + step, self._device)
-            yield images, infrared
+            images, infrared, _ = self._learnt.at(self.recipe.steps + step)
+            yield normalised(images, self._device), torch.from_numpy(infrared).to(self._device)
 
     def state(self) -> dict[str, Any]:
         """Everything the next step depends on, besides recipe and data."""
@@ -270,6 +227,7 @@ class Searcher:
             if recipe.preference.entropy:
                 terms["entropy_term"] = recipe.preference.entropy * self._sharpened() * entropy
             alpha.grad, = torch.autograd.grad(torch.stack(list(terms.values())).sum(), alpha)
+            self._world.average([alpha])
         finally:
             self.supernet.track(statistics=True)
         self._require_finite("alpha", {"alpha": alpha.grad})
@@ -277,16 +235,21 @@ class Searcher:
         return {**{name: term.item() for name, term in terms.items()}, "bytes": expected.item(),
                 "entropy": entropy.item()}
 
-    def _terms(self, level: _Level, losses: Losses, whose: str) -> dict[str, Tensor]:
-        """The weighted losses of this step's batch."""
-        images, infrared, classes = level.at(self.step, self._device)
-        network = self.supernet.network
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            features = Features(*(None if x is None else x.float() for x in network(images, infrared)))  # type: ignore[arg-type]
-        terms = objective(features, network, classes, infrared, losses)
+    def _terms(self, level: Level, losses: Losses, whose: str) -> dict[str, Tensor]:
+        """The weighted losses of this step's batch, of which this process embeds its share."""
+        images, flags, classes = level.at(self.step)
+        network, device = self.supernet.network, self._device
+        inputs = normalised(images[level.mine], device), torch.from_numpy(flags[level.mine]).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            features = Features(*(x.float() for x in network(*inputs)))
+        if self._world.count > 1:
+            back = torch.from_numpy(level.back).to(device)
+            features = Features(*(gather(cast("Tensor", x))[back] for x in features))
+        labels, infrared = torch.from_numpy(classes).to(device), torch.from_numpy(flags).to(device)
+        terms = objective(features, network, labels, infrared, losses)
         if not suspects.all_finite(terms.values()):
             weights = suspects.first_tensor(dict(self.supernet.state_dict()))
-            layer = None if weights else suspects.first_layer(network, images, infrared)
+            layer = None if weights else suspects.first_layer(network, *inputs)
             who = weights or (f"the output of {layer}" if layer else f"the term {suspects.first_tensor(terms)}")
             raise ConfigError(f"step {self.step + 1}: expected a finite loss of {whose}, found another; the first to "
                               f"leave the numbers is {who}{_REMEDY}")

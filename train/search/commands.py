@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="folder of the run; the same command picks an interrupted one up")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder of a photographed dataset")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where its decoded crops are kept (beside the run)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes (auto)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                        help="auto takes a GPU where there is one; torchrun gives each process its own")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     found = search(config.load(args.recipe, SearchRecipe), args.out, root=args.data, cache=args.cache,
                    device=args.device)
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, one speaks
+        return 130 if found is None else 0
     if found is None:
         sys.stderr.write(f"stopped; go on with: python -m train search {args.recipe} --out {args.out}\n")
         return 130

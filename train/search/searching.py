@@ -9,11 +9,12 @@
     RUN/last.safetensors     the decided network with the supernet's weights: a start, not a result
 
 A run that is stopped or killed and started again ends, on a CPU, with the very bits of one that
-was left alone.
+was left alone. Of several processes that torchrun started, each finds the same; one writes.
 """
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from train import checkpoint, sources
 from train.data.crops import Crops
 from train.data.drawn import Drawn
 from train.devices import Device, choose
+from train.distributed import World, world
 from train.evaluate import embed, score
 from train.fit import commit, interruptible, worth
 from train.run import Run
@@ -103,34 +105,45 @@ def search(recipe: SearchRecipe, folder: Path, *, root: Path | None = None, cach
         raise ConfigError("recipe: expected other people in [validation] than in [train], found some in both; "
                           "change first_identity, or the part of one")
     where = choose(device)
-    cache = cache or folder.parent / "crops"
-    run = Run(folder, recipe)
+    with world(where) as processes:
+        return _search(recipe, folder, root, cache or folder.parent / "crops", where, processes, out, stop_at)
+
+
+def _search(recipe: SearchRecipe, folder: Path, root: Path | None, cache: Path, device: torch.device, processes: World,
+            out: TextIO | None, stop_at: int | None) -> SearchResult | None:
+    if not processes.leads:
+        out = io.StringIO()  # one voice is enough
+        processes.wait()  # the first one makes the folder, and decodes photographs
+    run = Run(folder, recipe, writes=processes.leads)
     try:
         with Progress("people drawn" if isinstance(recipe.train, Drawn) else "crops decoded", out) as progress:
             learnt = sources.read(recipe.train, recipe.height, recipe.width, root=root, cache=cache, progress=progress)
         others = sources.read(recipe.validation, recipe.height, recipe.width, root=root, cache=cache)
-        searcher = Searcher(recipe, learnt, device=where)
+        if processes.leads:
+            processes.wait()
+        searcher = Searcher(recipe, learnt, device=device, world=processes)
     except ValueError as error:
         raise ConfigError(f"recipe: {error}") from error
     meta = checkpoint.Checkpoint(height=recipe.height, width=recipe.width, seed=recipe.seed, commit=commit(),
                                  data=learnt.fingerprint())
     state = run.resume()
     run.sign({"seed": recipe.seed, "commit": meta.commit, "data": meta.data, "crops": len(learnt),
-              "device": str(where), "torch": str(torch.__version__)})
+              "device": str(device), "processes": processes.count, "torch": str(torch.__version__)})
     if state is not None:
         searcher.load_state(state)
     elif recipe.start is not None:
         searcher.start_from_file()
+    processes.wait()  # nobody reads a state while the first one replaces it
     with run:
-        if not _take_steps(searcher, recipe, run, others, out, stop_at):
+        if not _take_steps(searcher, recipe, run, processes, others, out, stop_at):
             return None
         found = _conclude(searcher, recipe, others)
         run.keep(lambda: _write(found, run, meta))
     return found
 
 
-def _take_steps(searcher: Searcher, recipe: SearchRecipe, run: Run, others: Crops, out: TextIO | None,
-                stop_at: int | None) -> bool:
+def _take_steps(searcher: Searcher, recipe: SearchRecipe, run: Run, processes: World, others: Crops,
+                out: TextIO | None, stop_at: int | None) -> bool:
     """Whether the last step was taken."""
     end = recipe.steps if stop_at is None else min(stop_at, recipe.steps)
     began, saved_at = time.monotonic(), searcher.step
@@ -144,13 +157,13 @@ def _take_steps(searcher: Searcher, recipe: SearchRecipe, run: Run, others: Crop
             saved_at = searcher.step
 
     with Progress("steps", out, first=searcher.step) as progress, interruptible() as interrupted:
-        while searcher.step < end and not interrupted():
+        while searcher.step < end and not processes.any(interrupted()):
             figures = searcher.advance()
             guide = figures.pop("guide", guide)
             progress(searcher.step, recipe.steps, f"loss {figures['loss']:.3g}")
             last = searcher.step == recipe.steps
             minutes = round((time.monotonic() - began) / 60, 2)
-            if last or searcher.step % recipe.evaluate_every == 0:
+            if (last or searcher.step % recipe.evaluate_every == 0) and processes.leads:
                 scored = _score_mix(searcher, others)
                 run.note({"step": searcher.step, "minutes": minutes, "validation": scored})
                 decided = searcher.decided()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from train.design import RELEASED, Design
+from train.distributed import synchronise
 from train.modality_bn import ModalityBatchNorm
 from train.networks import Network, build
 from train.search.mixed_norm import SPACES, MixedBatchNorm, per_row
@@ -127,6 +128,12 @@ class Supernet(nn.Module):
         """Whether a forward pass in training moves running statistics."""
         for norm in self._norms.values():
             norm.tracking = statistics
+
+    def synchronise(self) -> None:
+        """From now on norms in training use the statistics of all processes' rows."""
+        synchronise(self.network)
+        for norm in self._norms.values():
+            norm.together = True
 
     def favourite(self) -> Arch:
         """The likeliest choice of every group; ties go to the cheaper one, which comes first."""
