@@ -11,16 +11,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["BACKBONES", "NON_LOCAL", "RELEASED", "RESNET50_BLOCKS", "WIDTHS", "Design", "Fusion", "Pool",
-           "check", "differences", "owned", "parts"]
+__all__ = ["NON_LOCAL", "RELEASED", "RESNET50_BLOCKS", "Design", "Fusion", "Pool", "differences", "written"]
 
-WIDTHS = {
-    "osnet_x1_0": (64, 256, 384, 512),
-    "osnet_x0_75": (48, 192, 288, 384),
-    "osnet_x0_5": (32, 128, 192, 256),
-    "osnet_x0_25": (16, 64, 96, 128),
-}
-BACKBONES = (*WIDTHS, "resnet50")
 RESNET50_BLOCKS = (3, 4, 6, 3)
 # AGW: behind the last two blocks of the second stage and the last three of the third.
 NON_LOCAL = ("layer2.2", "layer2.3", "layer3.3", "layer3.4", "layer3.5")
@@ -40,7 +32,7 @@ class Design(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         pool: ``mean``, or ``gem``: the generalised mean with p = 3, not learnt, as AGW has it.
         non_local: AGW's five non-local blocks, in ResNet-50 only. Their norms start at zero,
             so that a fresh block passes its input on; they are shared and no sites.
-        own: Leading parts (`parts`) of which each modality has a copy of its own; 1 is the
+        own: Leading parts (`train.backbones.parts`) of which each modality has a copy of its own; 1 is the
             stem, convolution and BatchNorm, as in AGW. Their norms are no sites: there is
             nothing to share.
 
@@ -68,51 +60,12 @@ _Checked = msgspec.defstruct("_Checked", [(field.name, field.type) for field in 
 RELEASED = Design()
 
 
-def parts(backbone: str) -> dict[str, tuple[str, ...]]:
-    """The leading parts a modality may own, in order, each with the modules it consists of.
-
-    Raises:
-        ValueError: Unknown backbone.
-    """
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone: expected one of {', '.join(BACKBONES)}, found {backbone!r}")
-    if backbone == "resnet50":
-        return {"stem": ("conv1", "bn1"), **{name: (name,) for name in ("layer1", "layer2", "layer3", "layer4")}}
-    return {name: (name,) for name in ("conv1", "conv2", "conv3", "conv4")}
-
-
-def owned(backbone: str, own: int) -> tuple[str, ...]:
-    """The modules of the leading ``own`` parts, in order.
-
-    Raises:
-        ValueError: Unknown backbone.
-    """
-    return tuple(module for part in list(parts(backbone).values())[:own] for module in part)
-
-
-def check(backbone: str, design: Design) -> None:
-    """Refuse options that a backbone doesn't have.
-
-    Raises:
-        ValueError: Naming the option; or unknown backbone.
-    """
-    leading = parts(backbone)
-    if design.own > len(leading):
-        raise ValueError(f"design: expected own from 0 to {len(leading)} ({', '.join(leading)}) for {backbone}, "
-                         f"found {design.own}")
-    foreign = ("streams", "fusion", "lite") if backbone == "resnet50" else ("non_local",)
-    for name in foreign:
-        found, expected = getattr(design, name), getattr(RELEASED, name)
-        if found != expected:
-            raise ValueError(f"design: {backbone} has no option {name}, found {name} = {_written(found)}; leave it "
-                             f"out, or take {'an OSNet' if backbone == 'resnet50' else 'resnet50'}")
-
-
 def differences(expected: Design, found: Design) -> list[str]:
     """What tells two designs apart, for a message: ``own 1 instead of 0``."""
-    return [f"{name} {_written(getattr(found, name))} instead of {_written(getattr(expected, name))}"
+    return [f"{name} {written(getattr(found, name))} instead of {written(getattr(expected, name))}"
             for name in Design.__struct_fields__ if getattr(found, name) != getattr(expected, name)]
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
+    """A value of a design as TOML has it, for a message."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -23,9 +23,10 @@ import torch
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError, ConfigError
 from train.checkpoint import place
-from train.design import RELEASED, WIDTHS, Pool, differences
+from train.design import RELEASED, Pool, differences
 from train.inheritance import plain_name
 from train.networks import Network, adopt, build
+from train.osnet_layers import WIDTHS
 from train.space import Arch
 from train.state_files import State, read_state
 

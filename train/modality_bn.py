@@ -2,10 +2,11 @@
 
 * ``shared``: plain batch norm over the whole batch;
 * ``split``: each modality has statistics and scale and shift of its own;
-* ``split_statistics``: statistics of its own, one scale and shift for both.
+* ``split_statistics``: statistics of its own, one scale and shift for both;
 
-A shared site exists once. Which row is which is said for every row: no order and no equal
-halves are assumed. Eps, momentum and the running statistics' update are torch's defaults.
+and whatever else `train.choices` has. A shared site exists once. Which row is which is said for
+every row: no order and no equal halves are assumed. Eps, momentum and the running statistics'
+update are torch's defaults.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmnas_edge.embedding import Modality
-from train.space import CHOICES, Choice
+from cmnas_edge.embedding import MODALITIES, Modality
+from train.choices import CHOICES, NORMS, Choice, Owns
 
 __all__ = ["EPS", "MOMENTUM", "ModalityBatchNorm", "Rows"]
 
@@ -74,33 +75,33 @@ class Rows:
 
 
 class _Bank(nn.Module):
-    """What one batch norm owns: running statistics, and scale and shift if they are its own."""
+    """What one modality has as its own: running statistics, scale and shift, or two of them."""
 
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, *, affine: bool) -> None:
+    def __init__(self, channels: int, owns: Owns) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
+        self.weight = nn.Parameter(torch.ones(channels)) if owns.affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if owns.affine else None
+        if owns.statistics:
+            self.register_buffer("running_mean", torch.zeros(channels))
+            self.register_buffer("running_var", torch.ones(channels))
 
 
 class ModalityBatchNorm(nn.Module):
-    """Batch norm over ``(n, c)`` or ``(n, c, h, w)`` with one of three choices for two modalities.
+    """Batch norm over ``(n, c)`` or ``(n, c, h, w)`` with a choice for two modalities.
 
-    State: ``weight``, ``bias``, ``running_mean``, ``running_var`` when shared (torch's own
-    names); the same four under ``visible.`` and ``infrared.`` when split; ``weight``,
-    ``bias`` and the statistics under ``visible.`` and ``infrared.`` for split statistics.
+    State: ``weight``, ``bias``, ``running_mean``, ``running_var`` (torch's own names); those that
+    each modality owns under ``visible.`` and ``infrared.`` instead.
 
     Args:
         channels: Channels ``c``.
-        choice: ``shared``, ``split`` or ``split_statistics``.
+        choice: One of `train.choices.NORMS`.
 
     Raises:
         ValueError: Another choice.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int, choice: Choice) -> None:
         super().__init__()
@@ -108,16 +109,17 @@ class ModalityBatchNorm(nn.Module):
             raise ValueError(f"choice: expected one of {', '.join(CHOICES)}, found {choice!r}")
         self.channels = channels
         self.choice: Choice = choice
-        if choice == "shared":
+        self.owns = NORMS[choice]
+        if not self.owns.statistics:
             self.register_buffer("running_mean", torch.zeros(channels))
             self.register_buffer("running_var", torch.ones(channels))
-        else:
-            self.visible = _Bank(channels, affine=choice == "split")
-            self.infrared = _Bank(channels, affine=choice == "split")
+        if any(self.owns):
+            self.visible = _Bank(channels, self.owns)
+            self.infrared = _Bank(channels, self.owns)
         # Several processes that share a batch put in one that sees all of its rows (train.distributed).
         self.batch_norm: Callable[..., Tensor] = functional.batch_norm
-        self.weight = None if choice == "split" else nn.Parameter(torch.ones(channels))
-        self.bias = None if choice == "split" else nn.Parameter(torch.zeros(channels))
+        self.weight = None if self.owns.affine else nn.Parameter(torch.ones(channels))
+        self.bias = None if self.owns.affine else nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, infrared: Tensor | Rows) -> Tensor:
         """Normalise each row by its modality's statistics.
@@ -138,8 +140,11 @@ class ModalityBatchNorm(nn.Module):
         rows = infrared if isinstance(infrared, Rows) else Rows.of(infrared)
         if x.shape[0] != rows.count:
             raise ValueError(f"infrared: expected one flag for each of {x.shape[0]} rows, found {rows.count}")
-        if self.choice == "shared":
+        if not any(self.owns):
             return self._normalise(x, "visible")
+        if not self.owns.statistics:  # then moments are those of all rows, and only what follows is apart
+            return self._apart(self.batch_norm(x, self.running_mean, self.running_var, None, None, self.training,
+                                               MOMENTUM, EPS), rows)
         if rows.visible_count in (0, rows.count):
             return self._normalise(x, "visible" if rows.visible_count else "infrared")
         visible, infra = torch.split(rows.group(x), [rows.visible_count, rows.count - rows.visible_count])
@@ -172,9 +177,17 @@ class ModalityBatchNorm(nn.Module):
         mean, var, weight, bias = self._tensors(modality)
         return self.batch_norm(x, mean, var, weight, bias, self.training, MOMENTUM, EPS)
 
+    def _apart(self, x: Tensor, rows: Rows) -> Tensor:
+        """Each modality's own scale and shift on normalised rows."""
+        wide = (-1, *[1] * (x.ndim - 2))
+        parts = torch.split(rows.group(x), [rows.visible_count, rows.count - rows.visible_count])
+        return rows.restore(torch.cat([
+            torch.addcmul(bias.to(x.dtype).view(wide), part, weight.to(x.dtype).view(wide))
+            for part, (_, _, weight, bias) in zip(parts, map(self._tensors, MODALITIES), strict=True)]))
+
     def _tensors(self, modality: Modality) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Running mean, running variance, weight and bias that hold for a modality."""
-        statistics = self if self.choice == "shared" else self.get_submodule(modality)
-        affine = statistics if self.choice == "split" else self
+        statistics = self.get_submodule(modality) if self.owns.statistics else self
+        affine = self.get_submodule(modality) if self.owns.affine else self
         tensors = statistics.running_mean, statistics.running_var, affine.weight, affine.bias
         return cast("tuple[Tensor, Tensor, Tensor, Tensor]", tensors)

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError
-from train.design import WIDTHS, owned
+from train.backbones import BACKBONES, owned
+from train.choices import Choice
 from train.inheritance import Adopted, inherit
 from train.modality_bn import ModalityBatchNorm, Rows
-from train.osnet import OSNet
-from train.resnet import ResNet50
 from train.routes import Own
-from train.space import BNNECK, Arch, Choice, every_norm, fixed_norms, followed_linear
+from train.space import BNNECK, Arch, every_norm, fixed_norms, followed_linear
 
 __all__ = ["Adopted", "Features", "Network", "Site", "adopt", "build"]
 
@@ -71,24 +70,21 @@ class Network(nn.Module):
             raise ValueError(f"identities: expected 0 or more, found {identities}")
         self.arch = arch
         self.identities = identities
-        self.backbone: OSNet | ResNet50
-        design, choices = arch.design, dict(arch.choices)
+        kind, choices = BACKBONES[arch.backbone], dict(arch.choices)
 
         def choose(site: str) -> Choice:  # what is no site has nothing to split
             return choices.get(site, "shared")
 
-        if arch.backbone == "resnet50":
-            self.backbone = ResNet50(choose, pool=design.pool, non_local=design.non_local, own=design.own)
-        else:
-            self.backbone = OSNet(WIDTHS[arch.backbone], choose, streams=design.streams, fusion=design.fusion,
-                                  lite=design.lite, pool=design.pool, own=design.own)
-        self.dimension = self.backbone.dimension
+        self.backbone = cast("nn.Module", kind.build(choose, arch.design))
+        for name in owned(arch.backbone, arch.design.own):
+            setattr(self.backbone, name, Own(self.backbone.get_submodule(name)))
+        self.dimension = cast("int", self.backbone.dimension)
         self.classifier: nn.Linear | None = None
         if identities:
             # As the references have it: OSNet's with bias, none behind a BNNeck.
-            self.classifier = nn.Linear(self.dimension, identities, bias=arch.backbone != "resnet50")
-            nn.init.normal_(self.classifier.weight, 0.0, 0.001 if arch.backbone == "resnet50" else 0.01)
-            if arch.backbone != "resnet50":
+            self.classifier = nn.Linear(self.dimension, identities, bias=not kind.neck)
+            nn.init.normal_(self.classifier.weight, 0.0, 0.001 if kind.neck else 0.01)
+            if not kind.neck:
                 nn.init.zeros_(self.classifier.bias)
 
     def forward(self, x: Tensor, infrared: Tensor) -> Features:
@@ -133,7 +129,7 @@ class Network(nn.Module):
         arch = self.arch
         apart = owned(arch.backbone, arch.design.own)
         found = []
-        for name, linear in (*every_norm(arch.backbone, arch.design), *fixed_norms(arch.design).items()):
+        for name, linear in (*every_norm(arch.backbone, arch.design), *fixed_norms(arch.backbone, arch.design).items()):
             if name.partition(".")[0] in apart:
                 found += [self._site(_owned(name, modality), _owned(linear, modality)) for modality in MODALITIES]
             else:
@@ -157,7 +153,7 @@ class Network(nn.Module):
         return network
 
     def _neck(self) -> tuple[Site, ...]:
-        return (Site(BNNECK, self._norm(BNNECK), None),) if self.arch.backbone == "resnet50" else ()
+        return (Site(BNNECK, self._norm(BNNECK), None),) if BACKBONES[self.arch.backbone].neck else ()
 
     def _site(self, name: str, linear: str) -> Site:
         return Site(name, self._norm(name), self.backbone.get_submodule(linear))

@@ -9,25 +9,22 @@ Everything takes ``(x, rows)``: the feature map, and which rows are infrared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.design import WIDTHS, Fusion, Pool, owned
+from train.choices import Choose
+from train.design import Fusion, Pool
 from train.modality_bn import ModalityBatchNorm, Rows
 from train.pooling import pooling
-from train.routes import Chain, Own
-from train.space import Choice
+from train.routes import Chain
 
-__all__ = ["EMBEDDING", "WIDTHS", "ChannelGate", "ConvNorm", "FixedWeights", "Fusion", "LightConv3x3", "OSBlock",
-           "OSNet"]
+__all__ = ["EMBEDDING", "ChannelGate", "ConvNorm", "FixedWeights", "Fusion", "LightConv3x3", "OSBlock", "OSNet"]
 
 EMBEDDING = 512  # for every width
-
-Choose = Callable[[str], Choice]  # site name -> choice
 
 _REDUCTION = 4  # bottleneck of a block
 _GATE_REDUCTION = 16
@@ -191,19 +188,18 @@ class OSNet(nn.Module):
     """Normalised RGB crops -> 512 non-negative numbers, whatever the width.
 
     Args:
-        widths: Channels of the four stages (`WIDTHS`).
+        widths: Channels of the four stages.
         choose: The choice at each BatchNorm site.
         streams: Streams of every block.
         fusion: Fusion of every block.
         lite: Whether the streams of every block are Lite 3x3.
         pool: How the last map becomes one number per channel.
-        own: Leading parts (`train.design.parts`) of which each modality has its own copy.
     """
 
     dimension = EMBEDDING
 
     def __init__(self, widths: tuple[int, int, int, int], choose: Choose, *, streams: int = 4,
-                 fusion: Fusion = "gate", lite: bool = True, pool: Pool = "mean", own: int = 0) -> None:
+                 fusion: Fusion = "gate", lite: bool = True, pool: Pool = "mean") -> None:
         super().__init__()
 
         def block(site: str, channels: tuple[int, int]) -> OSBlock:
@@ -225,8 +221,6 @@ class OSNet(nn.Module):
         self.fc = nn.ModuleList([nn.Linear(c3, EMBEDDING), ModalityBatchNorm(EMBEDDING, choose("fc.1"))])
         self.pool = pooling(pool)
         self.apply(_initialise)
-        for name in owned("osnet_x1_0", own):
-            setattr(self, name, Own(self.get_submodule(name)))
 
     def features(self, x: Tensor, rows: Rows) -> Tensor:
         """``(n, 3, h, w)`` -> the last feature map ``(n, c3, h // 16, w // 16)``."""

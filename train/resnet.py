@@ -7,22 +7,20 @@ Every BatchNorm of the trunk is a `ModalityBatchNorm` with a choice; the BNNeck 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.design import NON_LOCAL, RESNET50_BLOCKS, Pool, owned
+from train.choices import Choose
+from train.design import NON_LOCAL, RESNET50_BLOCKS, Pool
+from train.layers import BNNECK
 from train.modality_bn import ModalityBatchNorm, Rows
 from train.non_local import NonLocal
 from train.pooling import pooling
 from train.routes import Chain, Own
-from train.space import BNNECK, Choice
 
 __all__ = ["Bottleneck", "ResNet50"]
-
-Choose = Callable[[str], Choice]  # site name -> choice
 
 _EXPANSION = 4
 
@@ -73,12 +71,11 @@ class ResNet50(nn.Module):
         choose: The choice at each BatchNorm site.
         pool: How the last map becomes one number per channel.
         non_local: Whether the `NON_LOCAL` blocks are there.
-        own: Leading parts (`train.design.parts`) of which each modality has its own copy.
     """
 
     dimension = 512 * _EXPANSION
 
-    def __init__(self, choose: Choose, *, pool: Pool = "mean", non_local: bool = False, own: int = 0) -> None:
+    def __init__(self, choose: Choose, *, pool: Pool = "mean", non_local: bool = False) -> None:
         super().__init__()
 
         def layer(stage: int, inner: int, mid: int, stride: int) -> nn.Module:
@@ -101,8 +98,6 @@ class ResNet50(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is None:  # the non-local ones have biases
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for name in owned("resnet50", own):
-            setattr(self, name, Own(self.get_submodule(name)))
 
     def features(self, x: Tensor, rows: Rows) -> Tensor:
         """``(n, 3, h, w)`` -> the last feature map ``(n, 2048, h / 16, w / 16)``."""

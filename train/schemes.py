@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-from train.design import RELEASED, Design, owned, parts
+from train.backbones import BACKBONES, owned, parts
+from train.design import RELEASED, Design
 from train.space import every_norm, site_names
 
 __all__ = ["LEVELS", "SCHEMES", "Level", "groups", "scheme"]
@@ -45,8 +46,9 @@ def groups(backbone: str, level: Level = "stage", design: Design = RELEASED) -> 
     """
     if level not in LEVELS:
         raise ValueError(f"level: expected one of {', '.join(LEVELS)}, found {level!r}")
-    if level == "stream" and backbone == "resnet50":
-        raise ValueError("level: expected stage, block or site for resnet50, found stream; its blocks have no streams")
+    if level == "stream" and backbone in BACKBONES and "streams" not in BACKBONES[backbone].options:
+        raise ValueError(f"level: expected stage, block or site for {backbone}, found stream; its blocks have no "
+                         "streams")
     found: dict[str, tuple[str, ...]] = {}
     for site in site_names(backbone, design):
         name = site if level == "site" else _group(site, level)
@@ -80,7 +82,7 @@ def scheme(name: str, backbone: str, design: Design = RELEASED) -> tuple[str, ..
     if (count := re.fullmatch(r"first_([1-9])", name)) and int(count[1]) <= len(parts(backbone)):
         modules = owned(backbone, int(count[1]))
         return tuple(site for site in sites if site.partition(".")[0] in modules)
-    levels = [level for level in LEVELS if not (level == "stream" and backbone == "resnet50")]
+    levels = [level for level in LEVELS if level != "stream" or "streams" in BACKBONES[backbone].options]
     for level in levels:
         if found := groups(backbone, level, design).get(name):
             return found

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
 from cmnas_edge.errors import ConfigError
 from train.data.crops import Crops
+from train.data.datasets import DATASETS
 from train.data.drawn import Drawn, draw
 
 __all__ = ["Folder", "Llcm", "Market", "Photographed", "Regdb", "Source", "Sysu", "everybody", "overlap",
@@ -61,6 +62,9 @@ class Folder(Photographed, frozen=True, tag="folder"):
 
 
 Source: TypeAlias = Drawn | Sysu | Regdb | Llcm | Market | Folder
+if not TYPE_CHECKING:  # a dataset of which a recipe says no more than the part needs no class here
+    for name in set(DATASETS) - {"sysu", "regdb", "llcm", "market", "folder"}:
+        Source |= msgspec.defstruct(name, [], bases=(Photographed,), frozen=True, forbid_unknown_fields=True, tag=name)
 
 
 def read(source: Source, height: int, width: int, *, root: Path | None = None, cache: Path | None = None,
@@ -84,7 +88,7 @@ def read(source: Source, height: int, width: int, *, root: Path | None = None, c
     name = str(source.__struct_config__.tag)
     if root is None or cache is None:
         raise ConfigError(f"recipe: expected the folder of {name}, found none; add --data ROOT")
-    from train.data import datasets, shards  # noqa: PLC0415 - drawn people need no reader of photographs
+    from train.data import datasets, shards  # noqa: PLC0415 - drawn people need no cache of photographs
 
     trial = source.trial if isinstance(source, Regdb) else 1
     pictures = datasets.read(root, source.part, name=name, trial=trial)

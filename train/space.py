@@ -12,21 +12,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import msgspec
 
 from cmnas_edge.errors import ConfigError
-from train.design import BACKBONES, NON_LOCAL, RELEASED, RESNET50_BLOCKS, Design, check, differences, owned
+from train.backbones import BACKBONES, check, owned
+from train.choices import CHOICES, Choice
+from train.design import RELEASED, Design, differences
+from train.layers import BNNECK, Layer
 
 __all__ = ["BACKBONES", "BNNECK", "CHOICES", "RELEASED", "Arch", "Choice", "Design", "every_norm", "fixed_norms",
-           "followed_linear",
-           "site_names", "stream_units"]
-
-Choice = Literal["shared", "split", "split_statistics"]
-CHOICES: tuple[Choice, ...] = get_args(Choice)
-
-BNNECK = "bnneck"  # ResNet-50's one norm behind a pool: always shared, so no site of the space
+           "followed_linear", "site_names"]
 
 _NAMED = 3  # sites that a message names before it only counts
 _CMNAS_CODE: dict[Choice, str] = {"split": "0", "shared": "1"}
@@ -148,7 +145,7 @@ class Arch:
         foreign = [name for name, choice in self.choices if choice not in _CMNAS_CODE]
         if foreign:
             raise ConfigError("arch: the CM-NAS line knows split and shared only, "
-                              f"found split_statistics at {foreign}")
+                              f"found {' and '.join(sorted({self.choice(name) for name in foreign}))} at {foreign}")
         return " ".join(_CMNAS_CODE[choice] for _, choice in self.choices)
 
     @classmethod
@@ -194,43 +191,13 @@ def followed_linear(backbone: str, design: Design = RELEASED) -> dict[str, str]:
 
 def every_norm(backbone: str, design: Design = RELEASED) -> Iterator[tuple[str, str]]:
     """As `followed_linear`, with the norms of owned parts by the names they would have if shared."""
-    return _resnet50_sites() if backbone == "resnet50" else _osnet_sites(design)
+    return ((layer.norm, layer.name) for layer in _layers(backbone, design) if layer.norm and not layer.fixed)
 
 
-def fixed_norms(design: Design) -> dict[str, str]:
+def fixed_norms(backbone: str, design: Design = RELEASED) -> dict[str, str]:
     """The norms behind a layer that are shared whatever is chosen, with that layer: non-local blocks have them."""
-    return {f"{block}.non_local.norm": f"{block}.non_local.project" for block in NON_LOCAL if design.non_local}
+    return {layer.norm: layer.name for layer in _layers(backbone, design) if layer.norm and layer.fixed}
 
 
-def _osnet_sites(design: Design) -> Iterator[tuple[str, str]]:
-    convolution = "conv2" if design.lite else "conv"
-    yield "conv1.bn", "conv1.conv"
-    for stage in (2, 3, 4):
-        for block in (f"conv{stage}.0", f"conv{stage}.1"):
-            yield f"{block}.conv1.bn", f"{block}.conv1.conv"
-            for unit in stream_units(design.streams):
-                yield f"{block}.{unit}.bn", f"{block}.{unit}.{convolution}"
-            yield f"{block}.conv3.bn", f"{block}.conv3.conv"
-            if block.endswith(".0"):
-                yield f"{block}.downsample.bn", f"{block}.downsample.conv"
-        if stage < 4:
-            yield f"conv{stage}.2.0.bn", f"conv{stage}.2.0.conv"
-    yield "conv5.bn", "conv5.conv"
-    yield "fc.1", "fc.0"
-
-
-def stream_units(streams: int) -> Iterator[str]:
-    """The 3x3s of an OSNet block by name: ``conv2a`` alone, then ``conv2b.0``, ``conv2b.1``, and so on."""
-    for count in range(1, streams + 1):
-        name = f"conv2{chr(ord('a') + count - 1)}"
-        yield from [name] if count == 1 else [f"{name}.{i}" for i in range(count)]
-
-
-def _resnet50_sites() -> Iterator[tuple[str, str]]:
-    yield "bn1", "conv1"
-    for stage, block_count in enumerate(RESNET50_BLOCKS, start=1):
-        # The official order: a downsample precedes the three norms of its own block.
-        yield f"layer{stage}.0.downsample.1", f"layer{stage}.0.downsample.0"
-        for block in range(block_count):
-            for i in (1, 2, 3):
-                yield f"layer{stage}.{block}.bn{i}", f"layer{stage}.{block}.conv{i}"
+def _layers(backbone: str, design: Design) -> Iterator[Layer]:
+    return BACKBONES[backbone].layers(design, 256, 128)  # names don't depend on the size of a crop

@@ -138,7 +138,7 @@ def test_every_tensor_at_fault_is_listed(tmp_path: Path, network: Network) -> No
 
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"schema": "cmnas-edge checkpoint 99"}, "read it with the version that wrote it"),
-    ({"backbone": "vgg"}, "expected one of osnet_x1_0"),
+    ({"backbone": "vgg"}, "expected one of osnet_x0_5"),
     ({"choices": {"conv1.bn": "split"}}, "80 sites"),
     ({"identities": -1}, "identities"),
     ({"surplus": 1}, "surplus"),

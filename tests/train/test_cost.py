@@ -19,8 +19,9 @@ from export.fold import fold
 from export.to_onnx import to_onnx
 from export.weights import ALIGNMENT, WEIGHTS, write_graphs
 from tests.export.networks import drawn_network
+from train.backbones import BACKBONES
 from train.cost import Cost, bytes_of, layers, site_bytes, size_of
-from train.design import BACKBONES, Design
+from train.design import Design
 from train.networks import Network, build
 from train.space import CHOICES, Arch, Choice, site_names
 
@@ -72,7 +73,7 @@ def test_a_bundles_weights_are_these_bytes_and_their_padding(tmp_path: Path) -> 
 
 @st.composite
 def arches(draw: st.DrawFn) -> Arch:
-    backbone = draw(st.sampled_from(BACKBONES))
+    backbone = draw(st.sampled_from(list(BACKBONES)))
     own = draw(st.integers(0, 4))
     design = (Design(own=own, non_local=draw(st.booleans())) if backbone == "resnet50" else
               Design(own=own, lite=draw(st.booleans()), streams=draw(st.integers(1, 4))))

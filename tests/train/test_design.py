@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmnas_edge.errors import ConfigError
-from train.design import BACKBONES, RELEASED, Design, Fusion, differences, parts
+from train.backbones import BACKBONES, parts
+from train.design import RELEASED, Design, Fusion, differences
+from train.osnet_layers import WIDTHS
 from train.space import Arch, followed_linear, site_names
 
 OSNETS = st.builds(Design, streams=st.integers(1, 26), fusion=st.sampled_from(get_args(Fusion)), lite=st.booleans(),
@@ -19,7 +21,7 @@ OSNETS = st.builds(Design, streams=st.integers(1, 26), fusion=st.sampled_from(ge
 RESNETS = st.builds(Design, pool=st.sampled_from(["mean", "gem"]), non_local=st.booleans(), own=st.integers(0, 5))
 
 
-@given(st.one_of(st.tuples(st.sampled_from(BACKBONES[:-1]), OSNETS), st.tuples(st.just("resnet50"), RESNETS)))
+@given(st.one_of(st.tuples(st.sampled_from(list(WIDTHS)), OSNETS), st.tuples(st.just("resnet50"), RESNETS)))
 def test_json_gives_back_an_arch_of_any_design(what: tuple[str, Design]) -> None:
     arch = Arch.uniform(what[0], "split", design=what[1])
     found = Arch.from_json(arch.to_json())
@@ -57,7 +59,7 @@ def test_a_number_or_word_outside_its_range_is_refused_however_it_comes(options:
 
 @pytest.mark.parametrize(("backbone", "design", "words"), [
     ("osnet_x0_25", Design(non_local=True), "osnet_x0_25 has no option non_local, .* true.* or take resnet50"),
-    ("resnet50", Design(streams=3), "resnet50 has no option streams, .* 3; .* an OSNet"),
+    ("resnet50", Design(streams=3), "resnet50 has no option streams, .* 3; .* take osnet_x0_5 or"),
     ("resnet50", Design(fusion="sum"), "no option fusion"), ("resnet50", Design(lite=False), "no option lite"),
     ("osnet_x1_0", Design(own=5), r"expected own from 0 to 4 \(conv1, conv2, conv3, conv4\)")])
 def test_an_option_that_the_backbone_does_not_have_is_refused(backbone: str, design: Design, words: str) -> None:

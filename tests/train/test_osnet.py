@@ -16,7 +16,8 @@ from tests.shared import SHARED, needs_shared
 from train.importers import to_torchreid
 from train.modality_bn import Rows
 from train.networks import build
-from train.osnet import WIDTHS, ChannelGate, Fusion, OSBlock
+from train.osnet import ChannelGate, Fusion, OSBlock
+from train.osnet_layers import WIDTHS
 from train.space import Arch, Choice
 
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cmnas_edge.embedding import MODALITIES
 from tests.export.networks import drawn_network, flags
-from train.design import Design, parts
+from train.backbones import parts
+from train.design import Design
 from train.modality_bn import ModalityBatchNorm, Rows
 from train.networks import Network, build
 from train.routes import Own

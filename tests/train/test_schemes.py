@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from train.design import BACKBONES, Design, parts
+from train.backbones import BACKBONES, parts
+from train.design import Design
 from train.schemes import LEVELS, SCHEMES, groups, scheme
 from train.space import Arch, site_names
 
@@ -93,5 +94,5 @@ def test_parts_are_the_leading_modules() -> None:
     assert list(parts("osnet_x0_5")) == ["conv1", "conv2", "conv3", "conv4"]
     assert parts("resnet50")["stem"] == ("conv1", "bn1")
     assert list(parts("resnet50")) == ["stem", "layer1", "layer2", "layer3", "layer4"]
-    with pytest.raises(ValueError, match="expected one of osnet_x1_0"):
+    with pytest.raises(ValueError, match="expected one of osnet_x0_5"):
         parts("vgg")

@@ -18,7 +18,7 @@ OSNET = site_names("osnet_x0_25")
 
 @st.composite
 def arches(draw: st.DrawFn) -> Arch:
-    backbone = draw(st.sampled_from(BACKBONES))
+    backbone = draw(st.sampled_from(list(BACKBONES)))
     names = site_names(backbone)
     choices = draw(st.lists(st.sampled_from(CHOICES), min_size=len(names), max_size=len(names)))
     return Arch(backbone, tuple(zip(names, choices, strict=True)))
@@ -105,7 +105,7 @@ def test_an_unknown_choice_or_backbone_is_refused() -> None:
     halved: Choice = "halved"  # type: ignore[assignment]
     with pytest.raises(ValueError, match="expected a choice of shared, split, split_statistics"):
         Arch.of("osnet_x0_25", {"conv1.bn": halved})
-    with pytest.raises(ValueError, match="expected one of osnet_x1_0"):
+    with pytest.raises(ValueError, match="expected one of osnet_x0_5"):
         site_names("osnet")
 
 

@@ -17,14 +17,10 @@ from train.data.sysu import SYSU
 
 __all__ = ["DATASETS", "DRAWN", "drawn", "read", "recognise"]
 
-# One line a dataset. Drawn people lie on disk in one of these layouts, with a file DRAWN beside them.
+# A line above that imports it makes a dataset known, under its name in lower case. Drawn people lie on disk in one of
+# these layouts, with a file DRAWN beside them.
 DATASETS: Final[Mapping[str, Dataset]] = {
-    "sysu": SYSU,
-    "regdb": REGDB,
-    "llcm": LLCM,
-    "market": MARKET,
-    "folder": FOLDER,
-}
+    name.lower(): found for name, found in globals().items() if isinstance(found, Dataset)}
 DRAWN: Final = "drawn.json"
 
 

@@ -1,7 +1,6 @@
 """The weighted sum of losses that a step minimises, as a recipe says it.
 
-Another loss is added by a function in a module beside this one, its weight (0 unless asked
-for) in ``Losses``, and its line in ``objective``.
+Another loss is a function in a module beside this one and a line in `train.losses.further`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from torch import Tensor
 from train.losses.c3mmd import Kernel, cmmd, sp
 from train.losses.classification import cosine_logits, cross_entropy
 from train.losses.contrast import contrast
+from train.losses.further import FURTHER
 from train.losses.precision import at_least_float32
 from train.losses.triplet import four_term_triplet, weighted_triplet
 from train.networks import Features, Network
@@ -52,6 +52,8 @@ class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cmmd_kernel: ``second_moment`` as published, or ``both_moments``, which sees the sign, too.
         sp: Weight of the similarity-preserving term; CM-NAS has 5.
         c3mmd_on: The feature ``cmmd`` and ``sp`` read.
+        further: Weights of further losses by name (`train.losses.further`).
+        further_on: The feature they read.
     """
 
     cross_entropy: _Weight = 1.0
@@ -69,15 +71,24 @@ class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cmmd_kernel: Kernel = "second_moment"
     sp: _Weight = 0.0
     c3mmd_on: Read = "embedding"
+    further: dict[str, _Weight] = {}
+    further_on: Read = "embedding"
 
     def __post_init__(self) -> None:
-        """Refuse to minimise nothing.
+        """Refuse to minimise nothing, or what there is not.
 
         Raises:
-            ValueError: Every weight is 0.
+            ValueError: Every weight is 0, or a further loss is unknown.
         """
-        if not any((self.cross_entropy, self.triplet, self.weighted_triplet, self.contrast, self.cmmd, self.sp)):
+        if unknown := sorted(set(self.further) - set(FURTHER)):
+            raise ValueError(f"losses: expected further ones of train/losses/further.py ({', '.join(FURTHER) or 'none'}"
+                             f" so far), found {', '.join(unknown)}; correct the name, or add a line there")
+        if not any((self.cross_entropy, self.triplet, self.weighted_triplet, self.contrast, self.cmmd, self.sp,
+                    *self.further.values())):
             raise ValueError("losses: expected at least one weight above 0, found none; give cross_entropy one")
+
+
+assert not set(FURTHER) & set(Losses.__struct_fields__), "a further loss has the name of a setting"
 
 
 def objective(features: Features, network: Network, labels: Tensor, infrared: Tensor, losses: Losses
@@ -122,6 +133,9 @@ def objective(features: Features, network: Network, labels: Tensor, infrared: Te
             reads[losses.c3mmd_on], labels, infrared, kernel=losses.cmmd_kernel)
     if losses.sp:
         terms["sp"] = losses.sp * sp(reads[losses.c3mmd_on], labels, infrared)
+    for name, weight in losses.further.items():
+        if weight:
+            terms[name] = weight * FURTHER[name](reads[losses.further_on], labels, infrared)
     return terms
 
 
