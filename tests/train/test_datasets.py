@@ -340,7 +340,7 @@ def test_a_part_a_trial_or_a_name_that_does_not_exist_is_refused(replicas: dict[
     for trial in (0, 11):
         with pytest.raises(ConfigError, match=f"RegDB: expected a trial from 1 to 10, found {trial}"):
             read(replicas["regdb"], "train", trial=trial)
-    with pytest.raises(ConfigError, match=r"expected sysu, regdb, .* found 'cuhk'"):
+    with pytest.raises(ConfigError, match=r"expected folder, llcm, .* found 'cuhk'"):
         read(replicas["sysu"], "train", name="cuhk")
 
 

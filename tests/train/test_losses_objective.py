@@ -126,3 +126,10 @@ def test_metric_losses_alone_need_no_classifier_and_know_any_label() -> None:
 def test_losses_nobody_can_mean_are_refused_by_name(said: dict[str, object], sentence: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=sentence):
         msgspec.convert(said, Losses)
+
+
+def test_a_further_loss_that_nobody_wrote_is_refused_by_name() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"further ones of train/losses/further.py .* found centre_loss"):
+        msgspec.convert({"further": {"centre_loss": 0.5}}, Losses)
+    with pytest.raises(msgspec.ValidationError, match="further"):
+        msgspec.convert({"further": {"centre_loss": -1.0}}, Losses)
