@@ -114,7 +114,7 @@ def test_the_command_reads_any_folder_that_says_its_modalities(
     words = ["adapt", str(path), "--out", str(out), "--device", "cpu"]
     assert main([*words, "--crops", str(tmp_path / "crops")]) == 0
     assert "adapted to 48 visible and 24 infrared crops" in capsys.readouterr().out
-    adapt(one, found)
+    adapt(one, found, kept=0.5)
     kept, meta = checkpoint.load(out)
     assert meta.seed == 7
     assert all(torch.equal(tensor, one.state_dict()[name]) for name, tensor in kept.state_dict().items())

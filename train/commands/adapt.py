@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cameras", type=int, nargs="+", default=[31, 32, 33, 34, 35, 36],
                         help="numbers of the cameras that see them (31 to 36, which no recipe trains on)")
     parser.add_argument("--per-camera", type=int, default=4, help="crops of each under each camera (4)")
-    parser.add_argument("--keep", type=float, default=0.0, metavar="SHARE",
-                        help="share of the old statistics in the new ones (0)")
+    parser.add_argument("--keep", type=float, default=0.5, metavar="SHARE",
+                        help="share of the old statistics in the new ones (0.5; train/LOG.md says why)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of crops (0)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes (auto)")
 
