@@ -78,6 +78,7 @@ def test_regdb_is_one_split_in_both_directions_and_compares_pairs_across_alone()
     assert rows[0].figures["rank1"] == 100 * regdb.one_split(TWO_CAMERAS, "visible-infrared").figures["rank1"]
     assert not rows[0].deviation
     assert not rows[0].over
+    assert rows[2].over.startswith("12 people")  # with number 0, who is nobody in Market-1501 alone
 
 
 def test_market_is_one_search_and_its_distractors_are_nobody_to_compare() -> None:
