@@ -55,14 +55,14 @@ class Mix(torch.autograd.Function):
         weight, bias = weight.view(-1, x.shape[1]), bias.view(-1, x.shape[1])
         each = prod(x.shape[2:])
         values = counts[0] * each, counts[1] * each
-        parts = torch.split(x, list(counts))
+        parts = x.split_with_sizes(counts)
         moments = _moments_of_all if together else _moments
         mean, var, each_of = moments(parts, values, running, momentum)
         inverse = var.add_(EPS).rsqrt_()
         scale = by_moments(weight * mix).mul_(inverse)
         shift = torch.addcmul(by_moments(bias * mix), scale, mean, value=-1)
         y = torch.empty_like(x)
-        for part, to, gain, offset in zip(parts, torch.split(y, list(counts)), _pair(scale), _pair(shift), strict=True):
+        for part, to, (gain, offset) in zip(parts, y.split_with_sizes(counts), _pairs(scale, shift), strict=True):
             _multiply_add(part, gain, offset, to)
         ctx.save_for_backward(x, weight, bias, mix, mean, inverse, scale, each_of)
         ctx.counts, ctx.values, ctx.together = counts, values, together
@@ -73,10 +73,10 @@ class Mix(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of ``x``, ``weight``, ``bias`` and ``mix``."""
         x, weight, bias, mix, mean, inverse, scale, each_of = cast("tuple[Tensor, ...]", ctx.saved_tensors)
-        values, counts = ctx.values, list(ctx.counts)
+        values, counts = ctx.values, ctx.counts
         grad = grad.contiguous(memory_format=_layout(x))
-        parts, grads = torch.split(x, counts), torch.split(grad, counts)
-        zero, one = _constants(x.shape[1], mean.dtype, mean.device)
+        parts, grads = x.split_with_sizes(counts), grad.split_with_sizes(counts)
+        zero, one, _ = _constants(x.shape[1], mean.dtype, mean.device)
         mean_v, mean_i, mean_s = means = mean.unbind()
         sums, products = [zero, zero], [zero, zero]
         for row in (0, 1):
@@ -92,12 +92,12 @@ class Mix(torch.autograd.Function):
             whole = torch.stack([of_shift, of_scale])
             if ctx.together:
                 dist.all_reduce(whole)
-            level, slope = whole.mul_(scale * each_of)
+            level, slope = whole.mul_(scale * each_of).unbind()
             slope.mul_(inverse)
             level.addcmul_(slope, mean, value=-1)
             of_x = torch.empty_like(x)
-            for part, of_part, to, gain, rise, offset in zip(parts, grads, torch.split(of_x, counts), _pair(scale),
-                                                             _pair(slope), _pair(level), strict=True):
+            for part, of_part, to, (gain, rise, offset) in zip(parts, grads, of_x.split_with_sizes(counts),
+                                                               _pairs(scale, slope, level), strict=True):
                 if x.dtype == scale.dtype:
                     wide = (-1, *[1] * (x.ndim - 2))
                     torch.addcmul(offset.view(wide), part, rise.view(wide), out=to)
@@ -160,24 +160,24 @@ def _moments_of_all(parts: _Parts, values: tuple[int, int], running: tuple[Tenso
     return mean, var, -1 / number.clamp(min=1)
 
 
-def _pair(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """For visible and for infrared, what its own moments' row and the shared one make together."""
-    visible, infrared, shared = rows.unbind()
-    return visible + shared, infrared + shared
+def _pairs(*rows: Tensor) -> tuple[Tensor, ...]:
+    """For visible and for infrared, what its own moments' row and the shared one make together, of each argument."""
+    every = torch.stack(rows, 1)
+    return (every[:SHARED] + every[SHARED]).unbind()
 
 
 def _multiply_add(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
     """``out = x * scale + shift`` per channel, in one pass: a batch norm in evaluation by statistics 0 and 1."""
     if x.shape[0]:
-        zero, one = _constants(x.shape[1], scale.dtype, scale.device)
-        unused = zero.new_empty(0)
-        torch.native_batch_norm(x, scale, shift, zero, one, False, 0.0, 0.0,
-                                out=(out, unused, unused))
+        zero, one, unused = _constants(x.shape[1], scale.dtype, scale.device)
+        torch.native_batch_norm(x, scale, shift, zero, one, False, 0.0, 0.0, out=(out, unused, unused))
 
 
 @lru_cache(maxsize=64)
-def _constants(channels: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.zeros(channels, dtype=dtype, device=device), torch.ones(channels, dtype=dtype, device=device)
+def _constants(channels: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Zeros, ones, and nothing."""
+    zero = torch.zeros(channels, dtype=dtype, device=device)
+    return zero, torch.ones_like(zero), zero.new_empty(0)
 
 
 @lru_cache(maxsize=64)
