@@ -125,7 +125,7 @@ class MixedBatchNorm(nn.Module):
                 theirs = torch.stack([own[f"{modality}.{name}"] for modality in MODALITIES])
                 mine[:SHARED].copy_(theirs)
                 mine[SHARED:].copy_(theirs.mean(0).expand_as(mine[SHARED:]))
-            if norm.choice != "shared":
+            if norm.owns.statistics:
                 # Of two halves of one size: half the squared distance of their means comes on top.
                 gap = self.running_mean[0] - self.running_mean[1]
                 self.running_var[SHARED].add_(gap.square() / 4)
@@ -138,7 +138,7 @@ class MixedBatchNorm(nn.Module):
         """
         if norm.choice not in self.choices:
             raise ValueError(f"choice: expected one of {', '.join(self.choices)}, found {norm.choice!r}")
-        rows = {"": STATISTICS if norm.choice == "split_statistics" else SHARED,
+        rows = {"": STATISTICS if norm.owns.statistics else SHARED,
                 **{f"{modality}.": row for row, modality in enumerate(MODALITIES)}}
         mine = self._tables()
         with torch.no_grad():
