@@ -30,8 +30,8 @@ from train.data.crops import U8, Crops
 from train.data.datasets import read
 from train.data.drawn import Drawn
 from train.data.shards import decode
-from train.recipe import Recipe
-from train.trainer import Trainer
+from train.fit.recipe import Recipe
+from train.fit.trainer import Trainer
 
 IDENTITIES, PER_CAMERA = 40, 4
 

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.records import keep
-from train.modality_bn import ModalityBatchNorm, Rows
-from train.networks import Network, build
+from train.networks.build import Network, build
+from train.networks.modality_bn import ModalityBatchNorm, Rows
+from train.networks.space import BNNECK, Arch, Choice
 from train.search.supernet import Supernet
-from train.space import BNNECK, Arch, Choice
 
 CASES = (("osnet_x0_25", 64, "bf16"), ("osnet_x0_25", 64, "fp32"), ("resnet50", 16, "bf16"), ("resnet50", 16, "fp32"))
 HEIGHT, WIDTH, CLASSES = 128, 64, 100

@@ -22,7 +22,7 @@ from export.fold import fold
 from export.pack import Contents, check_free, write_bundle
 from export.parity import F32, U8, Step, by_folded, by_network, by_onnx, compare, enforce
 from export.to_onnx import to_onnx
-from train import checkpoint
+from train.networks import checkpoint
 
 __all__ = ["main", "pack"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from cmnas_edge.bundle import Pair, Threshold
 from export.parity import LIMIT, Step
-from train.checkpoint import Checkpoint
-from train.design import RELEASED, differences
-from train.networks import Network
+from train.networks.build import Network
+from train.networks.checkpoint import Checkpoint
+from train.networks.design import RELEASED, differences
 
 __all__ = ["write_card"]
 

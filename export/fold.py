@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from cmnas_edge.embedding import Modality
-from train.networks import Network
-from train.non_local import NonLocal
-from train.osnet import FixedWeights
-from train.pooling import GeneralisedMean
+from train.networks.build import Network
+from train.networks.non_local import NonLocal
+from train.networks.osnet import FixedWeights
+from train.networks.pooling import GeneralisedMean
 
 __all__ = ["Affine", "fold"]
 

@@ -20,7 +20,7 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError
 from export.to_onnx import SHORTEST
 from train.evaluate import normalised
-from train.networks import Network
+from train.networks.build import Network
 
 __all__ = ["LIMIT", "Step", "by_folded", "by_network", "by_onnx", "compare", "enforce"]
 

@@ -28,9 +28,9 @@ from torch.nn import functional
 
 from cmnas_edge.preprocess import MEAN, STD
 from export.fold import Affine
-from train.non_local import NonLocal
-from train.osnet import FixedWeights
-from train.pooling import EXPONENT, SMALLEST, GeneralisedMean
+from train.networks.non_local import NonLocal
+from train.networks.osnet import FixedWeights
+from train.networks.pooling import EXPONENT, SMALLEST, GeneralisedMean
 
 __all__ = ["IR_VERSION", "OPSET", "SHORTEST", "to_onnx"]
 

@@ -26,7 +26,7 @@ from cmnas_edge.preprocess import resize
 from train.data.crops import Crops
 from train.data.decoding import load, quietly
 from train.evaluate import normalised
-from train.networks import Network
+from train.networks.build import Network
 
 __all__ = ["FEWEST", "adapt", "read"]
 

@@ -21,7 +21,7 @@ from cmnas_edge.preprocess import MEAN, STD
 from train.data import datasets, shards, sysu
 from train.data.crops import U8, Crops
 from train.data.pictures import Pictures
-from train.networks import Network
+from train.networks.build import Network
 from train.protocols.drawn import score
 from train.protocols.embeddings import Embeddings
 from train.protocols.galleries import Permutations

@@ -6,7 +6,7 @@ time. What a job makes lies in the line's folder with a note once it ended, so t
 the last one stopped::
 
     OUT/recipe.toml, search.toml              what every line starts from
-    OUT/<scheme>_<split>_<seed>/search, choose, run     folders of `train.run`
+    OUT/<scheme>_<split>_<seed>/search, choose, run     folders of `train.fit.run`
     OUT/<scheme>_<split>_<seed>/<job>.done, .log, figures.json
     OUT/table.md, table.tex
 
@@ -35,10 +35,10 @@ from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
 from train.data.drawn import Drawn
+from train.fit.recipe import Recipe, varied
+from train.fit.sources import Regdb
 from train.protocols.rows import Row, over_models
-from train.recipe import Recipe, varied
 from train.search.recipe import SearchRecipe
-from train.sources import Regdb
 
 __all__ = ["SCHEMES", "Job", "Plan", "Work", "carry_out", "figures", "plan"]
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import strategies as st
 
 from cmnas_edge.embedding import Modality
-from train.design import RELEASED, Design
-from train.networks import Network, build
-from train.space import CHOICES, Arch, site_names
+from train.networks.build import Network, build
+from train.networks.design import RELEASED, Design
+from train.networks.space import CHOICES, Arch, site_names
 
 seeds = st.integers(0, 2**31 - 1)
 

@@ -14,7 +14,7 @@ from cmnas_edge.errors import BundleError, ConfigError
 from cmnas_edge.synthetic.crops import CropSet
 from cmnas_edge.validation import F32, U8
 from export.calibrate import WORLD_SEED, drawn_people, scores, thresholds
-from train.recipe import Recipe
+from train.fit.recipe import Recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("drawn_*.toml"))
 

@@ -12,7 +12,7 @@ from export.fold import fold
 from export.parity import by_folded, by_network, by_onnx, compare, enforce
 from export.to_onnx import to_onnx
 from tests.export.networks import drawn_crops, drawn_network
-from train.design import Design
+from train.networks.design import Design
 
 HEIGHT, WIDTH = 32, 16
 DESIGNS = [

@@ -12,7 +12,7 @@ from cmnas_edge.embedding import MODALITIES, Modality
 from export.fold import Affine, fold
 from export.parity import by_folded, by_network, compare
 from tests.export.networks import drawn_crops, drawn_network, seeds
-from train.modality_bn import ModalityBatchNorm
+from train.networks.modality_bn import ModalityBatchNorm
 
 
 @settings(max_examples=8, deadline=None)

@@ -21,9 +21,9 @@ from cmnas_edge.embedding import MODALITIES
 from export.__main__ import main
 from export.weights import ALIGNMENT, WEIGHTS
 from tests.export.networks import drawn_network
-from train.checkpoint import Checkpoint, save
-from train.cost import bytes_of
-from train.design import Design
+from train.networks.checkpoint import Checkpoint, save
+from train.networks.cost import bytes_of
+from train.networks.design import Design
 
 FEW = ["--drawn-identities", "16", "--validation-identities", "3"]
 

@@ -20,7 +20,7 @@ from export.fold import fold
 from export.parity import by_folded, by_network, by_onnx, compare
 from export.to_onnx import to_onnx
 from tests.export.networks import drawn_crops, drawn_network, seeds
-from train.networks import Network
+from train.networks.build import Network
 
 HEIGHT, WIDTH = 32, 16
 

@@ -15,7 +15,7 @@ import numpy as np
 from train.evidence.plan import GROUPS, Fit, Search, Work
 from train.evidence.records import packed
 from train.evidence.work import arch_of
-from train.space import site_names
+from train.networks.space import site_names
 
 SITES = site_names("osnet_x0_25")
 SLICES = ("clear", "hidden", "same side", "other side", "look-alikes")

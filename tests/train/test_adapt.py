@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from cmnas_edge.errors import ConfigError
-from train import checkpoint
 from train.__main__ import main
 from train.adapt import adapt, read
 from train.data.crops import Crops
 from train.data.drawn import Drawn, draw
 from train.evaluate import normalised
-from train.networks import Network, build
-from train.space import Arch
+from train.networks import checkpoint
+from train.networks.build import Network, build
+from train.networks.space import Arch
 
 CROPS = draw(Drawn(identities=12, cameras=(31, 32, 33), per_camera=2), 32, 16)  # 48 visible, 24 infrared
 STATISTICS = (".running_mean", ".running_var")

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from cmnas_edge.errors import BundleError, ConfigError
 from cmnas_edge.preprocess import DEFINITION
-from train.checkpoint import SCHEMA, Checkpoint, load, save
-from train.design import RELEASED, Design
-from train.networks import Network, build
-from train.space import CHOICES, Arch, site_names
+from train.networks.build import Network, build
+from train.networks.checkpoint import SCHEMA, Checkpoint, load, save
+from train.networks.design import RELEASED, Design
+from train.networks.space import CHOICES, Arch, site_names
 
 META = Checkpoint(height=128, width=64, seed=7, commit="0123abc", data="sha256:00ff")
 NAMES = site_names("osnet_x0_25")
@@ -89,7 +89,7 @@ def test_a_save_that_fails_leaves_the_older_file_whole(
     def full(*arguments: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(f"train.checkpoint.{step}", full)
+    monkeypatch.setattr(f"train.networks.checkpoint.{step}", full)
     with pytest.raises(OSError, match="no space"):
         save(path, build(Arch.uniform("osnet_x0_25", "split")), META)
     assert path.read_bytes() == before

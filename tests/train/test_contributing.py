@@ -17,9 +17,9 @@ BLOCK = re.compile(r"^```(python|diff)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 LOSS = """
 import msgspec, torch
 from train.losses.objective import objective
-from train.networks import build
-from train.recipe import Recipe
-from train.space import Arch
+from train.networks.build import build
+from train.fit.recipe import Recipe
+from train.networks.space import Arch
 
 text = '''backbone = "osnet_x0_25"
 norms = "split"
@@ -45,18 +45,18 @@ terms["hetero_centre"].backward()
 assert network.backbone.conv1.conv.weight.grad.abs().sum() > 0
 """
 
-# What a new network has to stand: a step, the parity chain, and the bytes that `train.cost` says.
+# What a new network has to stand: a step, the parity chain, and the bytes that `train.networks.cost` says.
 CHAIN = """
 import numpy as np, torch
 from cmnas_edge.embedding import MODALITIES
 from export import parity
 from export.fold import fold
 from export.to_onnx import to_onnx
-from train.cost import bytes_of, size_of
+from train.networks.cost import bytes_of, size_of
 from train.losses.objective import Losses, objective
-from train.modality_bn import ModalityBatchNorm
-from train.networks import adopt, build
-from train.space import Arch, site_names
+from train.networks.modality_bn import ModalityBatchNorm
+from train.networks.build import adopt, build
+from train.networks.space import Arch, site_names
 
 def chain(arch):
     torch.manual_seed(0)
@@ -118,8 +118,8 @@ import msgspec, numpy as np, cv2
 from pathlib import Path
 from train.__main__ import main
 from train.data.datasets import read, recognise
-from train.recipe import Recipe
-from train.sources import read as crops_of
+from train.fit.recipe import Recipe
+from train.fit.sources import read as crops_of
 
 root = Path("footage")
 for band, chroma in (("visible", 1), ("infrared", 0)):
@@ -146,8 +146,8 @@ raise SystemExit(main(["data", "check", str(root)]))
 BACKBONE = """
 import sys
 sys.modules["torch"] = None
-from train.cost import bytes_of
-from train.space import Arch, site_names
+from train.networks.cost import bytes_of
+from train.networks.space import Arch, site_names
 assert site_names("plain") == ("stem.bn", "body.bn")
 assert bytes_of(Arch.uniform("plain", "shared")).total == 4 * (32 * 3 * 49 + 32 + 64 * 32 * 9 + 64 + 4)
 del sys.modules["torch"]

@@ -19,11 +19,11 @@ from export.fold import fold
 from export.to_onnx import to_onnx
 from export.weights import ALIGNMENT, WEIGHTS, write_graphs
 from tests.export.networks import drawn_network
-from train.backbones import BACKBONES
-from train.cost import Cost, bytes_of, layers, site_bytes, size_of
-from train.design import Design
-from train.networks import Network, build
-from train.space import CHOICES, Arch, Choice, site_names
+from train.networks.backbones import BACKBONES
+from train.networks.build import Network, build
+from train.networks.cost import Cost, bytes_of, layers, site_bytes, size_of
+from train.networks.design import Design
+from train.networks.space import CHOICES, Arch, Choice, site_names
 
 OSNET_DESIGNS = [Design(), Design(own=3), Design(lite=False, streams=2), Design(fusion="gate_per_stream", own=1),
                  Design(fusion="fixed", streams=3, pool="gem"), Design(fusion="scalar_gate"), Design(fusion="sum")]

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmnas_edge.errors import ConfigError
-from train.backbones import BACKBONES, parts
-from train.design import RELEASED, Design, Fusion, differences
-from train.osnet_layers import WIDTHS
-from train.space import Arch, followed_linear, site_names
+from train.networks.backbones import BACKBONES, parts
+from train.networks.design import RELEASED, Design, Fusion, differences
+from train.networks.osnet_layers import WIDTHS
+from train.networks.space import Arch, followed_linear, site_names
 
 OSNETS = st.builds(Design, streams=st.integers(1, 26), fusion=st.sampled_from(get_args(Fusion)), lite=st.booleans(),
                    pool=st.sampled_from(["mean", "gem"]), own=st.integers(0, 4))

@@ -18,12 +18,12 @@ from torch.nn import functional
 from cmnas_edge import config
 from train.data.augment import Augmentation
 from train.data.drawn import Drawn, draw
-from train.distributed import batch_norm
-from train.fit import fit
+from train.fit.distributed import batch_norm
+from train.fit.loop import fit
+from train.fit.optimisers import Optimiser
+from train.fit.recipe import Recipe
+from train.fit.trainer import Trainer
 from train.losses.objective import Losses
-from train.optimisers import Optimiser
-from train.recipe import Recipe
-from train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every loss looks at the whole batch; split norms have statistics of each modality, shared ones of both.

@@ -18,15 +18,16 @@ from cmnas_edge.synthetic.llcm import write_llcm
 from cmnas_edge.synthetic.market import write_market
 from cmnas_edge.synthetic.regdb import write_regdb
 from cmnas_edge.synthetic.sysu import write_sysu
-from train import checkpoint, evaluate
+from train import evaluate
 from train.__main__ import main
 from train.data import datasets
 from train.data.drawn import Drawn, draw
 from train.evaluate import embed, extract, standings, strangers
-from train.networks import Network, build
+from train.networks import checkpoint
+from train.networks.build import Network, build
+from train.networks.space import Arch
 from train.protocols.report import report
 from train.protocols.rows import DRAWN, EUCLIDEAN, Row
-from train.space import Arch
 
 ASKED = Asked(train=2, validation=2, test=3, per_camera=2, height=32, width=16)
 SIZE = (32, 16)

@@ -19,15 +19,15 @@ import torch
 from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
-from train import checkpoint
 from train.__main__ import main
 from train.data.augment import Augmentation
 from train.data.drawn import Drawn, draw
 from train.evaluate import embed, normalised, score
-from train.fit import fit
+from train.fit.loop import fit
+from train.fit.recipe import Curriculum, Optimiser, Recipe
+from train.fit.trainer import Trainer
 from train.losses.objective import Losses
-from train.recipe import Curriculum, Optimiser, Recipe
-from train.trainer import Trainer
+from train.networks import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Recipe(

@@ -19,10 +19,10 @@ from train.__main__ import main
 from train.data import datasets
 from train.data.drawn import Drawn
 from train.data.pictures import Pictures
-from train.fit import final_recipe, fit, worth
-from train.recipe import Optimiser, Recipe, varied
-from train.run import Run
-from train.sources import Market, Regdb, Sysu, everybody, overlap
+from train.fit.loop import final_recipe, fit, worth
+from train.fit.recipe import Optimiser, Recipe, varied
+from train.fit.run import Run
+from train.fit.sources import Market, Regdb, Sysu, everybody, overlap
 
 TINY = Recipe(backbone="osnet_x0_25", norms="split", height=32, width=16, steps=4, identities_per_batch=2,
               crops_per_modality=1, train=Sysu(), validation=Sysu(part="validation"), evaluate_every=2,

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from cmnas_edge.errors import BundleError, ConfigError
-from train import checkpoint, importers
 from train.data.drawn import Drawn, draw
-from train.fit import fit
+from train.fit.loop import fit
+from train.fit.optimisers import Optimiser
+from train.fit.recipe import Recipe
+from train.fit.trainer import Trainer
 from train.losses.objective import Losses
-from train.networks import build
-from train.optimisers import Optimiser
-from train.recipe import Recipe
-from train.space import Arch
-from train.trainer import Trainer
+from train.networks import checkpoint, importers
+from train.networks.build import build
+from train.networks.space import Arch
 
 PEOPLE = Drawn(identities=4, cameras=(1, 3), per_camera=1)
 CROPS = draw(PEOPLE, 32, 16)

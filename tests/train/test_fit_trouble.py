@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from cmnas_edge.errors import ConfigError, DeviceError, DiskFull
-from train import devices, scalars
 from train.__main__ import main
 from train.data.drawn import Drawn, draw
-from train.fit import fit
-from train.recipe import Optimiser, Recipe
-from train.run import Run
-from train.trainer import Trainer
+from train.fit import devices, scalars
+from train.fit.loop import fit
+from train.fit.recipe import Optimiser, Recipe
+from train.fit.run import Run
+from train.fit.trainer import Trainer
 
 PEOPLE = Drawn(identities=3, cameras=(1, 3), per_camera=1)
 TINY = Recipe(backbone="osnet_x0_25", norms="split", height=32, width=16, steps=4, identities_per_batch=2,
@@ -163,7 +163,7 @@ def test_people_who_come_otherwise_than_the_recipe_says_are_told_in_one_line(
     assert "more than once" not in told.getvalue()
     crops = draw(PEOPLE, 32, 16)
     lonely = crops.take((crops.identity != crops.identity.max()) | crops.infrared)
-    monkeypatch.setattr("train.sources.read", lambda *_, **__: lonely)
+    monkeypatch.setattr("train.fit.sources.read", lambda *_, **__: lonely)
     told = io.StringIO()
     fit(msgspec.structs.replace(TINY, crops_per_modality=2), tmp_path / "odd", out=told, stop_at=1)
     lines = [line.strip() for line in told.getvalue().splitlines()]

@@ -10,7 +10,7 @@ import torch
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError
 from tests.train.reference import assert_same, cmnas_state, reference_cmnas, write
-from train.importers import from_cmnas, to_cmnas
+from train.networks.importers import from_cmnas, to_cmnas
 
 ALTERNATING = " ".join(str(i % 2) for i in range(53))
 OPPOSITE = " ".join(str(1 - i % 2) for i in range(53))

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError, ConfigError
 from tests.train.reference import NORM, assert_same, osnet_state, torchvision_state, without_counters, write
-from train.design import Design
-from train.importers import from_torchreid, from_torchvision, to_cmnas, to_torchreid, to_torchvision
-from train.networks import build
-from train.space import Arch, Choice
+from train.networks.build import build
+from train.networks.design import Design
+from train.networks.importers import from_torchreid, from_torchvision, to_cmnas, to_torchreid, to_torchvision
+from train.networks.space import Arch, Choice
 
 EXTRAS = {"epoch": 60, "rank1": np.float32(0.9), "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]},
           "scheduler": {"milestones": Counter([60])}}  # what torchreid keeps beside the state_dict

@@ -11,10 +11,10 @@ from torch import Tensor
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError
 from tests.export.networks import drawn_network, flags, seeds
-from train.design import Design
-from train.networks import Network, adopt, build
-from train.osnet import ChannelGate, OSBlock
-from train.space import Arch, Choice
+from train.networks.build import Network, adopt, build
+from train.networks.design import Design
+from train.networks.osnet import ChannelGate, OSBlock
+from train.networks.space import Arch, Choice
 
 CROPS = torch.randn(2, 3, 32, 16, generator=torch.Generator().manual_seed(0))
 # From what shares more to what shares less.

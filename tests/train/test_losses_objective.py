@@ -10,8 +10,8 @@ from tests.train.loss_cases import CUTS, batch, cases, leaf
 from train.losses.classification import cross_entropy
 from train.losses.objective import Losses, objective
 from train.losses.triplet import four_term_triplet
-from train.networks import Features, Network, build
-from train.space import Arch
+from train.networks.build import Features, Network, build
+from train.networks.space import Arch
 
 NOTHING = {"cross_entropy": 0.0, "triplet": 0.0}
 

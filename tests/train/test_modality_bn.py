@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cmnas_edge.embedding import MODALITIES, Modality
-from train.modality_bn import ModalityBatchNorm, Rows
-from train.space import CHOICES, Choice
+from train.networks.modality_bn import ModalityBatchNorm, Rows
+from train.networks.space import CHOICES, Choice
 
 flags = st.lists(st.booleans(), min_size=4, max_size=12).filter(lambda f: 2 <= sum(f) <= len(f) - 2)
 choices = st.sampled_from(CHOICES)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from train.modality_bn import ModalityBatchNorm
-from train.networks import Network, build
-from train.space import BACKBONES, BNNECK, Arch, Choice, site_names
+from train.networks.build import Network, build
+from train.networks.modality_bn import ModalityBatchNorm
+from train.networks.space import BACKBONES, BNNECK, Arch, Choice, site_names
 
 # Released torchreid networks and torchvision's ResNet-50 with last stride 1, without classifier:
 # parameters, MACs at 256x128 (total, pointwise, stem, depthwise, 3x3, gates, fc), BatchNorm channels.

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from tests.golden import golden, golden_osnet
 from tests.shared import SHARED, needs_shared
-from train.importers import to_torchreid
-from train.modality_bn import Rows
-from train.networks import build
-from train.osnet import ChannelGate, Fusion, OSBlock
-from train.osnet_layers import WIDTHS
-from train.space import Arch, Choice
+from train.networks.build import build
+from train.networks.importers import to_torchreid
+from train.networks.modality_bn import Rows
+from train.networks.osnet import ChannelGate, Fusion, OSBlock
+from train.networks.osnet_layers import WIDTHS
+from train.networks.space import Arch, Choice
 
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from cmnas_edge.embedding import MODALITIES
 from tests.export.networks import drawn_network, flags
-from train.backbones import parts
-from train.design import Design
-from train.modality_bn import ModalityBatchNorm, Rows
-from train.networks import Network, build
-from train.routes import Own
-from train.space import BNNECK, Arch, Choice, site_names
+from train.networks.backbones import parts
+from train.networks.build import Network, build
+from train.networks.design import Design
+from train.networks.modality_bn import ModalityBatchNorm, Rows
+from train.networks.routes import Own
+from train.networks.space import BNNECK, Arch, Choice, site_names
 
 DEEP = {"osnet_x0_25": 4, "resnet50": 5}
 

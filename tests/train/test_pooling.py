@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from train.design import NON_LOCAL, Design
-from train.modality_bn import Rows
-from train.networks import build
-from train.non_local import NonLocal
-from train.pooling import GeneralisedMean, pooling
-from train.resnet import Bottleneck
-from train.space import Arch
+from train.networks.build import build
+from train.networks.design import NON_LOCAL, Design
+from train.networks.modality_bn import Rows
+from train.networks.non_local import NonLocal
+from train.networks.pooling import GeneralisedMean, pooling
+from train.networks.resnet import Bottleneck
+from train.networks.space import Arch
 
 
 @given(st.lists(st.floats(0, 100), min_size=6, max_size=6))

@@ -12,7 +12,7 @@ import torch
 
 from cmnas_edge.errors import BundleError, ConfigError
 from tests.train.reference import osnet_state, write
-from train.importers import from_torchreid, read_state
+from train.networks.importers import from_torchreid, read_state
 
 
 class Payload:

@@ -10,10 +10,10 @@ import pytest
 from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
 from train.data.drawn import Drawn
-from train.design import Design
-from train.recipe import Recipe
-from train.sources import Regdb
-from train.space import Arch
+from train.fit.recipe import Recipe
+from train.fit.sources import Regdb
+from train.networks.design import Design
+from train.networks.space import Arch
 
 RECIPE = Recipe(backbone="osnet_x0_25", norms="split", steps=9, train=Drawn(identities=2))
 

@@ -15,11 +15,11 @@ from cmnas_edge.synthetic.market import write_market
 from cmnas_edge.synthetic.regdb import write_regdb
 from cmnas_edge.synthetic.sysu import write_sysu
 from tests.proof import PROVING
-from train import sources
 from train.data.drawn import Drawn
-from train.recipe import Recipe
-from train.sources import overlap, together
-from train.trainer import Trainer
+from train.fit import sources
+from train.fit.recipe import Recipe
+from train.fit.sources import overlap, together
+from train.fit.trainer import Trainer
 
 FOLDER = Path(__file__).resolve().parents[2] / "train" / "recipes"
 RECIPES = sorted(path for path in FOLDER.glob("*.toml") if not path.name.startswith("search_"))

@@ -18,11 +18,11 @@ from cmnas_edge.errors import ConfigError
 from train import reproduce
 from train.__main__ import main
 from train.data.drawn import Drawn
+from train.fit.recipe import Recipe
+from train.fit.sources import Regdb, Sysu
 from train.protocols.rows import Row
-from train.recipe import Recipe
 from train.reproduce import Plan, carry_out, figures, plan
 from train.search.recipe import SearchRecipe
-from train.sources import Regdb, Sysu
 
 PEOPLE = Drawn(identities=4, cameras=(1, 3), per_camera=2)
 OTHERS = Drawn(identities=3, first_identity=90, cameras=(1, 3), per_camera=1)

@@ -10,8 +10,8 @@ import pytest
 from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
 from train.data.drawn import Drawn
-from train.recipe import Recipe
-from train.run import Run
+from train.fit.recipe import Recipe
+from train.fit.run import Run
 
 RECIPE = Recipe(backbone="osnet_x0_25", norms="split", steps=9, train=Drawn(identities=2),
                 validation=Drawn(identities=2, first_identity=5))

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.golden import golden
-from train import optimisers
-from train.networks import Network, build
-from train.optimisers import Optimiser, follow, freeze, make, set_rate
-from train.space import Arch
+from train.fit import optimisers
+from train.fit.optimisers import Optimiser, follow, freeze, make, set_rate
+from train.networks.build import Network, build
+from train.networks.space import Arch
 
 
 @pytest.mark.parametrize("base", [0.01, 0.001])

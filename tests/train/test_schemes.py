@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from train.backbones import BACKBONES, parts
-from train.design import Design
-from train.schemes import LEVELS, SCHEMES, groups, scheme
-from train.space import Arch, site_names
+from train.networks.backbones import BACKBONES, parts
+from train.networks.design import Design
+from train.networks.schemes import LEVELS, SCHEMES, groups, scheme
+from train.networks.space import Arch, site_names
 
 LEVELS_OF = [(backbone, level) for backbone in BACKBONES for level in LEVELS
              if (backbone, level) != ("resnet50", "stream")]

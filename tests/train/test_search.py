@@ -17,22 +17,22 @@ import torch
 
 from cmnas_edge import config
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError
-from train import checkpoint
 from train.__main__ import main
-from train.cost import bytes_of
 from train.data.crops import Crops
 from train.data.drawn import Drawn, draw
+from train.fit.optimisers import Optimiser
+from train.fit.schedule import Curriculum
 from train.losses.objective import Losses
-from train.networks import build
-from train.optimisers import Optimiser
-from train.schedule import Curriculum
+from train.networks import checkpoint
+from train.networks.build import build
+from train.networks.cost import bytes_of
+from train.networks.space import CHOICES, Arch, site_names
 from train.search.bilevel import Searcher
 from train.search.derive import decide, recalibrate, score_arch_in_supernet, weigh
 from train.search.levels import hold_out
 from train.search.recipe import Cost, HeldOut, Preference, SearchRecipe
 from train.search.searching import search
 from train.search.supernet import Supernet
-from train.space import CHOICES, Arch, site_names
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SearchRecipe(

@@ -23,14 +23,14 @@ from torch import Tensor
 
 from cmnas_edge import config
 from train.data.drawn import Drawn, draw
-from train.distributed import World, merge
+from train.fit.distributed import World, merge
+from train.fit.optimisers import Optimiser
 from train.losses.objective import Losses
-from train.optimisers import Optimiser
+from train.networks.space import Arch
 from train.search import mix
 from train.search.bilevel import Searcher
 from train.search.mixed_norm import SPACES, MixedBatchNorm, per_row
 from train.search.recipe import Cost, Preference, SearchRecipe
-from train.space import Arch
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every loss looks at the whole batch, at both levels.

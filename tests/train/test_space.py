@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cmnas_edge.errors import ConfigError
 from tests.golden import golden
-from train.space import BACKBONES, BNNECK, CHOICES, Arch, Choice, followed_linear, site_names
+from train.networks.space import BACKBONES, BNNECK, CHOICES, Arch, Choice, followed_linear, site_names
 
 RESNET50 = site_names("resnet50")
 OSNET = site_names("osnet_x0_25")

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cmnas_edge.embedding import MODALITIES
-from train.modality_bn import MOMENTUM, ModalityBatchNorm
-from train.networks import build
+from train.networks.build import build
+from train.networks.modality_bn import MOMENTUM, ModalityBatchNorm
+from train.networks.space import Arch, site_names
 from train.search.mixed_norm import SPACES, MixedBatchNorm, per_row
 from train.search.supernet import Supernet
-from train.space import Arch, site_names
 
 shapes = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 5), st.sampled_from(
     [(), (1, 2), (2, 1), (3, 2), (4, 4)])).filter(lambda s: s[0] + s[1] > 0)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.golden import golden
-from train.modality_bn import ModalityBatchNorm
+from train.networks.modality_bn import ModalityBatchNorm
 
 CASES = list(itertools.product((0, 1), (False, True), (False, True), (0, 1, 2)))
 OFFICIAL = {"visible": "visible_bn", "infrared": "thermal_bn", "": "sharable_bn"}

@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Adapt a checkpoint."""
     from cmnas_edge.progress import Progress  # noqa: PLC0415 - torch takes seconds, --help should not
-    from train import checkpoint  # noqa: PLC0415
     from train.adapt import adapt, read  # noqa: PLC0415
     from train.data.drawn import Drawn, draw  # noqa: PLC0415
-    from train.devices import choose  # noqa: PLC0415
+    from train.fit.devices import choose  # noqa: PLC0415
+    from train.networks import checkpoint  # noqa: PLC0415
 
     if not 0 <= args.keep < 1 or args.seed < 0:
         raise ConfigError(f"adapt: expected --keep from 0 to below 1 and --seed from 0, found {args.keep:g} and "

@@ -17,7 +17,7 @@ from train.protocols.report import KINDS
 from train.protocols.rows import Row
 
 if TYPE_CHECKING:
-    from train.networks import Network
+    from train.networks.build import Network
 
 __all__ = ["add_arguments", "run"]
 
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score a checkpoint."""
-    from train import checkpoint  # noqa: PLC0415 - torch takes seconds, --help should not
-    from train.devices import choose  # noqa: PLC0415
+    from train.fit.devices import choose  # noqa: PLC0415
+    from train.networks import checkpoint  # noqa: PLC0415 - torch takes seconds, --help should not
     from train.protocols.published import beside  # noqa: PLC0415
     from train.protocols.table import markdown  # noqa: PLC0415
 

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, or go on training."""
     from cmnas_edge import config  # noqa: PLC0415 - torch takes seconds, --help should not
-    from train.fit import final_recipe, fit  # noqa: PLC0415
-    from train.recipe import Recipe, varied  # noqa: PLC0415
+    from train.fit.loop import final_recipe, fit  # noqa: PLC0415
+    from train.fit.recipe import Recipe, varied  # noqa: PLC0415
 
     recipe = varied(config.load(args.recipe, Recipe), seed=args.seed, trial=args.trial, arch=args.arch,
                     start=args.start)

@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
     """Do what is not done yet, and write the table of what is."""
     from cmnas_edge import config  # noqa: PLC0415 - torch takes seconds, --help should not
     from cmnas_edge.errors import ConfigError  # noqa: PLC0415
-    from train.devices import all_gpus  # noqa: PLC0415
+    from train.fit.devices import all_gpus  # noqa: PLC0415
+    from train.fit.recipe import Recipe, varied  # noqa: PLC0415
     from train.protocols.published import beside  # noqa: PLC0415
     from train.protocols.table import latex, markdown  # noqa: PLC0415
-    from train.recipe import Recipe, varied  # noqa: PLC0415
     from train.reproduce import carry_out, figures, plan  # noqa: PLC0415
     from train.search.recipe import SearchRecipe  # noqa: PLC0415
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from train.data.crops import U8, Crops
 from train.evaluate import normalised
-from train.networks import Network
-from train.osnet import ChannelGate, OSBlock
+from train.networks.build import Network
+from train.networks.osnet import ChannelGate, OSBlock
 
 __all__ = ["weights"]
 

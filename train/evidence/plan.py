@@ -18,11 +18,11 @@ import msgspec
 
 from train.data.augment import Augmentation
 from train.data.drawn import Drawn
-from train.design import RELEASED, Design
+from train.fit.optimisers import Optimiser
+from train.fit.recipe import Recipe
+from train.fit.schedule import Curriculum
 from train.losses.objective import Losses
-from train.optimisers import Optimiser
-from train.recipe import Recipe
-from train.schedule import Curriculum
+from train.networks.design import RELEASED, Design
 from train.search.recipe import HeldOut, Preference, SearchRecipe
 
 __all__ = ["BACKBONE", "GROUPS", "LOSSES", "START", "STEPS", "Fit", "Search", "Work", "plan", "recipe", "search_recipe"]
@@ -61,7 +61,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         question: What it helps to answer.
         label: The row it stands in; runs that differ by seed alone share it.
         scheme: Where norms are split: ``shared``, ``split``, ``split_statistics``; a name of
-            `train.schemes.scheme`; ``searched NAME``, what that search found; ``random NAME``, as
+            `train.networks.schemes.scheme`; ``searched NAME``, what that search found; ``random NAME``, as
             many sites as it split, drawn by the seed; ``groups CODE``, 1 for each of `GROUPS` split.
         start: Name of the run to begin with; empty to begin from nothing.
         seed: Of classifier, batches and augmentation.

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from train.cost import size_of
 from train.evidence import pictures
 from train.evidence.plan import BACKBONE, GROUPS, START, STEPS, Fit, K, P, Search, Work
 from train.evidence.records import Records
 from train.evidence.sets import HEIGHT, WIDTH
 from train.evidence.tables import ASKED, Row, difference, rows, verdict
+from train.networks.cost import size_of
 
 __all__ = ["write"]
 

@@ -13,7 +13,7 @@ from cmnas_edge.synthetic.people import Person
 from train.data.crops import Crops
 from train.evaluate import embed
 from train.evidence.sets import HEIGHT, WIDTH
-from train.networks import Network
+from train.networks.build import Network
 from train.protocols.drawn import searchable, searches
 from train.protocols.embeddings import Embeddings
 from train.protocols.galleries import drawn

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from train.cost import bytes_of
 from train.evidence.plan import Fit, Work
 from train.evidence.records import Records, unpacked
+from train.networks.cost import bytes_of
+from train.networks.space import Arch
 from train.protocols.bootstrap import compare
 from train.protocols.search import Queries
-from train.space import Arch
 
 __all__ = ["ASKED", "Difference", "Row", "difference", "rows", "verdict"]
 

@@ -15,20 +15,20 @@ from typing import Any
 import torch
 
 from cmnas_edge.errors import ConfigError
-from train import checkpoint
 from train.data.crops import Crops
-from train.design import RELEASED
 from train.discrepancy import discrepancy
 from train.evaluate import embed, score
 from train.evidence import gates, scores, sets
 from train.evidence.plan import BACKBONE, GROUPS, Fit, K, P, Search, Work, recipe, search_recipe
 from train.evidence.records import machine, packed
-from train.networks import Network, adopt
-from train.schemes import SCHEMES, groups, scheme
+from train.fit.trainer import Trainer
+from train.networks import checkpoint
+from train.networks.build import Network, adopt
+from train.networks.design import RELEASED
+from train.networks.schemes import SCHEMES, groups, scheme
+from train.networks.space import CHOICES, Arch
 from train.search.bilevel import Searcher
 from train.search.derive import probabilities, score_arch_in_supernet
-from train.space import CHOICES, Arch
-from train.trainer import Trainer
 
 __all__ = ["arch_of", "checkpoint_path", "make"]
 

@@ -16,7 +16,7 @@ from train.losses.contrast import contrast
 from train.losses.further import FURTHER
 from train.losses.precision import at_least_float32
 from train.losses.triplet import four_term_triplet, weighted_triplet
-from train.networks import Features, Network
+from train.networks.build import Features, Network
 
 __all__ = ["Losses", "Read", "objective"]
 
@@ -24,7 +24,7 @@ _Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 _Weight = Annotated[float, msgspec.Meta(ge=0)]
 
 Read = Literal["pooled", "signed", "embedding"]
-"""One of ``train.networks.Features``. OSNet: pooled has 512 times the width, the other two are the
+"""One of ``train.networks.build.Features``. OSNet: pooled has 512 times the width, the other two are the
 embedding before and after its last ReLU. ResNet-50: before the BNNeck, then behind it, twice."""
 
 

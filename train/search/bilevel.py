@@ -16,19 +16,20 @@ import torch
 from torch import Tensor
 
 from cmnas_edge.errors import ConfigError
-from train import checkpoint, importers, optimisers, suspects
 from train.data.crops import Crops
-from train.distributed import ALONE, World, gather
 from train.evaluate import normalised
+from train.fit import optimisers, suspects
+from train.fit.distributed import ALONE, World, gather
+from train.fit.trainer import silence_branches
 from train.losses.objective import Losses, objective
-from train.networks import Features, build
-from train.schemes import groups
+from train.networks import checkpoint, importers
+from train.networks.build import Features, build
+from train.networks.schemes import groups
+from train.networks.space import Arch
 from train.search.derive import Batch, Bytes, decide, weigh
 from train.search.levels import Level, hold_out
 from train.search.recipe import SearchRecipe
 from train.search.supernet import Supernet
-from train.space import Arch
-from train.trainer import silence_branches
 
 __all__ = ["Searcher"]
 

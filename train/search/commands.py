@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search; exit code 0 when it ended, 130 when it was interrupted."""
-    from train.fit import worth  # noqa: PLC0415 - torch takes seconds, --help should not
+    from train.fit.loop import worth  # noqa: PLC0415 - torch takes seconds, --help should not
     from train.search.recipe import SearchRecipe  # noqa: PLC0415
     from train.search.searching import search  # noqa: PLC0415
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from train.cost import bytes_of, site_bytes
 from train.data.crops import Crops
-from train.design import RELEASED, Design
 from train.evaluate import embed, score
-from train.modality_bn import MOMENTUM
-from train.networks import Network
+from train.networks.build import Network
+from train.networks.cost import bytes_of, site_bytes
+from train.networks.design import RELEASED, Design
+from train.networks.modality_bn import MOMENTUM
+from train.networks.space import Arch, Choice
 from train.search.supernet import Supernet
-from train.space import Arch, Choice
 
 __all__ = ["Bytes", "decide", "probabilities", "recalibrate", "score_arch_in_supernet", "weigh"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from train.data.augment import augment
 from train.data.batches import Batches
 from train.data.crops import I64, U8, Crops, Mask
-from train.distributed import World
+from train.fit.distributed import World
 from train.search.recipe import HeldOut, SearchRecipe
 
 __all__ = ["Level", "hold_out"]

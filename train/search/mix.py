@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from train.distributed import gather, merge
-from train.modality_bn import EPS
+from train.fit.distributed import gather, merge
+from train.networks.modality_bn import EPS
 
 __all__ = ["SHARED", "STATISTICS", "Mix", "by_moments"]
 

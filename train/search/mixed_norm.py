@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from cmnas_edge.embedding import MODALITIES, Modality
-from train.modality_bn import EPS, MOMENTUM, ModalityBatchNorm, Rows
+from train.networks.modality_bn import EPS, MOMENTUM, ModalityBatchNorm, Rows
+from train.networks.space import Choice
 from train.search.mix import SHARED, STATISTICS, Mix, by_moments
-from train.space import Choice
 
 __all__ = ["SPACES", "MixedBatchNorm", "per_row"]
 

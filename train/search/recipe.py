@@ -9,12 +9,12 @@ import msgspec
 
 from train.data.augment import Augmentation
 from train.data.drawn import Number
-from train.design import Design
+from train.fit.optimisers import Optimiser
+from train.fit.schedule import Curriculum
+from train.fit.sources import Source
 from train.losses.objective import Losses
-from train.optimisers import Optimiser
-from train.schedule import Curriculum
-from train.schemes import Level
-from train.sources import Source
+from train.networks.design import Design
+from train.networks.schemes import Level
 
 __all__ = ["Cost", "HeldOut", "Preference", "SearchRecipe"]
 
@@ -94,7 +94,7 @@ class SearchRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Everything that decides a search, apart from the machine. Names shared with ``Recipe`` mean the same.
 
     Attributes:
-        backbone: One of ``train.space.BACKBONES``.
+        backbone: One of ``train.networks.space.BACKBONES``.
         design: What else the network is built like.
         space: ``paper`` (shared or split) or ``extended`` (split statistics as well).
         by: What chooses together: every ``site``, ``stream``, ``block`` or ``stage``.

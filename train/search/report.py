@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cmnas_edge.errors import ConfigError
+from train.networks.space import Arch, Choice
 from train.search.derive import Bytes
-from train.space import Arch, Choice
 
 __all__ = ["Point", "arch_json", "draw_bytes", "draw_decisions"]
 

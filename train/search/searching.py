@@ -2,7 +2,7 @@
 
 ::
 
-    RUN/recipe.toml  run.json  log.jsonl  state.pt  tensorboard/    as a training's (`train.run`)
+    RUN/recipe.toml  run.json  log.jsonl  state.pt  tensorboard/    as a training's (`train.fit.run`)
     RUN/arch.json            what was decided, how surely, and what it costs; ``recipe.arch`` takes it
     RUN/decisions.png        the same along the depth of the network
     RUN/bytes.png            worth against bytes, of other decisions the same preference allows
@@ -25,20 +25,21 @@ import torch
 
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
-from train import checkpoint, sources
 from train.data.crops import Crops
 from train.data.drawn import Drawn
-from train.devices import Device, choose
-from train.distributed import World, world
 from train.evaluate import embed, score
-from train.fit import commit, interruptible, worth
-from train.run import Run
+from train.fit import sources
+from train.fit.devices import Device, choose
+from train.fit.distributed import World, world
+from train.fit.loop import commit, interruptible, worth
+from train.fit.run import Run
+from train.networks import checkpoint
+from train.networks.space import Arch, Choice
 from train.search import report
 from train.search.bilevel import Searcher
 from train.search.derive import decide, probabilities, recalibrate
 from train.search.recipe import SearchRecipe
 from train.search.supernet import Supernet
-from train.space import Arch, Choice
 
 __all__ = ["SearchResult", "search"]
 

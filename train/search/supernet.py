@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from train.design import RELEASED, Design
-from train.distributed import synchronise
-from train.modality_bn import ModalityBatchNorm
-from train.networks import Network, build
+from train.fit.distributed import synchronise
+from train.networks.build import Network, build
+from train.networks.design import RELEASED, Design
+from train.networks.modality_bn import ModalityBatchNorm
+from train.networks.space import Arch, Choice
 from train.search.mixed_norm import SPACES, MixedBatchNorm, per_row
-from train.space import Arch, Choice
 
 __all__ = ["Supernet"]
 
@@ -31,7 +31,7 @@ class Supernet(nn.Module):
     """All architectures of one space, and a preference among them.
 
     Args:
-        backbone: One of `train.space.BACKBONES`.
+        backbone: One of `train.networks.space.BACKBONES`.
         space: A key of `SPACES`.
         groups: Sites that choose together, by name of the group; every site on its own unless given.
         identities: Training identities for the classifier; 0 for none.

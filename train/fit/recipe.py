@@ -10,12 +10,12 @@ import msgspec
 from cmnas_edge.errors import ConfigError
 from train.data.augment import Augmentation
 from train.data.drawn import Number
-from train.design import Design, differences
+from train.fit.optimisers import Optimiser
+from train.fit.schedule import Curriculum
+from train.fit.sources import Regdb, Source
 from train.losses.objective import Losses
-from train.optimisers import Optimiser
-from train.schedule import Curriculum
-from train.sources import Regdb, Source
-from train.space import Arch, Choice
+from train.networks.design import Design, differences
+from train.networks.space import Arch, Choice
 
 __all__ = ["Curriculum", "Optimiser", "Recipe", "varied"]
 
@@ -26,7 +26,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Everything that decides a run, apart from the machine.
 
     Attributes:
-        backbone: One of ``train.space.BACKBONES``.
+        backbone: One of ``train.networks.space.BACKBONES``.
         norms: The choice at every BatchNorm site; or leave it out and name an ``arch``.
         arch: A file with the choice at each site, as a search writes it; it says the design, too.
         design: What the network is built of, beside the norms.

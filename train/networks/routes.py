@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from train.modality_bn import Rows
+from train.networks.modality_bn import Rows
 
 __all__ = ["Chain", "Own"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from train.modality_bn import ModalityBatchNorm, Rows
+from train.networks.modality_bn import ModalityBatchNorm, Rows
 
 __all__ = ["NonLocal"]
 

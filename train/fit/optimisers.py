@@ -12,8 +12,8 @@ import msgspec
 import torch
 from torch import nn
 
-from train.networks import Network
-from train.schedule import Rates
+from train.fit.schedule import Rates
+from train.networks.build import Network
 
 __all__ = ["Optimiser", "follow", "freeze", "make", "set_rate"]
 

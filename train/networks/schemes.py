@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-from train.backbones import BACKBONES, owned, parts
-from train.design import RELEASED, Design
-from train.space import every_norm, site_names
+from train.networks.backbones import BACKBONES, owned, parts
+from train.networks.design import RELEASED, Design
+from train.networks.space import every_norm, site_names
 
 __all__ = ["LEVELS", "SCHEMES", "Level", "groups", "scheme"]
 
@@ -36,7 +36,7 @@ def groups(backbone: str, level: Level = "stage", design: Design = RELEASED) -> 
     ================ ========================================= ==============================
 
     Args:
-        backbone: One of `train.space.BACKBONES`.
+        backbone: One of `train.networks.space.BACKBONES`.
         level: How coarse.
         design: Owned parts have no sites, so their groups are missing.
 
@@ -64,7 +64,7 @@ def scheme(name: str, backbone: str, design: Design = RELEASED) -> tuple[str, ..
             between two blocks, where the counts are most alike), ``first_k`` (the norms of the leading
             k parts, which a `Design` with ``own = k`` would double with their convolutions), or any
             name that `groups` gives.
-        backbone: One of `train.space.BACKBONES`.
+        backbone: One of `train.networks.space.BACKBONES`.
         design: Sites in owned parts are left out; halves are those of the whole network.
 
     Raises:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError
-from train.backbones import BACKBONES, owned
-from train.choices import Choice
-from train.inheritance import Adopted, inherit
-from train.modality_bn import ModalityBatchNorm, Rows
-from train.routes import Own
-from train.space import BNNECK, Arch, every_norm, fixed_norms, followed_linear
+from train.networks.backbones import BACKBONES, owned
+from train.networks.choices import Choice
+from train.networks.inheritance import Adopted, inherit
+from train.networks.modality_bn import ModalityBatchNorm, Rows
+from train.networks.routes import Own
+from train.networks.space import BNNECK, Arch, every_norm, fixed_norms, followed_linear
 
 __all__ = ["Adopted", "Features", "Network", "Site", "adopt", "build"]
 
@@ -178,7 +178,7 @@ def build(arch: Arch, *, identities: int = 0) -> Network:
 def adopt(source: Network | Mapping[str, Tensor], target: Network, *, classifier: bool = True) -> Adopted:
     """Start a network from one of another architecture or design, of the same backbone.
 
-    What each tensor becomes is said in `train.inheritance`: shared numbers go to every branch and
+    What each tensor becomes is said in `train.networks.inheritance`: shared numbers go to every branch and
     copy, branches and copies that become one are averaged, running variances by moments.
 
     Args:

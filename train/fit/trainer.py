@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 
 from cmnas_edge.errors import ConfigError
-from train import checkpoint, importers, optimisers, suspects
 from train.data.ahead import Ahead
 from train.data.augment import augment
 from train.data.batches import Batches, Sampler, Shuffled
 from train.data.crops import I64, U8, Crops
-from train.distributed import ALONE, World, gather, synchronise
 from train.evaluate import normalised
+from train.fit import optimisers, suspects
+from train.fit.distributed import ALONE, World, gather, synchronise
+from train.fit.recipe import Recipe
 from train.losses.objective import objective
-from train.networks import Features, Network, build
-from train.recipe import Recipe
+from train.networks import checkpoint, importers
+from train.networks.build import Features, Network, build
 
 __all__ = ["Trainer", "silence_branches"]
 

@@ -28,7 +28,7 @@ from cmnas_edge.errors import ConfigError
 __all__ = ["Adopted", "inherit", "of_modality", "plain_name"]
 
 _MARK = re.compile(r"\.(visible|infrared)\.")
-# What may differ between two networks of one backbone: see `train.design.Design`.
+# What may differ between two networks of one backbone: see `train.networks.design.Design`.
 _OPTIONAL = re.compile(r"(^classifier|\.gate|\.conv2[a-z](\.\d+)?|\.non_local)\.")
 _FULL = re.compile(r"(.*\.conv2[a-z](?:\.\d+)?)\.conv\.weight")
 _NAMED = 4  # tensors that a message names before it only counts

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from train.design import RELEASED, Design, written
-from train.layers import Backbone
-from train.osnet_layers import OSNET_X0_5, OSNET_X0_25, OSNET_X0_75, OSNET_X1_0
-from train.resnet_layers import RESNET50
+from train.networks.design import RELEASED, Design, written
+from train.networks.layers import Backbone
+from train.networks.osnet_layers import OSNET_X0_5, OSNET_X0_25, OSNET_X0_75, OSNET_X1_0
+from train.networks.resnet_layers import RESNET50
 
 __all__ = ["BACKBONES", "check", "owned", "parts"]
 

@@ -1,6 +1,6 @@
 """The search space: which BatchNorm sites a backbone has, and what is chosen at each.
 
-A backbone and its `train.design.Design` fix the sites and their order. An `Arch` says for every
+A backbone and its `train.networks.design.Design` fix the sites and their order. An `Arch` says for every
 one of them whether the two modalities share it. Pure Python: reading an architecture needs no
 torch.
 
@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from cmnas_edge.errors import ConfigError
-from train.backbones import BACKBONES, check, owned
-from train.choices import CHOICES, Choice
-from train.design import RELEASED, Design, differences
-from train.layers import BNNECK, Layer
+from train.networks.backbones import BACKBONES, check, owned
+from train.networks.choices import CHOICES, Choice
+from train.networks.design import RELEASED, Design, differences
+from train.networks.layers import BNNECK, Layer
 
 __all__ = ["BACKBONES", "BNNECK", "CHOICES", "RELEASED", "Arch", "Choice", "Design", "every_norm", "fixed_norms",
            "followed_linear", "site_names"]

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from cmnas_edge.errors import BundleError, ConfigError
 from cmnas_edge.preprocess import DEFINITION
-from train.design import RELEASED, Design
-from train.networks import Network, build
-from train.space import Arch, Choice
+from train.networks.build import Network, build
+from train.networks.design import RELEASED, Design
+from train.networks.space import Arch, Choice
 
 __all__ = ["SCHEMA", "Checkpoint", "load", "place", "save"]
 
@@ -116,7 +116,7 @@ def load(path: Path, *, expected: Arch | None = None) -> tuple[Network, Checkpoi
                           f"({error}); copy or train it again") from error
     if text is None:
         raise BundleError(f"{path}: expected a header under {_KEY!r}, found safetensors without it; "
-                          "weights from elsewhere come in through train.importers")
+                          "weights from elsewhere come in through train.networks.importers")
     header = _read_header(path, text)
     try:
         arch = Arch(header.backbone, cast("tuple[tuple[str, Choice], ...]", tuple(header.choices.items())),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from train.design import Pool
+from train.networks.design import Pool
 
 __all__ = ["EXPONENT", "SMALLEST", "GeneralisedMean", "Mean", "pooling"]
 
@@ -36,5 +36,5 @@ class GeneralisedMean(nn.Module):
 
 
 def pooling(name: Pool) -> nn.Module:
-    """The pool of a `train.design.Design`, by name."""
+    """The pool of a `train.networks.design.Design`, by name."""
     return {"mean": Mean, "gem": GeneralisedMean}[name]()

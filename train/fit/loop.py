@@ -23,16 +23,17 @@ import torch
 
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
-from train import checkpoint, sources
 from train.data.batches import Batches, Sampler
 from train.data.crops import Crops
 from train.data.drawn import Drawn
-from train.devices import Device, choose
-from train.distributed import World, world
 from train.evaluate import embed, score
-from train.recipe import Recipe
-from train.run import Run
-from train.trainer import Trainer
+from train.fit import sources
+from train.fit.devices import Device, choose
+from train.fit.distributed import World, world
+from train.fit.recipe import Recipe
+from train.fit.run import Run
+from train.fit.trainer import Trainer
+from train.networks import checkpoint
 
 __all__ = ["commit", "final_recipe", "fit", "interruptible", "worth"]
 
@@ -43,7 +44,7 @@ def fit(recipe: Recipe, folder: Path, *, root: Path | None = None, cache: Path |
 
     Args:
         recipe: What to do.
-        folder: Of the run; see ``train.run``. A state found there is picked up.
+        folder: Of the run; see ``train.fit.run``. A state found there is picked up.
         root: Where a photographed dataset lies.
         cache: Where its decoded crops are kept; beside the run unless said otherwise.
         device: What computes.

@@ -2,7 +2,7 @@
 
 Every tensor of the network must be found under the reference's name in its exact shape, and
 every tensor of the file must be used or named, with the reason, in what is returned. A network
-of another design than the released one starts from that one as `train.networks.adopt` says.
+of another design than the released one starts from that one as `train.networks.build.adopt` says.
 
 Formats: torchreid (KaiyangZhou/deep-person-reid, plain OSNet); torchvision's ResNet-50
 state_dict; the official CM-NAS checkpoint (JDAI-CV/CM-NAS), which stores three norms per
@@ -22,13 +22,13 @@ import torch
 
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError, ConfigError
-from train.checkpoint import place
-from train.design import RELEASED, Pool, differences
-from train.inheritance import plain_name
-from train.networks import Network, adopt, build
-from train.osnet_layers import WIDTHS
-from train.space import Arch
-from train.state_files import State, read_state
+from train.networks.build import Network, adopt, build
+from train.networks.checkpoint import place
+from train.networks.design import RELEASED, Pool, differences
+from train.networks.inheritance import plain_name
+from train.networks.osnet_layers import WIDTHS
+from train.networks.space import Arch
+from train.networks.state_files import State, read_state
 
 __all__ = ["Imported", "from_cmnas", "from_torchreid", "from_torchvision", "read_state",
            "to_cmnas", "to_torchreid", "to_torchvision"]

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.choices import Choose
-from train.design import Fusion, Pool
-from train.modality_bn import ModalityBatchNorm, Rows
-from train.pooling import pooling
-from train.routes import Chain
+from train.networks.choices import Choose
+from train.networks.design import Fusion, Pool
+from train.networks.modality_bn import ModalityBatchNorm, Rows
+from train.networks.pooling import pooling
+from train.networks.routes import Chain
 
 __all__ = ["EMBEDDING", "ChannelGate", "ConvNorm", "FixedWeights", "Fusion", "LightConv3x3", "OSBlock", "OSNet"]
 

@@ -22,8 +22,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.modality_bn import ModalityBatchNorm
-from train.networks import Network
+from train.networks.build import Network
+from train.networks.modality_bn import ModalityBatchNorm
 
 __all__ = ["ALONE", "World", "batch_norm", "gather", "merge", "synchronise", "world"]
 

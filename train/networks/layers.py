@@ -1,7 +1,7 @@
 """What a backbone is, before torch: its layers with their norms, from which sites and costs follow.
 
-Each backbone says so once, in a module beside its network's: `train.osnet_layers` beside
-`train.osnet`, and so on. Pure Python.
+Each backbone says so once, in a module beside its network's: `train.networks.osnet_layers` beside
+`train.networks.osnet`, and so on. Pure Python.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Final, NamedTuple
 
-from train.choices import Choose
-from train.design import Design
+from train.networks.choices import Choose
+from train.networks.design import Design
 
 __all__ = ["BNNECK", "Backbone", "Layer", "convolution", "half_up"]
 
@@ -45,8 +45,8 @@ class Backbone:
 
     Attributes:
         build: Its network, a torch module, from the choice at each norm and the design; imports torch when called.
-            The network takes ``(x, rows)``, grouped rows and a `train.modality_bn.Rows`, to what
-            `train.networks.Features` calls pooled, signed and embedding, and has ``dimension``, the length of the
+            The network takes ``(x, rows)``, grouped rows and a `train.networks.modality_bn.Rows`, to what
+            `train.networks.build.Features` calls pooled, signed and embedding, and has ``dimension``, the length of the
             last.
         layers: Everything with a weight in the network that one modality sees, for a design and crops of a height
             and width; norms in the order of construction, by the names of modules.

@@ -4,7 +4,7 @@
 * ``split``: each modality has statistics and scale and shift of its own;
 * ``split_statistics``: statistics of its own, one scale and shift for both;
 
-and whatever else `train.choices` has. A shared site exists once. Which row is which is said for
+and whatever else `train.networks.choices` has. A shared site exists once. Which row is which is said for
 every row: no order and no equal halves are assumed. Eps, momentum and the running statistics'
 update are torch's defaults.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmnas_edge.embedding import MODALITIES, Modality
-from train.choices import CHOICES, NORMS, Choice, Owns
+from train.networks.choices import CHOICES, NORMS, Choice, Owns
 
 __all__ = ["EPS", "MOMENTUM", "ModalityBatchNorm", "Rows"]
 
@@ -94,7 +94,7 @@ class ModalityBatchNorm(nn.Module):
 
     Args:
         channels: Channels ``c``.
-        choice: One of `train.choices.NORMS`.
+        choice: One of `train.networks.choices.NORMS`.
 
     Raises:
         ValueError: Another choice.
@@ -116,7 +116,7 @@ class ModalityBatchNorm(nn.Module):
         if any(self.owns):
             self.visible = _Bank(channels, self.owns)
             self.infrared = _Bank(channels, self.owns)
-        # Several processes that share a batch put in one that sees all of its rows (train.distributed).
+        # Several processes that share a batch put in one that sees all of its rows (train.fit.distributed).
         self.batch_norm: Callable[..., Tensor] = functional.batch_norm
         self.weight = None if self.owns.affine else nn.Parameter(torch.ones(channels))
         self.bias = None if self.owns.affine else nn.Parameter(torch.zeros(channels))

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from train.backbones import BACKBONES, check, owned
-from train.choices import NORMS
-from train.design import RELEASED, Design
-from train.layers import Layer
-from train.space import Arch, site_names
+from train.networks.backbones import BACKBONES, check, owned
+from train.networks.choices import NORMS
+from train.networks.design import RELEASED, Design
+from train.networks.layers import Layer
+from train.networks.space import Arch, site_names
 
 __all__ = ["Cost", "Layer", "Size", "bytes_of", "layers", "site_bytes", "size_of"]
 

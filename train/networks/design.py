@@ -26,13 +26,13 @@ class Design(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         streams: T, streams of an OSNet block; stream t sees 2t+1 pixels.
-        fusion: How an OSNet block makes one map of its streams (`train.osnet.OSBlock`).
+        fusion: How an OSNet block makes one map of its streams (`train.networks.osnet.OSBlock`).
         lite: OSNet's streams of Lite 3x3 (pointwise, then depthwise); False for full 3x3
             convolutions, each with BatchNorm and ReLU.
         pool: ``mean``, or ``gem``: the generalised mean with p = 3, not learnt, as AGW has it.
         non_local: AGW's five non-local blocks, in ResNet-50 only. Their norms start at zero,
             so that a fresh block passes its input on; they are shared and no sites.
-        own: Leading parts (`train.backbones.parts`) of which each modality has a copy of its own; 1 is the
+        own: Leading parts (`train.networks.backbones.parts`) of which each modality has a copy of its own; 1 is the
             stem, convolution and BatchNorm, as in AGW. Their norms are no sites: there is
             nothing to share.
 

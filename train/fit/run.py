@@ -28,7 +28,7 @@ import torch
 
 from cmnas_edge import config
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
-from train.scalars import Scalars
+from train.fit.scalars import Scalars
 
 __all__ = ["Run"]
 

@@ -7,9 +7,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Final
 
-from train.choices import Choose
-from train.design import Design
-from train.layers import Backbone, Layer, convolution, half_up
+from train.networks.choices import Choose
+from train.networks.design import Design
+from train.networks.layers import Backbone, Layer, convolution, half_up
 
 __all__ = ["OSNET_X0_5", "OSNET_X0_25", "OSNET_X0_75", "OSNET_X1_0", "WIDTHS"]
 
@@ -22,7 +22,7 @@ WIDTHS: Final = {
 
 
 def _build(widths: tuple[int, int, int, int], choose: Choose, design: Design) -> object:
-    from train.osnet import OSNet  # noqa: PLC0415 - sites and costs need no torch
+    from train.networks.osnet import OSNet  # noqa: PLC0415 - sites and costs need no torch
     return OSNet(widths, choose, streams=design.streams, fusion=design.fusion, lite=design.lite, pool=design.pool)
 
 

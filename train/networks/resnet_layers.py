@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from math import prod
 from typing import Final
 
-from train.choices import Choose
-from train.design import NON_LOCAL, RESNET50_BLOCKS, Design
-from train.layers import Backbone, Layer, convolution, half_up
+from train.networks.choices import Choose
+from train.networks.design import NON_LOCAL, RESNET50_BLOCKS, Design
+from train.networks.layers import Backbone, Layer, convolution, half_up
 
 __all__ = ["RESNET50"]
 
 
 def _build(choose: Choose, design: Design) -> object:
-    from train.resnet import ResNet50  # noqa: PLC0415 - sites and costs need no torch
+    from train.networks.resnet import ResNet50  # noqa: PLC0415 - sites and costs need no torch
     return ResNet50(choose, pool=design.pool, non_local=design.non_local)
 
 

@@ -12,13 +12,13 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.choices import Choose
-from train.design import NON_LOCAL, RESNET50_BLOCKS, Pool
-from train.layers import BNNECK
-from train.modality_bn import ModalityBatchNorm, Rows
-from train.non_local import NonLocal
-from train.pooling import pooling
-from train.routes import Chain, Own
+from train.networks.choices import Choose
+from train.networks.design import NON_LOCAL, RESNET50_BLOCKS, Pool
+from train.networks.layers import BNNECK
+from train.networks.modality_bn import ModalityBatchNorm, Rows
+from train.networks.non_local import NonLocal
+from train.networks.pooling import pooling
+from train.networks.routes import Chain, Own
 
 __all__ = ["Bottleneck", "ResNet50"]
 
