@@ -83,5 +83,5 @@ def _listen(network: Network, images: U8, infrared: npt.NDArray[np.bool_]) -> di
         network.train(training)
         for handle in handles:
             handle.remove()
-    return {name: np.array(torch.stack(values).view(-1, len(blocks[name].stream_names)).sum(0)) / len(images)
+    return {name: torch.stack(values).view(-1, len(blocks[name].stream_names)).sum(0).double().numpy() / len(images)
             for name, values in heard.items()}

@@ -69,7 +69,7 @@ def slices(network: Network, populations: Sequence[Crops], look_alikes: Crops) -
     Returns:
         By slice: ``clear`` and ``hidden`` queries (something stands before the person); ``same side`` and
         ``other side`` (the angle to the best positive in the gallery is under 45 or over 135 degrees);
-        ``look-alikes``.
+        ``look-alikes``. A slice that nobody falls into is left out.
     """
     found: dict[str, list[tuple[F64, F64]]] = {}
     for crops in populations:
@@ -85,8 +85,8 @@ def slices(network: Network, populations: Sequence[Crops], look_alikes: Crops) -
     embedded = Embeddings.of(embed(network, look_alikes), look_alikes)
     found["look-alikes"] = [(one.queries.rank1, one.queries.average_precision)
                             for one in searches(embedded, ASKED, count=_GALLERIES)]
-    return {name: {"rank1": _percent(np.concatenate([hit for hit, _ in parts])),
-                   "mean_ap": _percent(np.concatenate([ap for _, ap in parts]))} for name, parts in found.items()}
+    whole = {name: [np.concatenate(values) for values in zip(*parts, strict=True)] for name, parts in found.items()}
+    return {name: {"rank1": _percent(hit), "mean_ap": _percent(ap)} for name, (hit, ap) in whole.items() if len(hit)}
 
 
 def views(crops: Crops, seed: int = 0) -> tuple[F64, npt.NDArray[np.bool_]]:
