@@ -211,6 +211,30 @@ def test_pictures_that_were_deleted_stay_deleted(walk: Path, tmp_path: Path) -> 
     assert not list((out / "other").iterdir())
 
 
+def test_what_was_deleted_is_not_counted(walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert cut(walk, out=out) == 0
+    first, *rest = sorted(out.rglob("*.jpg"))
+    first.unlink()
+    capsys.readouterr()
+    assert cut(walk, out=out) == 0
+    assert f"1 visible and 0 infrared tracklets, {len(rest)} pictures; look at" in capsys.readouterr().out
+    shutil.rmtree(out / "walk" / "visible")
+    assert cut(walk, out=out) == 0
+    assert "0 visible and 0 infrared tracklets, 0 pictures; what was cut out of them was deleted" in (
+        capsys.readouterr().out)
+
+
+def test_recordings_whose_names_are_not_latin_are_cameras_of_their_own(walk: Path, tmp_path: Path) -> None:
+    files = [Path(shutil.copy(walk, tmp_path / f"{name}.avi")) for name in ("\u9580", "\u5ead", "caf\u00e9 1")]
+    found = [video.camera for video in from_video._videos(files)]
+    assert len(set(found)) == 3
+    assert all(name.isascii() and len(name) <= 64 for name in found)
+    assert found[2].startswith("caf-1-")
+    assert from_video._camera("cafe\u0301 1") == found[2]
+    assert from_video._camera("\u9580" * 80 + "a" * 80).startswith("a" * 55 + "-")
+
+
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_it_had_not_been(
         walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     files = [walk, Path(shutil.copy2(walk, tmp_path / "second.avi"))]

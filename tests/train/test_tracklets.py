@@ -39,8 +39,7 @@ def test_a_folder_without_such_pictures_is_refused(tmp_path: Path) -> None:
 
 def add(folder: Path, camera: str) -> None:
     """A recording with two tracklets of two pictures each."""
-    out = Tracklets(folder, MADE)
-    with out.recording(camera) as recording:
+    with Tracklets(folder, MADE) as out, out.recording(camera) as recording:
         for number in (1, 2):
             one = Tracklet(camera, number, "visible", 0.0, 1.0, 0.5, (3, 8), (0.3, 0.8), ((0, 0, 5, 9), (1, 0, 6, 9)))
             recording.add(one, np.full((2, 20, 10, 3), 50 * number, np.uint8))
@@ -91,8 +90,10 @@ def test_a_process_that_dies_at_any_write_leaves_a_folder_to_go_on_with(
             if before:  # what was done is whole, whatever the state of the rest
                 assert one.items() - tree(folder).items() <= {(name, one[name]) for name in (
                     "tracklets.jsonl", "from_video.json")}
-                assert "first" in Tracklets(folder, MADE).footage
-                if "second" in Tracklets(folder, MADE).footage:
+                with Tracklets(folder, MADE) as out:
+                    done = set(out.footage)
+                assert "first" in done
+                if "second" in done:
                     assert tree(folder) == both
                     continue
             add(folder, "second" if before else "first")
@@ -113,7 +114,7 @@ def test_a_recording_that_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    Tracklets(tmp_path, MADE)
+    Tracklets(tmp_path, MADE).close()
     assert tmp_path.stat().st_mode & 0o777 == 0o700
 
 
@@ -123,6 +124,35 @@ def test_what_a_killed_process_had_begun_is_cleared_away(tmp_path: Path) -> None
     (tmp_path / ".second.part" / "visible").mkdir(parents=True)
     (tmp_path / ".second.part" / "visible" / "1.jpg").touch()
     (tmp_path / ".tracklets.jsonl.part").touch()
-    Tracklets(tmp_path, MADE)
+    Tracklets(tmp_path, MADE).close()
     assert tree(tmp_path) == before
     assert not (tmp_path / ".second.part").exists()
+
+
+def test_a_second_process_in_the_same_folder_is_refused_and_takes_nothing_away(tmp_path: Path) -> None:
+    with Tracklets(tmp_path, MADE) as out, out.recording("gate") as recording:
+        one = Tracklet("gate", 1, "visible", 0.0, 1.0, 0.5, (3,), (0.3,), ((0, 0, 5, 9),))
+        recording.add(one, np.zeros((1, 20, 10, 3), np.uint8))
+        before = tree(tmp_path)
+        with pytest.raises(ConfigError, match="found another from-video at work in it; wait until it is done"):
+            Tracklets(tmp_path, MADE)
+        assert tree(tmp_path) == before
+        recording.keep("gate.avi", "abc", 10)
+    with Tracklets(tmp_path, MADE) as later:
+        assert set(later.footage) == {"gate"}
+
+
+def test_a_folder_that_was_there_before_is_not_removed_when_nobody_was_seen(tmp_path: Path) -> None:
+    mine, link, fresh = tmp_path / "mine", tmp_path / "link", tmp_path / "fresh"
+    mine.mkdir()
+    link.symlink_to(mine)
+    for folder in (mine, link, fresh):
+        with Tracklets(folder, MADE) as out:
+            with out.recording("gate") as recording:
+                recording.keep("gate.avi", "abc", 10)
+            if folder == link:
+                (mine / "gate" / "notes.txt").write_text("mine")
+            out.forget()
+    assert not fresh.exists()
+    assert link.is_symlink()
+    assert tree(mine) == {"gate/notes.txt": b"mine"}

@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -84,7 +85,12 @@ def run(args: argparse.Namespace) -> int:
                               "correct it")
     detector = _detector(args.detector)
     videos = _videos(args.files)
-    out = Tracklets(args.out, Made(_described(detector), args.modality, args.per_tracklet, args.height, args.width))
+    made = Made(_described(detector), args.modality, args.per_tracklet, args.height, args.width)
+    with Tracklets(args.out, made) as out:
+        return _cut_all(videos, out, detector)
+
+
+def _cut_all(videos: Sequence[_Video], out: Tracklets, detector: DetectorSettings) -> int:
     waiting = [video for video in videos if not _is_done(video, out)]
     sys.stderr.write(f"{PERSONAL}\n")
     lost = 0
@@ -180,22 +186,25 @@ def _conclude(out: Tracklets, lost: int) -> int:
             f"{lost} tracklets without a view worth keeping (boxes at least 48 pixels high, whole, upright and sharp)")
         raise ConfigError(f"{out.folder}: expected people in the recordings, found {found}; try --detector X.onnx, or "
                           "recordings that show them larger")
-    shown = [tracklet for tracklet in sorted(tracklets, key=lambda one: (one.camera, one.modality, one.tracklet))
-             if (out.folder / tracklet.paths[0]).exists()]
+    # What was deleted since is neither shown nor counted.
+    ordered = sorted(tracklets, key=lambda one: (one.camera, one.modality, one.tracklet))
+    shown = [(tracklet, there) for tracklet in ordered
+             if (there := [path for path in tracklet.paths if (out.folder / path).exists()])]
     strips = []
     for row in np.unique(np.linspace(0, len(shown) - 1, min(len(shown), _ON_SHEET)).round().astype(int)).tolist():
-        one = shown[row]
-        pictures = [cv2.imread(str(out.folder / path)) for path in one.paths]
+        one, there = shown[row]
+        pictures = [cv2.imread(str(out.folder / path)) for path in there]
         strips.append((f"{one.camera} {one.modality} {one.tracklet}",
                        [np.asarray(picture, np.uint8) for picture in pictures if picture is not None]))
     if strips:
         _, data = cv2.imencode(".png", sheet(strips))
         out.write(_SHEET, data.tobytes())
-    infrared = sum(tracklet.modality == "infrared" for tracklet in tracklets)
+    infrared = sum(tracklet.modality == "infrared" for tracklet, _ in shown)
+    look = f"look at {out.folder / _SHEET} and delete the folders of tracklets that show nobody, or two people"
     sys.stdout.write(
-        f"{out.folder}: {len(out.footage)} recordings, {len(tracklets) - infrared} visible and {infrared} infrared "
-        f"tracklets, {sum(len(tracklet.frames) for tracklet in tracklets)} pictures; look at {out.folder / _SHEET} "
-        "and delete the folders of tracklets that show nobody, or two people\n")
+        f"{out.folder}: {len(out.footage)} recordings, {len(shown) - infrared} visible and {infrared} infrared "
+        f"tracklets, {sum(len(there) for _, there in shown)} pictures; "
+        f"{look if shown else 'what was cut out of them was deleted'}\n")
     return 0
 
 
@@ -227,7 +236,7 @@ def _videos(paths: Sequence[Path]) -> list[_Video]:
         if path.is_dir():
             raise ConfigError(f"{path}: expected a recording, found a folder; name the files in it")
         open_source(SourceSettings(location=str(path), kind="video", pace="fast")).close()
-        camera = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:64] or "camera"
+        camera = _camera(path.stem)
         if camera in videos:
             raise ConfigError(f"{path}: expected recordings of different names, found a second {camera!r} beside "
                               f"{videos[camera].path}; rename one")
@@ -235,6 +244,15 @@ def _videos(paths: Sequence[Path]) -> list[_Video]:
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture is not None else 0
         videos[camera] = _Video(path, camera, max(0, frames), _fingerprint(path))
     return list(videos.values())
+
+
+def _camera(stem: str) -> str:
+    """What a recording's camera is called; where letters of its name cannot be kept, a digest tells it from others."""
+    name = unicodedata.normalize("NFC", stem)  # some file systems take letters and their marks apart
+    kept = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+    if any(letter.isalnum() and not letter.isascii() for letter in name):
+        return f"{kept[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+    return kept[:64] or "camera"
 
 
 def _fingerprint(path: Path) -> str:

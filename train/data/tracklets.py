@@ -13,11 +13,13 @@ the folder whole or not at all, whenever the process dies. What a person deletes
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import cv2
 import msgspec
@@ -111,22 +113,54 @@ class _Story(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tracklets:
-    """A folder that takes recordings one by one, each whole or not at all.
+    """A folder that takes recordings one by one, each whole or not at all; nobody else's until its block ends.
 
     Args:
         folder: Made if missing; an empty one, or one begun in the same way, is gone on with.
         made: How pictures are cut now.
 
     Raises:
-        ConfigError: The folder holds something else, or pictures cut in another way; or it
-            cannot be written.
+        ConfigError: The folder holds something else, or pictures cut in another way; or another process
+            writes to it now; or it cannot be written.
     """
 
     def __init__(self, folder: Path, made: Made) -> None:
         self.folder = folder
+        self._lock: int | None = None
+        try:
+            self._begin(folder, made)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write to the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _begin(self, folder: Path, made: Made) -> None:
         with private.writing(folder):
             if folder.exists() and not folder.is_dir():
                 raise ConfigError(f"{folder}: expected a folder to write to, found a file; choose another --out")
+            self._found = folder.exists()
+            if not self._found:
+                private.folder(folder)
+            # The folder itself is locked, so that nothing of the lock is left in it.
+            self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(f"{folder}: expected a folder that nothing else writes to, found another from-video "
+                                  "at work in it; wait until it is done, or choose another --out") from None
+            except OSError:
+                pass  # a file system without locks: as good as it gets
             self._story = _Story(made, {})
             if (folder / _MADE).exists():
                 self._story = _decoded(folder / _MADE)
@@ -186,13 +220,16 @@ class Tracklets:
                 shutil.rmtree(part, ignore_errors=True)
 
     def forget(self) -> None:
-        """Leave nothing of a folder in which nobody was ever seen."""
+        """Leave nothing in a folder in which nobody was ever seen, and of one that was made for it nothing at all."""
         assert not self.tracklets()
         for name in (_MADE, _TRACKLETS):
             (self.folder / name).unlink(missing_ok=True)
         for camera in self._story.footage:
-            (self.folder / camera).rmdir()
-        self.folder.rmdir()
+            with suppress(OSError):  # what somebody put there is theirs
+                (self.folder / camera).rmdir()
+        if not self._found:
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file beside the pictures.
