@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,13 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, DiskFull
 from tests.train import evidence_runs
 from tests.train.evidence_runs import made_up
 from train.evidence import crew, report, sets
 from train.evidence.plan import GROUPS, LOSSES, START, Fit, Search, plan, recipe
 from train.evidence.records import Records, packed, unpacked
-from train.evidence.tables import Row, difference, rows, verdict
+from train.evidence.tables import Row, _beyond_seeds, difference, rows, verdict
 from train.evidence.work import arch_of
 
 
@@ -204,6 +205,39 @@ def test_a_whole_report_has_every_section_and_shows_every_picture(whole: Records
     assert len(written) == 6
 
 
+def test_a_line_that_was_being_written_when_the_power_failed_counts_as_never_written(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.jsonl"
+    path.write_text('{"run": "a", "v": 1}\n{"run": "b", "v"')
+    records = Records(path)
+    assert "b" not in records
+    records.keep({"run": "c"})
+    assert path.read_text() == '{"run": "a", "v": 1}\n{"run": "c"}\n'
+
+
+def test_a_full_disk_leaves_the_lines_before_whole(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.keep({"run": "a"})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(DiskFull, match="room for the record of 'b'"):
+            records.keep({"run": "b"})
+    records.keep({"run": "c"})
+    assert "b" not in Records(records._path)
+    assert {"a", "c"} == set(Records(records._path)._found)
+
+
+def test_seeds_without_a_difference_are_told_apart_about_once_in_twenty() -> None:
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(300):
+        pair = [Row(name, tuple({"seed": seed, "pairs": {"infrared-visible": {"mean_ap": rng.normal(35, 0.4)}}}
+                                for seed in range(3))) for name in "ab"]
+        wrong += _beyond_seeds(*pair)
+    assert 4 < wrong < 30  # 15 expected; the odds of leaving these bounds are below 1 in 1,000
+
+
 def _row(label: str, level: float, seeds: int, spread: float = 0.0) -> Row:
     rng = np.random.default_rng(len(label))
     found = []
@@ -220,7 +254,7 @@ def _row(label: str, level: float, seeds: int, spread: float = 0.0) -> Row:
     (_row("a", 0.40, 3), _row("bb", 0.30, 3), "better, beyond chance of people and seeds"),
     (_row("a", 0.30, 3), _row("bb", 0.40, 3), "worse, beyond chance of people and seeds"),
     (_row("a", 0.40, 1), _row("bb", 0.30, 1), "not beyond what seeds differ by"),
-    (_row("a", 0.33, 3, 0.1), _row("bb", 0.30, 3, 0.1), "not beyond what seeds differ by"),
+    (_row("a", 0.33, 3, 0.1), _row("bb", 0.30, 3, -0.1), "not beyond what seeds differ by"),
     (_row("a", 0.30, 3), _row("bb", 0.30, 3), "no difference beyond chance of the people"),
 ])
 def test_a_verdict_says_no_more_than_queries_and_seeds_allow(one: Row, other: Row, says: str) -> None:

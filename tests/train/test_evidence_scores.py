@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from cmnas_edge.errors import ConfigError
 from cmnas_edge.synthetic.crops import draw_set
 from train.data.crops import Crops
 from train.evaluate import normalised
 from train.evidence import gates, scores, sets, work
 from train.evidence.plan import START, Fit, Search, plan
-from train.evidence.records import unpacked
+from train.evidence.records import Records, unpacked
+from train.networks import checkpoint
 from train.networks.build import Network, build
 from train.networks.osnet import OSBlock
 from train.networks.space import Arch
@@ -152,10 +154,16 @@ def test_a_run_of_each_kind_leaves_a_record_and_a_network_that_the_next_can_star
     assert set(found["search 0"]["probabilities"]) == set(dict(Arch.uniform("osnet_x0_25", "shared").choices))
     assert len(unpacked(searched["queries"]["average_precision"])) == 3 * searched["queries"]["each"]
     assert searched["apart"]["before"] != searched["apart"]["after"]
-    path = work.checkpoint_path(tmp_path, START)
-    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
-    with pytest.raises(work.ConfigError, match="expected the network of the record"):
+    # Without this folder's own the tracked start is taken, which is not what was recorded here.
+    work.checkpoint_path(tmp_path, START).unlink()
+    with pytest.raises(ConfigError, match=r"start.safetensors: expected the network of the record"):
         work.make(by_name["sites/stem"], tmp_path, found, lambda done, all_: None)
+
+
+def test_the_tracked_start_is_the_recorded_one() -> None:
+    network, _ = checkpoint.load(work.TRACKED)
+    assert network.identities == 0
+    assert work.weights_digest(network) == Records()[START]["weights"]
 
 
 def test_the_start_of_a_run_is_what_it_begins_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

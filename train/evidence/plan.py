@@ -67,7 +67,6 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         seed: Of classifier, batches and augmentation.
         data: One of ``train.evidence.sets.SETS``.
         tested: The set whose unseen people it is scored on; its own if empty.
-        tested: The set whose unmet people it is scored on; its own if empty.
         design: Of the network.
         losses: One of `LOSSES`.
         steps: Of training.

@@ -7,6 +7,7 @@ again without training anything.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, DiskFull
 
 __all__ = ["PATH", "Records", "machine", "packed", "unpacked"]
 
@@ -29,6 +30,8 @@ PATH = Path(__file__).resolve().parents[2] / "docs" / "evidence.jsonl"
 
 class Records:
     """The lines of a file by the name of their run; the last of a name holds.
+
+    A last line without its end was being written when the power failed: it counts as never written.
 
     Args:
         path: The file; it need not be there yet.
@@ -40,7 +43,9 @@ class Records:
     def __init__(self, path: Path = PATH) -> None:
         self._path = path
         self._found: dict[str, dict[str, Any]] = {}
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        text = path.read_text("utf-8") if path.exists() else ""
+        self._whole = len(text[:text.rfind("\n") + 1].encode())  # bytes of whole lines
+        lines = text[:text.rfind("\n") + 1].splitlines()
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
@@ -63,13 +68,24 @@ class Records:
         """Append a record; it is on the disk when this returns.
 
         Raises:
-            OSError: It cannot be written.
+            DiskFull: There is no room for it; the lines before it are whole.
+            ConfigError: The file cannot be written.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        line = (json.dumps(row) + "\n").encode()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab") as file:
+                file.truncate(self._whole)
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(f"{self._path}: expected room for the record of {row['run']!r}, found the disk full; "
+                               "make some, and the run is made again") from error
+            raise ConfigError(f"{self._path}: expected a file to keep records in ({error.strerror}); choose another "
+                              "with --records") from error
+        self._whole += len(line)
         self._found[row["run"]] = dict(row)
 
 

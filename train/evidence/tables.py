@@ -84,6 +84,28 @@ class Difference(NamedTuple):
         return f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
 
 
+def _paired(one: Row, other: Row) -> tuple[Row, Row]:
+    """Both rows with the seeds that both have, in order."""
+    shared = sorted({row["seed"] for row in one.records} & {row["seed"] for row in other.records})
+    if not shared:
+        raise ValueError(f"expected {one.label!r} and {other.label!r} to have a seed in common, got none")
+    found = [Row(row.label, tuple(next(r for r in row.records if r["seed"] == seed) for seed in shared))
+             for row in (one, other)]
+    return found[0], found[1]
+
+
+def _beyond_seeds(one: Row, other: Row) -> bool:
+    """Whether a t-test, paired by seed and two-sided, tells them apart at 5 %; never with a single seed."""
+    from scipy.stats import t  # noqa: PLC0415 - a second that only a verdict needs
+
+    if one.seeds < 2:
+        return False
+    apart = [a["pairs"][ASKED]["mean_ap"] - b["pairs"][ASKED]["mean_ap"]
+             for a, b in zip(one.records, other.records, strict=True)]
+    error = float(np.std(apart, ddof=1)) / np.sqrt(len(apart))
+    return bool(abs(float(np.mean(apart))) > t.ppf(0.975, len(apart) - 1) * error)
+
+
 def rows(works: Sequence[Work], records: Records, question: str, *, seeds: Sequence[int] | None = None) -> list[Row]:
     """What has been made for a question, in the plan's order.
 
@@ -102,24 +124,24 @@ def rows(works: Sequence[Work], records: Records, question: str, *, seeds: Seque
 
 
 def difference(one: Row, other: Row) -> Difference:
-    """By how much the first finds infrared people better, over the seeds that both have."""
-    shared = {row["seed"] for row in one.records} & {row["seed"] for row in other.records}
-    a, b = (Row(row.label, tuple(r for r in row.records if r["seed"] in shared) or row.records).queries()
-            for row in (one, other))
-    found = compare(a, b, by="identity")["mean_ap"]
+    """By how much the first finds infrared people better, over the seeds that both have.
+
+    Raises:
+        ValueError: They have no seed in common.
+    """
+    a, b = _paired(one, other)
+    found = compare(a.queries(), b.queries(), by="identity")["mean_ap"]
     return Difference(100 * found.value, 100 * found.low, 100 * found.high)
 
 
 def verdict(one: Row, other: Row) -> str:
     """The difference in a sentence that says no more than the numbers do."""
     apart = difference(one, other)
-    few = min(one.seeds, other.seeds)
-    spread = max((float(np.std([r["pairs"][ASKED]["mean_ap"] for r in row.records], ddof=1))
-                  for row in (one, other) if row.seeds > 1), default=float("nan"))
-    seeds = f"{few} seed{'s' if few > 1 else ''}"
+    a, b = _paired(one, other)
+    seeds = f"{a.seeds} seed{'s' if a.seeds > 1 else ''}"
     if apart.low <= 0 <= apart.high:
         says = "no difference beyond chance of the people asked for"
-    elif few < 3 or abs(apart.points) <= 2 * spread / np.sqrt(few):
+    elif not _beyond_seeds(a, b):
         says = "beyond chance of the people asked for, but not beyond what seeds differ by"
     else:
         says = "better, beyond chance of people and seeds" if apart.points > 0 else \

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, DiskFull
 from train.data.crops import Crops
 from train.discrepancy import discrepancy
 from train.evaluate import embed, score
 from train.evidence import gates, scores, sets
-from train.evidence.plan import BACKBONE, GROUPS, Fit, K, P, Search, Work, recipe, search_recipe
+from train.evidence.plan import BACKBONE, GROUPS, START, Fit, K, P, Search, Work, recipe, search_recipe
 from train.evidence.records import machine, packed
 from train.fit.trainer import Trainer
 from train.networks import checkpoint
@@ -30,7 +30,10 @@ from train.networks.space import CHOICES, Arch
 from train.search.bilevel import Searcher
 from train.search.derive import probabilities, score_arch_in_supernet
 
-__all__ = ["arch_of", "checkpoint_path", "make"]
+__all__ = ["TRACKED", "arch_of", "checkpoint_path", "make", "weights_digest"]
+
+TRACKED = Path(__file__).with_name("start.safetensors")
+"""The start as the records have it, without its classifier, so that whoever goes on begins with the same numbers."""
 
 Found = Mapping[str, Mapping[str, Any]]
 Tell = Callable[[int, int], None]
@@ -85,14 +88,27 @@ def arch_of(fit: Fit, found: Found) -> Arch:
 
 
 def checkpoint_path(folder: Path, name: str) -> Path:
-    """Where the network of a run is kept."""
+    """Where the network of a run is written."""
     return folder / (name.replace("/", ", ") + ".safetensors")
+
+
+def weights_digest(network: Network) -> str:
+    """SHA-256 over the backbone's tensors by name, as 64 hex digits; the classifier is nobody's business."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.backbone.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _fit(fit: Fit, folder: Path, found: Found, tell: Tell) -> dict[str, Any]:
     arch = arch_of(fit, found)
     arch_path = checkpoint_path(folder, fit.name).with_suffix(".arch.json")
-    arch_path.write_text(arch.to_json() + "\n", encoding="utf-8")
+    try:
+        arch_path.write_text(arch.to_json() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DiskFull(f"{folder}: expected room for networks, found none ({error.strerror}); make some, or choose "
+                       "another --folder") from error
     learnt = _drawn(fit.data)
     trainer = Trainer(recipe(fit, arch_path), learnt)
     if fit.start:
@@ -120,7 +136,7 @@ def _fit(fit: Fit, folder: Path, found: Found, tell: Tell) -> dict[str, Any]:
         "pairs": scored["pairs"], "met": scores.figures(network, [met])["pairs"],
         "queries": {"each": len(scored["queries"]["rank1"]) // sum(len(set(c.identity.tolist())) for c in populations),
                     **{name: packed(values) for name, values in scored["queries"].items()}},
-        "checkpoint": hashlib.sha256(path.read_bytes()).hexdigest()}
+        "weights": weights_digest(network)}
     if fit.start:
         row["apart"] = {"before": before, "after": _apart(network, populations)}
     if fit.data.startswith("sysu-like"):
@@ -131,7 +147,7 @@ def _fit(fit: Fit, folder: Path, found: Found, tell: Tell) -> dict[str, Any]:
 
 
 def _search(search: Search, folder: Path, found: Found, tell: Tell) -> dict[str, Any]:
-    path = checkpoint_path(folder, search.start)
+    path = _begun_at(folder, search.start)
     _start(folder, search.start, found)  # refuses another network
     stages = {name: tuple(site for stage in some for site in scheme(stage, BACKBONE)) for name, some in GROUPS.items()}
     learnt = _drawn(search.data)
@@ -176,10 +192,16 @@ def _apart(network: Network, populations: list[Crops]) -> dict[str, float]:
             for name in ("class_mmd", "between", "similarity")}
 
 
-def _start(folder: Path, name: str, found: Found) -> Network:
+def _begun_at(folder: Path, name: str) -> Path:
+    """The network a run begins with: of this folder, or the tracked one where nobody has made it here."""
     path = checkpoint_path(folder, name)
+    return TRACKED if name == START and not path.exists() else path
+
+
+def _start(folder: Path, name: str, found: Found) -> Network:
+    path = _begun_at(folder, name)
     network, _ = checkpoint.load(path)
-    expected, digest = found[name]["checkpoint"], hashlib.sha256(path.read_bytes()).hexdigest()
+    expected, digest = found[name]["weights"], weights_digest(network)
     if digest != expected:
         raise ConfigError(f"{path}: expected the network of the record ({expected[:12]}), found another one "
                           f"({digest[:12]}); delete it and the line of {name!r} in the records, or restore it")
