@@ -74,7 +74,7 @@ def _decisions(works: Sequence[Work], records: Records, path: Path) -> bool:
     axes.set_yticks(range(len(names)), names)
     stages = [site.partition(".")[0] for site in sites]
     starts = [at for at, stage in enumerate(stages) if at == 0 or stages[at - 1] != stage]
-    axes.set_xticks(starts, [stages[at] for at in starts], ha="left")
+    axes.set_xticks(starts, [stages[at] for at in starts], ha="left", rotation=-30, rotation_mode="anchor")
     for at in starts[1:]:
         axes.axvline(at - 0.5, color="white", linewidth=2)
     figure.colorbar(drawn, ax=axes, label="probability of a split", fraction=0.03, pad=0.01)
