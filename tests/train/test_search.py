@@ -26,6 +26,8 @@ from train.losses.objective import Losses
 from train.networks import checkpoint
 from train.networks.build import build
 from train.networks.cost import bytes_of
+from train.networks.design import Design
+from train.networks.modality_bn import ModalityBatchNorm
 from train.networks.space import CHOICES, Arch, site_names
 from train.search.bilevel import Searcher
 from train.search.derive import decide, recalibrate, score_arch_in_supernet, weigh
@@ -151,6 +153,36 @@ def test_a_step_of_alpha_moves_no_weight_and_no_statistic_and_one_of_the_weights
     assert torch.equal(after["alpha"], torch.zeros(6, 2))
     assert not torch.equal(after["network.backbone.conv1.bn.running_mean"],
                            before["network.backbone.conv1.bn.running_mean"])
+
+
+@pytest.mark.parametrize(("backbone", "design"), [
+    ("resnet50", Design()), ("resnet50", Design(non_local=True)), ("osnet_x0_25", Design(own=1))],
+    ids=["neck", "non_local", "own"])
+def test_a_step_of_alpha_moves_no_norm_that_is_no_site_and_those_of_the_weights_move_it_again(
+        crops: Crops, backbone: str, design: Design) -> None:
+    searcher = Searcher(varied(backbone=backbone, design=design), crops)
+    before = {name: tensor.clone() for name, tensor in searcher.supernet.state_dict().items()}
+    searcher._step_alpha()
+    after = searcher.supernet.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["alpha"]
+    searcher.advance()
+    after = searcher.supernet.state_dict()
+    moving = [name for name in before if "running_" in name]
+    assert [name for name in moving if torch.equal(before[name], after[name])] == []
+
+
+def test_a_norm_that_stands_still_normalises_by_its_batch_all_the_same() -> None:
+    supernet = Supernet("osnet_x0_25", design=Design(own=1), identities=2).train()
+    x, infrared = torch.randn(4, 3, 32, 16), torch.tensor([False, True, True, False])
+    with torch.no_grad():
+        moved = supernet.network(x, infrared).embedding
+        supernet.track(statistics=False)
+        supernet.track(statistics=False)
+        assert torch.equal(supernet.network(x, infrared).embedding, moved)
+        supernet.track(statistics=True)
+    norms = [site.norm for site in supernet.network.norms() if isinstance(site.norm, ModalityBatchNorm)]
+    assert norms
+    assert all(norm.batch_norm is torch.nn.functional.batch_norm for norm in norms)
 
 
 def test_a_price_turns_the_preference_to_sharing_and_a_budget_holds(crops: Crops) -> None:

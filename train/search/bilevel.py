@@ -1,7 +1,7 @@
 """First-order bilevel search: weights learn from one part of the crops, the preference from the other.
 
 Source of the scheme: DARTS (Liu et al., ICLR 2019), first order: a step of alpha takes the weights
-as they are. It moves no weight and no running statistic. What a step does follows from the recipe,
+as they are. It moves no weight and no running statistic of any norm. What a step does follows from the recipe,
 the step's number and the saved state, and from nothing else.
 """
 

@@ -12,7 +12,9 @@ search code was never released, so this is the described idea, not that code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,9 +127,18 @@ class Supernet(nn.Module):
             norm.mix = eye[self.choices.index(arch.choice(name))]
 
     def track(self, *, statistics: bool) -> None:
-        """Whether a forward pass in training moves running statistics."""
+        """Whether a forward pass in training moves running statistics, of any norm, chosen at or not.
+
+        Without, training still normalises by the batch's own.
+        """
         for norm in self._norms.values():
             norm.tracking = statistics
+        # The BNNeck, parts that each modality owns and non-local blocks keep the norms they have.
+        for module in self.network.modules():
+            if isinstance(module, ModalityBatchNorm):
+                batch_norm = module.batch_norm
+                moving = batch_norm.moving if isinstance(batch_norm, _Still) else batch_norm
+                module.batch_norm = moving if statistics else _Still(moving)
 
     def synchronise(self) -> None:
         """From now on norms in training use the statistics of all processes' rows."""
@@ -175,6 +186,16 @@ class Supernet(nn.Module):
         foreign = sorted({choice for _, choice in arch.choices} - set(self.choices))
         if foreign:
             raise ValueError(f"arch: expected choices of {', '.join(self.choices)}, found {', '.join(foreign)}")
+
+
+@dataclass(frozen=True)
+class _Still:
+    """A batch norm that moves copies of the running statistics instead of these."""
+
+    moving: Callable[..., Tensor]
+
+    def __call__(self, x: Tensor, running_mean: Tensor, running_var: Tensor, *rest: Any) -> Tensor:
+        return self.moving(x, running_mean.clone(), running_var.clone(), *rest)
 
 
 def _norms(network: Network) -> dict[str, ModalityBatchNorm]:
