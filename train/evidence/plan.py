@@ -69,6 +69,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         tested: The set whose unseen people it is scored on; its own if empty.
         design: Of the network.
         losses: One of `LOSSES`.
+        exchange: Share of the visible crops that lose their colours in training.
         steps: Of training.
     """
 
@@ -82,6 +83,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     tested: str = ""
     design: Design = RELEASED
     losses: str = "base"
+    exchange: float = _AUGMENTATION.exchange
     steps: int = STEPS
 
     @property
@@ -148,6 +150,7 @@ def _plan() -> Iterator[Work]:
               tested="sysu-like", steps=_START_STEPS)
     yield from _sites()
     yield from _control()
+    yield from _why()
     yield from _c3mmd()
     yield from _near_the_best()
     yield from _transfer()
@@ -179,6 +182,16 @@ def _control() -> Iterator[Work]:
     yield Search(name="search without a gap", question="control", data="no gap")
     for label, scheme in (("shared", "shared"), ("split", "split"), ("searched", "searched search without a gap")):
         yield Fit(name=f"control/{label}", question="control", label=label, scheme=scheme, data="no gap")
+
+
+def _why() -> Iterator[Work]:
+    """What could hide the worth of a split: crops that lost their colours, or too short a training."""
+    for label in ("shared", "split"):
+        for seed in range(3):
+            yield Fit(name=f"why/{label}, colours kept/{seed}", question="why", label=f"{label}, colours kept",
+                      scheme=label, seed=seed, exchange=0.0)
+        yield Fit(name=f"why/{label}, {3 * STEPS} steps", question="why", label=f"{label}, {3 * STEPS} steps",
+                  scheme=label, steps=3 * STEPS)
 
 
 def _c3mmd() -> Iterator[Work]:
@@ -247,5 +260,5 @@ def recipe(fit: Fit, arch: Path) -> Recipe:
         backbone=BACKBONE, arch=arch, seed=fit.seed, steps=fit.steps, precision="bf16", identities_per_batch=P,
         crops_per_modality=K, train=Drawn(identities=1),  # not read: evidence draws its own sets
         curriculum=Curriculum(identities=120, hold=400, grow=600) if scratch else Curriculum(),
-        augmentation=_AUGMENTATION, losses=LOSSES[fit.losses],
+        augmentation=msgspec.structs.replace(_AUGMENTATION, exchange=fit.exchange), losses=LOSSES[fit.losses],
         optimiser=_FROM_NOTHING if scratch else _FROM_START)

@@ -141,6 +141,18 @@ def _control_verdict(works: Sequence[Work], records: Records) -> str:
     return "\n".join(lines)
 
 
+def _why(works: Sequence[Work], records: Records) -> str:
+    found = rows(works, records, "why")
+    return _table(found, None) if found else ""
+
+
+def _why_verdict(works: Sequence[Work], records: Records) -> str:
+    found = _labelled(works, records, "why")
+    kinds = dict.fromkeys(label.partition(", ")[2] for label in found)
+    return "\n".join(f"- Split against shared, {kind}: {verdict(found[f'split, {kind}'], found[f'shared, {kind}'])}"
+                     for kind in kinds if {f"split, {kind}", f"shared, {kind}"} <= set(found))
+
+
 def _c3mmd(works: Sequence[Work], records: Records) -> str:
     found = rows(works, records, "c3mmd")
     plain = next((row for row in rows(works, records, "sites", seeds=(0,)) if row.label == "searched"), None)
@@ -253,6 +265,7 @@ def _missing(works: Sequence[Work], records: Records) -> str:
 
 _SLOTS: dict[str, Slot] = {
     "made": _made, "setting": _setting, "start": _start, "sites": _sites, "sites_verdict": _sites_verdict,
-    "control": _control, "control_verdict": _control_verdict, "c3mmd": _c3mmd, "near_the_best": _near_the_best,
+    "control": _control, "control_verdict": _control_verdict,
+    "why": _why, "why_verdict": _why_verdict, "c3mmd": _c3mmd, "near_the_best": _near_the_best,
     "stability": _stability, "transfer": _transfer, "omni_scale": _omni_scale, "hard": _hard, "sizes": _sizes,
     "cost": _cost, "missing": _missing}
