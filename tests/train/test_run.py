@@ -111,3 +111,35 @@ def test_an_arch_is_named_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "arch.json").unlink()
     with pytest.raises(ConfigError, match=r"arch\.json: expected an arch file"):
         Run(tmp_path / "run", recipe)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"seed": 1}', '{"data": 3}', "\udcff"])
+def test_a_damaged_note_of_where_a_run_comes_from_is_one_sentence(tmp_path: Path, text: str) -> None:
+    run = Run(tmp_path, RECIPE)
+    run.save({"step": 1})
+    damaged = text.encode("utf-8", "surrogateescape")
+    (tmp_path / "run.json").write_bytes(damaged)
+    with pytest.raises(ConfigError, match=r"run\.json: expected .* found something else; .*start over") as caught:
+        run.sign({"data": "x" * 64})
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "run.json").read_bytes() == damaged
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"\0\0\xff", b"[2]", b"{}", b'{"step": "2"}'])
+def test_a_damaged_line_of_a_log_is_one_sentence_with_its_number(tmp_path: Path, line: bytes) -> None:
+    run = Run(tmp_path, RECIPE)
+    run.note({"step": 1})
+    run.save({"step": 1})
+    damaged = (tmp_path / "log.jsonl").read_bytes() + line + b"\n"
+    (tmp_path / "log.jsonl").write_bytes(damaged)
+    for read in (run.rows, run.resume):
+        with pytest.raises(ConfigError, match=r"log\.jsonl:2: expected .* found something else; delete this line"):
+            read()
+    assert (tmp_path / "log.jsonl").read_bytes() == damaged
+
+
+def test_a_recipe_that_is_no_text_is_another_one(tmp_path: Path) -> None:
+    Run(tmp_path, RECIPE).save({"step": 1})
+    (tmp_path / "recipe.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="another one"):
+        Run(tmp_path, RECIPE)

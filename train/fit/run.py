@@ -30,9 +30,17 @@ from cmnas_edge import config
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from train.fit.scalars import Scalars
 
-__all__ = ["Run"]
+__all__ = ["Run", "by_content", "kept", "unwritable"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class _Origin(msgspec.Struct):
+    data: str
+
+
+class _Row(msgspec.Struct):
+    step: int
 
 
 class Run:
@@ -57,14 +65,14 @@ class Run:
         self._writes = writes
         self._state_path, self._log_path = folder / "state.pt", folder / "log.jsonl"
         self._scalars = Scalars(folder / "tensorboard")
-        asked = _anywhere(recipe)
+        asked = by_content(recipe)
         recipe_path = folder / "recipe.toml"
         with self._room():
             if writes:
                 folder.mkdir(parents=True, exist_ok=True)
             begun = recipe_path.exists() and (self._state_path.exists() or not writes)  # else nothing would be lost
             # Version 0.1.0 wrote the path of the checkpoint to start from.
-            if begun and _read(recipe_path, type(recipe)) not in (asked, recipe):
+            if begun and kept(recipe_path, type(recipe)) not in (asked, recipe):
                 raise ConfigError(f"{recipe_path}: expected the recipe given now, found another one; choose another "
                                   "--out, or delete the folder to start over")
             if writes:
@@ -80,13 +88,17 @@ class Run:
         """Write where the numbers of this run come from; a run goes on with the data it began with only.
 
         Raises:
-            ConfigError: The ``data`` of the run so far was other.
+            ConfigError: The ``data`` of the run so far was other, or what is noted of it cannot be read.
         """
         path = self.folder / "run.json"
         if path.exists() and self._state_path.exists():
-            before = msgspec.json.decode(path.read_bytes())
-            if before["data"] != origin["data"]:
-                raise ConfigError(f"{path}: expected the data this run began with ({before['data'][:12]}), found other "
+            try:
+                before = msgspec.json.decode(path.read_bytes(), type=_Origin).data
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path}: expected where this run comes from, found something else; restore the "
+                                  "file, or delete the folder to start over") from error
+            if before != origin["data"]:
+                raise ConfigError(f"{path}: expected the data this run began with ({before[:12]}), found other "
                                   f"data ({origin['data'][:12]}); restore it, or choose another --out")
         if self._writes:
             with self._room():
@@ -97,7 +109,7 @@ class Run:
         """The last saved state, or None for a fresh run; the log is cut back to its step.
 
         Raises:
-            ConfigError: The state cannot be read.
+            ConfigError: The state or the log cannot be read.
         """
         if not self._state_path.exists():
             if self._writes:
@@ -110,9 +122,9 @@ class Run:
             raise ConfigError(f"{self._state_path}: expected a state of this run, found something unreadable "
                               f"({type(error).__name__}); delete the folder to start over") from error
         if self._writes:
-            kept = [line for line in self._lines() if msgspec.json.decode(line)["step"] <= step]
+            told = [line for line, row in zip(self._lines(), self.rows(), strict=True) if row["step"] <= step]
             with self._room():
-                _replace(self._log_path, lambda file: file.write(b"".join(line + b"\n" for line in kept)))
+                _replace(self._log_path, lambda file: file.write(b"".join(line + b"\n" for line in told)))
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -147,8 +159,20 @@ class Run:
             self._scalars.add(row)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The log so far."""
-        return [msgspec.json.decode(line) for line in self._lines()]
+        """The log so far.
+
+        Raises:
+            ConfigError: A line is damaged.
+        """
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(self._lines(), start=1):
+            try:
+                msgspec.json.decode(line, type=_Row)
+                rows.append(msgspec.json.decode(line))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{self._log_path}:{number}: expected what a run noted at a step, found something "
+                                  "else; delete this line, and give the same command again") from error
+        return rows
 
     def _lines(self) -> list[bytes]:
         """Whole lines of the log; a kill may have cut the last one short."""
@@ -178,8 +202,20 @@ class Run:
                               "choose another --out") from error
 
 
-def _anywhere(recipe: msgspec.Struct) -> msgspec.Struct:
-    """The recipe with its files named by content, so that a checkout that moved goes on with its runs."""
+def unwritable(path: Path, what: str, error: OSError) -> CmnasError:
+    """One sentence for what could not be written: a full disk may have room later, another place is a mistake."""
+    if error.errno in _FULL:
+        return DiskFull(f"{path}: expected room for {what}, found a full disk; free some space and give the same "
+                        "command again")
+    return ConfigError(f"{path}: expected {what} to write, found {error.strerror or error}; choose another --out")
+
+
+def by_content(recipe: msgspec.Struct) -> msgspec.Struct:
+    """The recipe with its files named by content, so that a checkout that moved goes on with its runs.
+
+    Raises:
+        ConfigError: A file that the recipe names cannot be read.
+    """
     for key in ("start", "arch"):
         path: Path | None = getattr(recipe, key, None)
         if path is not None:
@@ -192,11 +228,11 @@ def _anywhere(recipe: msgspec.Struct) -> msgspec.Struct:
     return recipe
 
 
-def _read(path: Path, kind: type[msgspec.Struct]) -> msgspec.Struct | None:
+def kept(path: Path, kind: type[msgspec.Struct]) -> msgspec.Struct | None:
     """The recipe of a run; None if this release cannot read it. Version 0.1.0 knew drawn people only."""
-    text = re.sub(r"^\[(train|validation)\]\n(?!dataset)", r'[\1]\ndataset = "drawn"\n', path.read_text("utf-8"),
-                  flags=re.MULTILINE)
     try:
+        text = re.sub(r"^\[(train|validation)\]\n(?!dataset)", r'[\1]\ndataset = "drawn"\n', path.read_text("utf-8"),
+                      flags=re.MULTILINE)
         return msgspec.toml.decode(text, type=kind, dec_hook=lambda of, value: of(value))
     except (msgspec.DecodeError, ValueError):
         return None
