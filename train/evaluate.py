@@ -28,7 +28,8 @@ from train.protocols.galleries import Permutations
 from train.protocols.report import Kind, report, require
 from train.protocols.rows import DRAWN, Row
 
-__all__ = ["Extracted", "Strangers", "embed", "extract", "normalised", "scaled", "score", "standings", "strangers"]
+__all__ = ["Extracted", "Strangers", "embed", "extract", "lacking", "normalised", "scaled", "score", "standings",
+           "strangers"]
 
 F32 = npt.NDArray[np.float32]
 
@@ -139,6 +140,16 @@ def strangers(root: Path, *, trial: int = 1, kinds: Collection[Kind] | None = No
         except ValueError as error:
             raise ConfigError(f"{root}: {error}; leave that out of --protocol") from error
     return Strangers(name, root, test, query, sysu.permutations(root) if known else None)
+
+
+def lacking(root: Path, name: str) -> str:
+    """In what a dataset's folder differs from the numbers that its paper or page states; empty if in nothing."""
+    try:
+        found = datasets.DATASETS[name].counts(root)
+    except ConfigError as error:
+        return str(error)
+    return "; ".join(f"{one.what} {one.found:,} instead of {one.published:,}" for one in found
+                     if one.published is not None and one.found != one.published)
 
 
 def extract(network: Network, people: Strangers, size: tuple[int, int], cache: Path, *, flip: bool = False,

@@ -22,6 +22,8 @@ from train import evaluate
 from train.__main__ import main
 from train.data import datasets
 from train.data.drawn import Drawn, draw
+from train.data.layout import Count
+from train.data.regdb import REGDB
 from train.evaluate import embed, extract, standings, strangers
 from train.networks import checkpoint
 from train.networks.build import Network, build
@@ -139,12 +141,21 @@ def test_the_command_keeps_as_json_what_it_shows_of_ours(
 
 
 def test_published_rows_stand_beside_photographed_people(
-        tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     write_regdb(tmp_path / "regdb", ASKED)
     (tmp_path / "regdb" / "drawn.json").unlink()
-    assert main(["evaluate", str(kept), "--device", "cpu", "--data", str(tmp_path / "regdb"), "--cache",
-                 str(tmp_path / "crops"), "--trial", "2"]) == 0
+    words = ["evaluate", str(kept), "--device", "cpu", "--data", str(tmp_path / "regdb"), "--cache",
+             str(tmp_path / "crops"), "--trial", "2"]
+    assert main(words) == 0
     shown = capsys.readouterr().out
+    assert "RegDB is incomplete, and no published figures are beside: " in shown
+    assert " instead of " in shown
+    assert "CM-NAS" not in shown
+    whole = replace(REGDB, counts=lambda _: [Count("identities", 5, 5), Count("cameras", None, 2)])
+    monkeypatch.setattr(datasets, "DATASETS", {**datasets.DATASETS, "regdb": whole})
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "incomplete" not in shown
     assert "| visible-infrared | CM-NAS | 84.54 |" in shown
     assert DRAWN not in shown
     assert (tmp_path / "crops").is_dir()
@@ -187,6 +198,16 @@ def test_a_folder_of_ones_own_is_searched_where_somebody_can_be_found_again(
     (["--data", "nowhere"], "nowhere: expected the folder of a dataset, found nothing"),
     (["--data", "."], "give that folder"),
     (["--data", "sysu", "--trial", "2"], "expected a trial from 1 to 1, found 2"),
+    (["--seed", "-1"], "--seed: expected 0 to 4294967295, found -1"),
+    (["--seed", "99999999999"], "--seed: expected 0 to 4294967295, found 99999999999"),
+    (["--first", "-5"], "--first: expected 0 to 4294967295, found -5"),
+    (["--loosen", "-1"], "--loosen: expected a share from 0 to 1, found -1"),
+    (["--loosen", "nan"], "--loosen: expected a share from 0 to 1, found nan"),
+    (["--loosen", "5"], "--loosen: expected a share from 0 to 1, found 5"),
+    (["--trial", "1"], "--trial: expected a dataset beside it, found none; add --data ROOT"),
+    (["--cache", "x"], "--cache: expected a dataset beside it, found none; add --data ROOT"),
+    (["--identities", "1"], "--identities: expected 2 to"),
+    (["--json", "regdb"], "regdb: expected a file to write, Is a directory; choose another --json"),
     (["--data", "regdb", "--json", "regdb/idx/train_visible_1.txt/x.json"], "choose another --json"),
 ])
 def test_what_cannot_be_asked_is_one_sentence(
@@ -197,6 +218,7 @@ def test_what_cannot_be_asked_is_one_sentence(
     shown = capsys.readouterr().err.splitlines()
     assert said in shown[-1]
     assert not any("Traceback" in line for line in shown)
+    assert not [*folder.rglob("*.json.part"), *folder.glob("*.part")]
 
 
 def test_what_is_asked_in_vain_is_refused_before_anything_is_embedded(

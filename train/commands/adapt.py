@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import msgspec
+
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from cmnas_edge.progress import Progress  # noqa: PLC0415 - torch takes seconds, --help should not
     from train.adapt import adapt, read  # noqa: PLC0415
     from train.data.drawn import Drawn, draw  # noqa: PLC0415
+    from train.fit import lessons  # noqa: PLC0415
     from train.fit.devices import choose  # noqa: PLC0415
     from train.networks import checkpoint  # noqa: PLC0415
 
@@ -46,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress("crops" if args.drawn is None else "people drawn") as progress:
         if args.drawn is None:
             crops = read(args.crops, meta.height, meta.width, progress=progress)
+            taught = lessons.UNLABELLED
         else:
             people = Drawn(identities=args.drawn, first_identity=args.first, cameras=tuple(args.cameras),
                            per_camera=args.per_camera, seed=args.world)
@@ -53,11 +57,12 @@ def run(args: argparse.Namespace) -> int:
                 crops = draw(people, meta.height, meta.width, progress=progress)
             except (ValueError, OverflowError, MemoryError) as error:
                 raise ConfigError(f"adapt: {error}") from error
+            taught = lessons.lesson(people, crops)
     with Progress("batches") as progress:
         adapt(network.to(device), crops, seed=args.seed, kept=args.keep, progress=progress)
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(args.out, network, meta)
+        checkpoint.save(args.out, network, msgspec.structs.replace(meta, learnt=(*lessons.of(meta), taught)))
     except OSError as error:
         raise ConfigError(f"{args.out}: expected a file to write, {error.strerror}; choose another --out") from error
     infrared = int(crops.infrared.sum())

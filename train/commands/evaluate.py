@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ from train.protocols.rows import Row
 
 if TYPE_CHECKING:
     from train.networks.build import Network
+    from train.networks.checkpoint import Checkpoint
 
 __all__ = ["add_arguments", "run"]
 
@@ -33,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there, too")
     photographed = parser.add_argument_group("a dataset's test people")
     photographed.add_argument("--data", type=Path, metavar="ROOT", help="folder of the dataset, which tells its name")
-    photographed.add_argument("--trial", type=int, default=1, help="which split of RegDB, 1 to 10 (1)")
+    photographed.add_argument("--trial", type=int, help="which split of RegDB, 1 to 10 (the one "
+                              "the checkpoint learnt from)")
     photographed.add_argument("--cache", type=Path, help="where decoded crops are kept (beside the run's folder)")
     people = parser.add_argument_group("drawn people nobody trained on, without --data")
     people.add_argument("--identities", type=int, default=96, help="how many people (96)")
@@ -48,56 +53,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score a checkpoint."""
+    from train.fit import lessons  # noqa: PLC0415 - torch takes seconds, --help should not
     from train.fit.devices import choose  # noqa: PLC0415
-    from train.networks import checkpoint  # noqa: PLC0415 - torch takes seconds, --help should not
-    from train.protocols.published import beside  # noqa: PLC0415
+    from train.networks import checkpoint  # noqa: PLC0415
     from train.protocols.table import markdown  # noqa: PLC0415
 
-    if args.rerank and "dataset" not in args.protocol:
-        raise ConfigError(f"--rerank: expected dataset, whose searches it refines, in --protocol, found "
-                          f"{' '.join(args.protocol)}; add dataset, or leave --rerank out")
+    _require_sense(args)
     device = choose(args.device)
     network, meta = checkpoint.load(args.checkpoint)
     score = _drawn if args.data is None else _photographed
-    whom, rows = score(args, network.to(device), (meta.height, meta.width))
+    whom, rows, shown = score(args, network.to(device), meta)
     mirrored = ", mirror images averaged" if args.flip else ""
-    sys.stdout.write(f"{args.checkpoint}: {whom}{mirrored}\n\n{markdown(beside(rows))}")
+    said = "\n".join(filter(None, (f"{args.checkpoint}: {whom}{mirrored}", lessons.unsure(meta))))
+    sys.stdout.write(f"{said}\n\n{markdown(shown)}")
     _keep(args.json, rows)
     return 0
 
 
-def _photographed(args: argparse.Namespace, network: Network, size: tuple[int, int]) -> tuple[str, list[Row]]:
-    """Who was asked for, and what came of it."""
-    from cmnas_edge.progress import Progress  # noqa: PLC0415
-    from train.data import datasets  # noqa: PLC0415
-    from train.evaluate import extract, standings, strangers  # noqa: PLC0415
+def _require_sense(args: argparse.Namespace) -> None:
+    """Refuse what cannot be done before anything is read."""
+    if args.rerank and "dataset" not in args.protocol:
+        raise ConfigError(f"--rerank: expected dataset, whose searches it refines, in --protocol, found "
+                          f"{' '.join(args.protocol)}; add dataset, or leave --rerank out")
+    for name in ("trial", "cache") if args.data is None else ():
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name}: expected a dataset beside it, found none; add --data ROOT, or leave "
+                              f"--{name} out")
+    for name, lowest in (("identities", 2), ("first", 0), ("seed", 0), ("per_camera", 1)):
+        if not lowest <= getattr(args, name) < 1 << 32:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected {lowest} to {(1 << 32) - 1}, found "
+                              f"{getattr(args, name)}; choose one in between")
+    if not 0 <= args.loosen <= 1:
+        raise ConfigError(f"--loosen: expected a share from 0 to 1, found {args.loosen:g}; choose one in between")
+    if args.json is not None:
+        with _writing(args.json):
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            if args.json.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
-    people = strangers(args.data, trial=args.trial, kinds=args.protocol)
-    cache = args.cache or args.checkpoint.parent.parent / "crops"
+
+def _photographed(args: argparse.Namespace, network: Network, meta: Checkpoint) -> tuple[str, list[Row], list[Row]]:
+    """Who was asked for, what came of it, and that beside what others published."""
+    from cmnas_edge.progress import Progress  # noqa: PLC0415
+    from train.data import datasets, shards  # noqa: PLC0415
+    from train.evaluate import extract, lacking, standings, strangers  # noqa: PLC0415
+    from train.fit import lessons  # noqa: PLC0415
+    from train.fit.sources import Regdb  # noqa: PLC0415
+    from train.protocols.published import beside  # noqa: PLC0415
+
+    name = datasets.recognise(args.data)
+    trial = args.trial if args.trial is not None else lessons.trial(meta) if name == "regdb" else 1
+    people = strangers(args.data, trial=trial, kinds=args.protocol)
+    if name == "regdb":
+        lessons.require_strangers(args.checkpoint, meta, Regdb(trial=trial))
+    cache, size = args.cache or args.checkpoint.parent.parent / "crops", (meta.height, meta.width)
     with Progress("crops decoded") as decoding, Progress("crops embedded") as embedding:
+        if name == "folder":
+            crops = shards.decode(people.test, *size, cache, progress=decoding)
+            lessons.require_new_pictures(args.checkpoint, meta, args.data, crops)
         seen = extract(network, people, size, cache, flip=args.flip, decoding=decoding, embedding=embedding)
     with Progress("lines") as progress:
         rows = standings(seen, kinds=args.protocol, reranked=args.rerank, progress=progress,
                          system=args.checkpoint.parent.name or str(args.checkpoint))
     sets = [pictures for pictures in (people.test, people.query) if pictures is not None]
     who = np.unique(np.concatenate([pictures.identity for pictures in sets]))
-    whom = f"{sum(map(len, sets)):,} pictures of {(who > 0).sum()} people in {args.data}"
+    nobody = datasets.DATASETS[name].nobody
+    whom = f"{sum(map(len, sets)):,} pictures of {sum(int(one) not in nobody for one in who)} people in {args.data}"
+    whom += f", trial {trial}" if name == "regdb" else ""
     if datasets.drawn(args.data):
-        whom += f", drawn in the layout of {datasets.DATASETS[people.dataset].title}"
-    return whom, rows
+        return f"{whom}, drawn in the layout of {datasets.DATASETS[name].title}", rows, rows
+    without = lacking(args.data, name)
+    if without:
+        title = datasets.DATASETS[name].title
+        return f"{whom}\n{title} is incomplete, and no published figures are beside: {without}", rows, rows
+    return whom, rows, beside(rows, network.arch.backbone)
 
 
-def _drawn(args: argparse.Namespace, network: Network, size: tuple[int, int]) -> tuple[str, list[Row]]:
+def _drawn(args: argparse.Namespace, network: Network, meta: Checkpoint) -> tuple[str, list[Row], list[Row]]:
     from train.data.augment import Augmentation, loosen  # noqa: PLC0415
     from train.data.drawn import Drawn, draw  # noqa: PLC0415
     from train.evaluate import embed  # noqa: PLC0415
+    from train.fit import lessons  # noqa: PLC0415
     from train.protocols.embeddings import Embeddings  # noqa: PLC0415
     from train.protocols.report import report  # noqa: PLC0415
 
     people = Drawn(identities=args.identities, first_identity=args.first, cameras=tuple(args.cameras),
                    per_camera=args.per_camera, seed=args.seed)
+    lessons.require_strangers(args.checkpoint, meta, people)
     try:
-        crops = draw(people, *size)
+        crops = draw(people, meta.height, meta.width)
         if args.loosen:
             how = Augmentation(flip=0, shift=args.loosen / 4, zoom_out=args.loosen, zoom_in=0, stretch=0.1)
             crops = dataclasses.replace(crops, images=loosen(crops.images, how, np.random.default_rng(args.seed)))
@@ -106,16 +150,26 @@ def _drawn(args: argparse.Namespace, network: Network, size: tuple[int, int]) ->
     except (ValueError, OverflowError, MemoryError) as error:
         raise ConfigError(f"evaluate: {error}; change --cameras, --identities or --per-camera") from error
     return (f"{args.identities} people from {args.first}, world {args.seed}, cameras "
-            f"{' '.join(map(str, args.cameras))}, boxes loosened by {args.loosen:g}, single shot"), rows
+            f"{' '.join(map(str, args.cameras))}, boxes loosened by {args.loosen:g}, single shot"), rows, rows
 
 
 def _keep(path: Path | None, rows: Sequence[Row]) -> None:
     if path is None:
         return
+    part = path.with_name(path.name + ".part")
+    with _writing(path):
+        try:
+            part.write_bytes(msgspec.json.format(msgspec.json.encode([row.to_json() for row in rows]), indent=1)
+                             + b"\n")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in a sentence why figures cannot be kept."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(msgspec.json.format(msgspec.json.encode([row.to_json() for row in rows]), indent=1) + b"\n")
-        part.replace(path)
+        yield
     except OSError as error:
         raise ConfigError(f"{path}: expected a file to write, {error.strerror}; choose another --json") from error

@@ -27,7 +27,7 @@ from train.data.batches import Batches, Sampler
 from train.data.crops import Crops
 from train.data.drawn import Drawn
 from train.evaluate import embed, score
-from train.fit import sources
+from train.fit import lessons, sources
 from train.fit.devices import Device, choose
 from train.fit.distributed import World, world
 from train.fit.recipe import Recipe
@@ -76,8 +76,9 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         out = io.StringIO()  # one voice is enough
         processes.wait()  # the first one makes the folder, and decodes photographs
     run = Run(folder, recipe, writes=processes.leads)
+    before = lessons.before(recipe.start if recipe.start_format == "checkpoint" else None)
     try:
-        learnt, others = _people(recipe, root, cache, out)
+        learnt, others, taught = _people(recipe, root, cache, out)
         if processes.leads:
             processes.wait()
         # On a CPU a step leaves no core idle; a GPU would wait for its batches.
@@ -86,7 +87,7 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
     except ValueError as error:
         raise ConfigError(f"recipe: {error}") from error
     meta = checkpoint.Checkpoint(height=recipe.height, width=recipe.width, seed=recipe.seed, commit=commit(),
-                                 data=learnt.fingerprint())
+                                 data=learnt.fingerprint(), learnt=(*before, *taught))
     state = run.resume()
     run.sign({"seed": recipe.seed, "commit": meta.commit, "data": meta.data, "crops": len(learnt),
               "identities": trainer.network.identities, "device": str(device), "processes": processes.count,
@@ -173,8 +174,9 @@ def _odd(batches: Sampler) -> str:
     return "; ".join(said)
 
 
-def _people(recipe: Recipe, root: Path | None, cache: Path, out: TextIO | None) -> tuple[Crops, Crops | None]:
-    """Whom to learn from and whom to score; nobody else's picture is opened."""
+def _people(recipe: Recipe, root: Path | None, cache: Path,
+            out: TextIO | None) -> tuple[Crops, Crops | None, tuple[checkpoint.Lesson, ...]]:
+    """Whom to learn from, whom to score, and what the checkpoint says of it; nobody else's picture is opened."""
     wanted: tuple[sources.Source, ...] = (recipe.train,)
     if recipe.final:
         if recipe.validation is None:
@@ -185,15 +187,16 @@ def _people(recipe: Recipe, root: Path | None, cache: Path, out: TextIO | None) 
         with Progress("people drawn" if isinstance(source, Drawn) else "crops decoded", out) as progress:
             sets.append(sources.read(source, recipe.height, recipe.width, root=root, cache=cache, progress=progress))
     learnt = sources.together(tuple(sets))
+    taught = tuple(map(lessons.lesson, wanted, sets))
     if recipe.validation is None or recipe.final:
-        return learnt, None
+        return learnt, None, taught
     others = sources.read(recipe.validation, recipe.height, recipe.width, root=root, cache=cache)
     if type(recipe.train) is type(recipe.validation) and not isinstance(recipe.train, Drawn):
         both = np.intersect1d(learnt.identity, others.identity)
         if len(both):
             raise ConfigError(f"recipe: expected other people in [validation] than in [train], found {len(both)} in "
                               f"both, such as {both[0]}; correct the dataset's split files")
-    return learnt, others
+    return learnt, others, taught
 
 
 def commit() -> str:

@@ -99,6 +99,8 @@ def overlap(learnt: Source, others: Source) -> bool:
     """Whether somebody can be in both sets by what the two say, before anything is read."""
     if isinstance(learnt, Drawn) or isinstance(others, Drawn):
         return isinstance(learnt, Drawn) and isinstance(others, Drawn) and learnt.overlaps(others)
+    if isinstance(learnt, Regdb) and isinstance(others, Regdb) and learnt.trial != others.trial:
+        return True  # each trial halves everybody anew
     return type(learnt) is type(others) and (learnt == others or "trainval" in (learnt.part, others.part))
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 import torch
@@ -25,12 +25,25 @@ from train.networks.build import Network, build
 from train.networks.design import RELEASED, Design
 from train.networks.space import Arch, Choice
 
-__all__ = ["SCHEMA", "Checkpoint", "load", "place", "save"]
+__all__ = ["SCHEMA", "Checkpoint", "Lesson", "load", "place", "save"]
 
 SCHEMA = "cmnas-edge checkpoint 1"
 _KEY = "cmnas_edge"
 
 _Size = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Lesson(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Whom one training learnt from.
+
+    Attributes:
+        source: In full, as a recipe's ``[train]`` has it.
+        pictures: One of each person, as the start of the SHA-256 of its crop, where no published split says who
+            they are: they are known again whatever their folder is called by then.
+    """
+
+    source: dict[str, Any]
+    pictures: tuple[str, ...] = ()
 
 
 class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,6 +56,8 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         seed: Of the training run.
         commit: Git commit of the code that trained it.
         data: Fingerprint of the training data.
+        learnt: Whom it was taught, the weights it began with included; left out by version 0.1.0, and where nobody
+            knows.
     """
 
     height: _Size
@@ -51,6 +66,7 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     seed: int
     commit: str
     data: str
+    learnt: tuple[Lesson, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):

@@ -28,7 +28,7 @@ from cmnas_edge.progress import Progress
 from train.data.crops import Crops
 from train.data.drawn import Drawn
 from train.evaluate import embed, score
-from train.fit import sources
+from train.fit import lessons, sources
 from train.fit.devices import Device, choose
 from train.fit.distributed import World, world
 from train.fit.loop import commit, interruptible, worth
@@ -116,6 +116,7 @@ def _search(recipe: SearchRecipe, folder: Path, root: Path | None, cache: Path, 
         out = io.StringIO()  # one voice is enough
         processes.wait()  # the first one makes the folder, and decodes photographs
     run = Run(folder, recipe, writes=processes.leads)
+    before = lessons.before(recipe.start if recipe.start_format == "checkpoint" else None)
     try:
         with Progress("people drawn" if isinstance(recipe.train, Drawn) else "crops decoded", out) as progress:
             learnt = sources.read(recipe.train, recipe.height, recipe.width, root=root, cache=cache, progress=progress)
@@ -126,7 +127,7 @@ def _search(recipe: SearchRecipe, folder: Path, root: Path | None, cache: Path, 
     except ValueError as error:
         raise ConfigError(f"recipe: {error}") from error
     meta = checkpoint.Checkpoint(height=recipe.height, width=recipe.width, seed=recipe.seed, commit=commit(),
-                                 data=learnt.fingerprint())
+                                 data=learnt.fingerprint(), learnt=(*before, lessons.lesson(recipe.train, learnt)))
     state = run.resume()
     run.sign({"seed": recipe.seed, "commit": meta.commit, "data": meta.data, "crops": len(learnt),
               "device": str(device), "processes": processes.count, "torch": str(torch.__version__)})
