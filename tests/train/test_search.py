@@ -147,7 +147,7 @@ def test_a_step_of_alpha_moves_no_weight_and_no_statistic_and_one_of_the_weights
     after = searcher.supernet.state_dict()
     assert [name for name in before if not torch.equal(before[name], after[name])] == ["alpha"]
     assert all(p.grad is None for p in searcher.supernet.network.parameters())
-    searcher = Searcher(varied(preference=Preference(warm_up=99)), crops)
+    searcher = Searcher(varied(steps=100, preference=Preference(warm_up=99)), crops)
     searcher.advance()
     after = searcher.supernet.state_dict()
     assert torch.equal(after["alpha"], torch.zeros(6, 2))
@@ -210,6 +210,36 @@ def test_bytes_of_a_search_are_those_of_the_bundle() -> None:
         arch = Arch(backbone, tuple((name, CHOICES[rng.integers(3)]) for name in site_names(backbone)))
         assert weigh(backbone).of(arch) == bytes_of(arch).total
         assert weigh(backbone).apart == bytes_of(arch).without_sharing
+
+
+def test_a_budget_of_exactly_everything_shared_shares_everything_and_none_below_it_is_decided_for() -> None:
+    supernet, weights = Supernet("osnet_x0_25"), weigh("osnet_x0_25")
+    with torch.no_grad():
+        supernet.alpha[:, 1] = 5
+    assert {choice for _, choice in decide(supernet, weights, weights.shared).choices} == {"shared"}
+    with pytest.raises(ValueError, match=f"at least {weights.shared} bytes"):
+        decide(supernet, weights, weights.shared - 1)
+    assert varied(cost=Cost(budget=weights.shared)).cost.budget == weights.shared
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_a_share_of_people_that_leaves_nobody_at_a_level_is_refused(crops: Crops, tmp_path: Path, share: float
+                                                                    ) -> None:
+    recipe = varied(held_out=HeldOut(by="identity", share=share), guide=Losses(cross_entropy=0))
+    with pytest.raises(ConfigError, match=rf"held_out\.share: .*holds out {0 if share < 0.5 else 4} of 4 people"):
+        search(recipe, tmp_path / "run", out=io.StringIO())
+    weights, held = hold_out(crops, HeldOut(by="image", share=share), 0)
+    assert len(weights)
+    assert len(held)
+
+
+@pytest.mark.parametrize(("warm_up", "settle"), [(6, 0), (3, 3), (0, 6), (9, 9)])
+def test_a_search_in_which_alpha_never_steps_is_refused_and_one_step_is_enough(crops: Crops, warm_up: int, settle: int
+                                                                              ) -> None:
+    with pytest.raises(ValueError, match=r"preference\.warm_up \+ preference\.settle"):
+        varied(preference=Preference(warm_up=warm_up, settle=settle))
+    searcher = Searcher(varied(preference=Preference(warm_up=0, settle=5)), crops)
+    assert "guide" in searcher.advance()
 
 
 def test_the_likeliest_choice_of_every_site_is_decided() -> None:
@@ -339,6 +369,14 @@ def test_what_cannot_be_searched_is_one_sentence(straight: Path, tmp_path: Path,
     assert "at most the 4 identities" in told(tmp_path / "b", "identities_per_batch = 2", "identities_per_batch = 5")
     assert "found some in both" in told(tmp_path / "c", "first_identity = 90", "first_identity = 2")
     assert "backbone" in told(tmp_path / "d", '"osnet_x0_25"', '"osnet"')
+    shared = bytes_of(Arch.uniform("osnet_x0_25", "shared")).total
+    short = told(tmp_path / "e", "budget = 0", f"budget = {shared - 1}")
+    assert f"cost.budget: expected at least the {shared} bytes" in short
+    assert f"found {shared - 1};" in short
+    assert "alpha would never" in told(tmp_path / "f", "settle = 0", "settle = 5")
+    assert "a crop could come out all black" in told(tmp_path / "g", "pad = 0", "pad = 16")
+    for folder in "efg":  # before anybody is drawn
+        assert not (tmp_path / folder).exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train" / "recipes").glob("search_*.toml")), ids=lambda path: path.stem)

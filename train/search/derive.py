@@ -79,7 +79,13 @@ def decide(supernet: Supernet, weights: Bytes, budget: int | None = None, *, lea
 
     Returns:
         An architecture of the supernet's space.
+
+    Raises:
+        ValueError: A budget that not even sharing everything keeps.
     """
+    if budget is not None and budget < weights.shared:
+        raise ValueError(f"budget: expected at least {weights.shared} bytes, as many as sharing everything costs, "
+                         f"found {budget}")
     table = supernet.probabilities().detach().double().cpu()
     apart = 1 - table[:, 0]  # the first choice is to share
     wanted = table.argmax(1) > 0 if least is None else apart >= least

@@ -18,12 +18,16 @@ def hold_out(crops: Crops, how: HeldOut, seed: int) -> tuple[I64, I64]:
 
     Raises:
         ValueError: By image, a person with crops in both modalities would be left with none in one of
-            the parts.
+            the parts; by identity, a part would be left with nobody.
     """
     rng = np.random.default_rng((seed, 3))
     people = np.unique(crops.identity)
     if how.by == "identity":
         chosen = rng.permutation(people)[:round(how.share * len(people))]
+        if len(chosen) in (0, len(people)):
+            raise ValueError(f"held_out.share: expected a share that holds out somebody and leaves somebody, found "
+                             f"{how.share:g}, which holds out {len(chosen)} of {len(people)} people; "
+                             f"{'lower' if len(chosen) else 'raise'} it, or learn from more people")
         held = np.isin(crops.identity, chosen)
     else:
         held = np.zeros(len(crops), bool)

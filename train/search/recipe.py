@@ -13,8 +13,10 @@ from train.fit.optimisers import Optimiser
 from train.fit.schedule import Curriculum
 from train.fit.sources import Source
 from train.losses.objective import Losses
+from train.networks.cost import bytes_of
 from train.networks.design import Design
 from train.networks.schemes import Level
+from train.networks.space import Arch
 
 __all__ = ["Cost", "HeldOut", "Preference", "SearchRecipe"]
 
@@ -36,7 +38,7 @@ class HeldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         by: One of the two.
-        share: How much is held out.
+        share: How much is held out; by ``identity``, at least one person is, and at least one is left.
     """
 
     by: Literal["image", "identity"] = "image"
@@ -81,7 +83,7 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         price: Added to the loss of alpha for every 100,000 bytes expected beyond sharing everything.
         budget: Bytes, in all, beyond which ``pressure`` is paid, and which the decided architecture
-            keeps; 0 for none.
+            keeps; at least what sharing everything costs, or 0 for none.
         pressure: Added to the loss of alpha for every 100,000 bytes expected beyond the budget.
     """
 
@@ -121,6 +123,10 @@ class SearchRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         preference: How.
         cost: What bytes cost alpha.
         optimiser: Of the weights.
+
+    Raises:
+        ValueError: The augmentation pads a crop by so much that it could come out all black, alpha would
+            never step, or the budget is below what sharing everything costs.
     """
 
     backbone: str
@@ -150,3 +156,17 @@ class SearchRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     preference: Preference = Preference()
     cost: Cost = Cost()
     optimiser: Optimiser = Optimiser()
+
+    def __post_init__(self) -> None:
+        if self.augmentation.pad >= min(self.height, self.width):
+            raise ValueError(f"augmentation.pad: expected less than a crop's height and width, {self.height} and "
+                             f"{self.width}, found {self.augmentation.pad}; a crop could come out all black")
+        how = self.preference
+        if how.warm_up + how.settle >= self.steps:
+            raise ValueError(f"preference.warm_up + preference.settle: expected less than the {self.steps} steps, "
+                             f"found {how.warm_up} + {how.settle}; alpha would never step: raise steps, or lower one")
+        if self.cost.budget:
+            least = bytes_of(Arch.uniform(self.backbone, "shared", design=self.design)).total
+            if self.cost.budget < least:
+                raise ValueError(f"cost.budget: expected at least the {least} bytes that {self.backbone} has with "
+                                 f"every site shared, found {self.cost.budget}; raise it, or give 0 for none")
