@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -186,7 +190,9 @@ def test_one_coloured_infrared_picture_of_many_is_a_hint(sysu: Path, monkeypatch
     monkeypatch.setattr(check, "_FEW", 1 / 32)
     report = examine(sysu)
     assert report.wrong == []
-    assert report.hints == ["infrared pictures with colour, chroma above 6: 1 (cam3/0002/0001.jpg)"]
+    assert report.hints == [
+        "pictures that are copies of another: 1 (cam3/0002/0001.jpg as cam1/0002/0001.jpg)",
+        "infrared pictures with colour, chroma above 6: 1 (cam3/0002/0001.jpg)"]
 
 
 def test_a_black_picture_is_a_hint(sysu: Path) -> None:
@@ -225,7 +231,7 @@ def test_what_a_split_lacks_is_said_and_the_other_pictures_are_still_looked_at(s
         shutil.rmtree(sysu / f"cam{camera}" / "0007")
     (sysu / "cam1" / "0001" / "0001.jpg").write_bytes(b"")
     report = examine(sysu)
-    assert any("pictures of identity 0007" in sentence for sentence in report.wrong)
+    assert any("found none of 1, the first 0007" in sentence for sentence in report.wrong)
     assert any("an empty file" in sentence for sentence in report.wrong)
 
 
@@ -301,3 +307,139 @@ def test_a_person_s_folder_without_a_number_is_named(tmp_path: Path) -> None:
     (tmp_path / "people" / "anna").mkdir()
     with pytest.raises(ConfigError, match=r"people/anna: expected a folder named by a person's number"):
         DATASETS["folder"].read(tmp_path, "train", 1)
+
+
+def test_what_nothing_reads_in_a_folder_of_one_s_own_is_named(tmp_path: Path) -> None:
+    people = _own(tmp_path) / "people"
+    (people / "1" / "entrance" / "visible").rename(people / "1" / "entrance" / "Visible")
+    (people / "2" / "yard" / "ir").mkdir()
+    (people / "2" / "yard" / "000001.jpg").touch()
+    (people / "3" / "000002.jpg").touch()
+    (people / "notes.txt").touch()
+    (people / "Thumbs.db").touch()
+    (people / "4" / "yard" / "infrared" / "more").mkdir()
+    assert examine(tmp_path).wrong == [
+        f"{people}: expected folders of people, found 'notes.txt'; rename or move it",
+        f"{people}/1/entrance: expected a folder visible and a folder infrared, found 'Visible'; rename or move it",
+        (f"{people}/2/yard: expected a folder visible and a folder infrared, found '000001.jpg', 'ir'; rename or move "
+         "them"),
+        f"{people}/3: expected folders of cameras, found '000002.jpg'; rename or move it",
+        f"{people}/4/yard/infrared: expected pictures, found 'more'; rename or move it"]
+
+
+def test_a_folder_of_one_s_own_in_which_nothing_is_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "people" / "1" / "yard" / "ir").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"people/1/yard: expected a folder visible .*, found 'ir'"):
+        DATASETS["folder"].read(tmp_path, "trainval", 1)
+
+
+@pytest.mark.parametrize("other", ["01", "\u0661"])
+def test_two_folders_of_one_person_are_not_put_together(tmp_path: Path, other: str) -> None:
+    _own(tmp_path)
+    (tmp_path / "people" / other).mkdir()
+    with pytest.raises(ConfigError, match=rf"people/(1|{other}): expected .*'(01|{other})'"):
+        DATASETS["folder"].read(tmp_path, "trainval", 1)
+
+
+def test_a_person_s_number_of_many_digits_is_refused(tmp_path: Path) -> None:
+    _own(tmp_path)
+    (tmp_path / "people" / ("9" * 19)).mkdir()
+    with pytest.raises(ConfigError, match="expected a folder named by a person's number"):
+        DATASETS["folder"].read(tmp_path, "trainval", 1)
+
+
+def test_people_who_are_listed_twice_in_a_line_are_told(sysu: Path) -> None:
+    (sysu / "exp" / "train_id.txt").write_text("1,2,1,3,2\n")
+    assert examine(sysu).hints == [
+        f"{sysu}/exp/train_id.txt: 2 numbers repeat others; each person counts once"]
+
+
+def test_a_picture_in_two_places_is_told(sysu: Path) -> None:
+    shutil.copy(sysu / "cam1" / "0002" / "0001.jpg", sysu / "cam2" / "0003" / "0001.jpg")
+    assert examine(sysu).hints == [
+        "pictures that are copies of another: 1 (cam2/0003/0001.jpg as cam1/0002/0001.jpg); 1 of them of other people"]
+
+
+def test_a_query_of_nobody_is_wrong(replicas: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(replicas / "market", tmp_path / "market"))
+    one = next((root / "query").iterdir())
+    one.rename(one.with_name("-1" + one.name[4:]))
+    assert any("expected queries that ask for somebody, found 1 of identity -1 or 0" in sentence
+               for sentence in examine(root).wrong)
+
+
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """A folder, and rights that are not root's."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    root = os.geteuid() == 0
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        for path in sorted(folder.rglob("*")):
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def _give_up_rights() -> None:
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+
+
+@pytest.mark.parametrize("closed", ["", "exp", "exp/train_id.txt", "cam1", "cam1/0001", "cam1/0001/0001.jpg"])
+def test_what_may_not_be_read_is_one_sentence(sysu: Path, nobody: Path, closed: str,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(shutil.copytree(sysu, nobody / "sysu"))
+    (root / closed).chmod(0)
+    _give_up_rights()
+    assert main(["data", "check", str(root)]) == 78
+    said = capsys.readouterr()
+    told = [line for line in (said.out + said.err).splitlines() if "Permission denied" in line]
+    assert told
+    assert all(str(root / closed) in line for line in told)
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(tmp_path / ("x" * 300))]) == 78
+    assert "File name too long" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link", "pipe"])
+def test_a_split_file_that_is_no_file_is_a_sentence(sysu: Path, kind: str) -> None:
+    for name in ("exp/more.txt", "exp/train_id.txt"):
+        path = sysu / name
+        path.unlink(missing_ok=True)
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("nowhere")
+        if name == "exp/more.txt":
+            assert examine(sysu).wrong == []
+    with pytest.raises(ConfigError, match=r"train_id\.txt") if kind == "dangling link" else nullcontext():
+        assert any("train_id.txt: expected a split file" in sentence for sentence in examine(sysu).wrong)
+
+
+def test_a_picture_that_is_a_pipe_is_not_waited_for(sysu: Path) -> None:
+    path = sysu / "cam1" / "0002" / "0001.jpg"
+    path.unlink()
+    os.mkfifo(path)
+    assert examine(sysu).wrong == [
+        f"{path}: expected a picture, found something that is no file; extract it again from its archive"]
+
+
+def test_tracklets_of_footage_are_told_what_is_still_to_do(tmp_path: Path) -> None:
+    (tmp_path / "from_video.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"found tracklets cut by from-video, and nobody has said who is who; put "
+                                          r"each person's pictures into people/17/entrance/visible"):
+        examine(tmp_path)
+
+
+def test_a_sheet_is_its_owner_s_only(sysu: Path, tmp_path: Path) -> None:
+    (tmp_path / ".sheet.png.part").touch(0o644)
+    assert main(["data", "check", str(sysu), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert stat.S_IMODE((tmp_path / "sheet.png").stat().st_mode) == 0o600

@@ -268,8 +268,9 @@ def test_half_an_archive_is_named_with_what_it_lacks(replica_of_sysu: Path) -> N
 
 def test_a_listed_person_without_pictures_is_named(replica_of_sysu: Path) -> None:
     for camera in range(1, 7):
-        shutil.rmtree(replica_of_sysu / f"cam{camera}" / "0002")
-    with pytest.raises(ConfigError, match="pictures of identity 0002"):
+        for person in ("0002", "0003"):
+            shutil.rmtree(replica_of_sysu / f"cam{camera}" / person)
+    with pytest.raises(ConfigError, match=r"all 3 identities of the train part .* found none of 2, the first 0002"):
         read(replica_of_sysu, "train")
 
 
@@ -361,3 +362,37 @@ def test_pictures_are_taken_by_position_and_by_mask(replicas: dict[str, Path]) -
     assert some.paths == (found.paths[5], found.paths[0], found.paths[5])
     assert some.identity.tolist() == found.identity[[5, 0, 5]].tolist()
     assert len(found.take(found.camera == 3)) == 4 * 2
+
+
+@pytest.mark.parametrize("word", ["1_0", "+3", "-3", "\u0663", "9" * 19, "1" * 5_000])
+def test_a_number_of_another_form_is_refused_in_one_short_sentence(replica_of_sysu: Path, word: str) -> None:
+    (replica_of_sysu / "exp" / "train_id.txt").write_text(f"1,{word},2")
+    with pytest.raises(ConfigError, match=r"train_id\.txt: expected numbers with commas between") as refused:
+        read(replica_of_sysu, "train")
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("replica", ["regdb"], indirect=True)
+@pytest.mark.parametrize("line", [f"Visible/{'9' * 25}/x.bmp 0", f"Visible/1/x.bmp {'9' * 5_000}",
+                                  "Visible/\u0661/x.bmp 0"])
+def test_a_label_or_folder_beyond_any_number_is_named(replica: Path, line: str) -> None:
+    source = replica / "idx" / "train_visible_1.txt"
+    source.write_text(source.read_text() + line + "\n")
+    with pytest.raises(ConfigError, match=r"train_visible_1\.txt, line \d+: expected") as refused:
+        read(replica, "train")
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("replica", ["market"], indirect=True)
+def test_a_market_name_with_a_number_beyond_any_is_refused(replica: Path) -> None:
+    (replica / "query" / f"{'9' * 30}_c1s1_000001_00.jpg").touch()
+    with pytest.raises(ConfigError, match="is this another dataset"):
+        read(replica, "query")
+
+
+@pytest.mark.parametrize(("replica", "file"), [("sysu", "exp/train_id.txt"), ("regdb", "idx/train_visible_1.txt")],
+                         indirect=["replica"])
+def test_a_byte_order_mark_is_no_part_of_a_split(replica: Path, file: str) -> None:
+    before = read(replica, "train").paths
+    (replica / file).write_bytes(b"\xef\xbb\xbf" + (replica / file).read_bytes())
+    assert read(replica, "train").paths == before

@@ -357,3 +357,15 @@ def test_no_pictures_and_no_size_are_a_mistake(drawn_once: Pictures, cache: Path
                                                width: int) -> None:
     with pytest.raises(ValueError, match="shards: expected"):
         decode(drawn_once.take(np.arange(count)), height, width, cache)
+
+
+def test_decoded_people_are_their_owner_s_only(pictures: Pictures, cache: Path, tmp_path: Path) -> None:
+    decode(pictures, 8, 4, cache)
+    for path in (cache, *cache.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    decode(pictures, 8, 4, shared)
+    assert shared.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o077 for path in shared.iterdir()} == {0}

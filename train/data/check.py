@@ -8,7 +8,9 @@ chroma above 6 looks visible; a visible one with a chroma of at most 3 may be in
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,7 +30,7 @@ from cmnas_edge.progress import Progress
 from train.data import contact
 from train.data.datasets import DATASETS, drawn, recognise
 from train.data.decoding import load, quietly
-from train.data.layout import PARTS, Count, Dataset
+from train.data.layout import PARTS, Count, Dataset, readable
 from train.data.pictures import Pictures
 
 __all__ = ["Report", "add_arguments", "examine", "run"]
@@ -83,6 +85,7 @@ class _Look(NamedTuple):
 
     fault: str | None
     colour: float
+    digest: bytes  # of the file; empty where it is no picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +127,11 @@ def examine(root: Path, *, progress: Callable[[int, int], None] | None = None) -
     Raises:
         ConfigError: No dataset lies there.
     """
+    with readable(root):
+        return _examined(root, progress)
+
+
+def _examined(root: Path, progress: Callable[[int, int], None] | None) -> Report:
     dataset = DATASETS[recognise(root)]
     report = Report(root, dataset.title, drawn(root))
     splits = _splits(root, dataset, report)
@@ -148,7 +156,8 @@ def _splits(root: Path, dataset: Dataset, report: Report) -> list[Pictures]:
         found: dict[str, Pictures] = {}
         for part in (part for part in PARTS if part in _APART and part in dataset.parts):
             try:
-                found[part] = dataset.read(root, part, trial)
+                with readable(root):
+                    found[part] = dataset.read(root, part, trial)
             except ConfigError as error:
                 if str(error) not in report.wrong:
                     report.wrong.append(str(error))
@@ -178,11 +187,17 @@ def _repeats(root: Path) -> list[str]:
     """Split files in which lines repeat others."""
     hints = []
     for path in sorted([*root.glob("idx/*.txt"), *root.glob("exp/*.txt")]):
-        lines = Counter(line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip())
+        if not path.is_file():  # a folder, a pipe, a link to nothing: where it is needed, the reader has told
+            continue
+        # Lists of people are one line with commas, lists of pictures a line each.
+        separate = r"[,\n]" if path.name.endswith("_id.txt") else r"\n"
+        lines = Counter(line.strip() for line in re.split(separate, path.read_text("utf-8-sig", "replace"))
+                        if line.strip())
         again = sum(count - 1 for count in lines.values())
         if again:
-            hints.append(f"{path}: {again} {'line repeats another' if again == 1 else 'lines repeat others'}; each "
-                         "picture counts once")
+            what, each = ("number", "person") if separate == r"[,\n]" else ("line", "picture")
+            repeat = f"{what} repeats another" if again == 1 else f"{what}s repeat others"
+            hints.append(f"{path}: {again} {repeat}; each {each} counts once")
     return hints
 
 
@@ -214,6 +229,7 @@ def _pictures(report: Report, pictures: Pictures, progress: Callable[[int, int],
     if len(faults) > _SHOWN:
         report.wrong.append(f"{report.root}: expected {len(pictures):,} pictures, found {len(faults)} that cannot be "
                             f"decoded, the first {_SHOWN} of which are named above; extract the archive again")
+    report.hints += _copies(pictures, [look.digest for look in looks])
     colour = np.array([look.colour for look in looks])
     coloured = np.flatnonzero(pictures.infrared & (colour > _COLOURED))
     grey = np.flatnonzero(~pictures.infrared & (colour <= _GREY))
@@ -239,11 +255,23 @@ def _pictures(report: Report, pictures: Pictures, progress: Callable[[int, int],
                        for row in rows]
 
 
+def _copies(pictures: Pictures, digests: Sequence[bytes]) -> list[str]:
+    """Files that are another one byte for byte."""
+    first: dict[bytes, int] = {}
+    pairs = [(before, row) for row, digest in enumerate(digests)
+             if digest and (before := first.setdefault(digest, row)) != row]
+    people = sum(pictures.identity[before] != pictures.identity[row] for before, row in pairs)
+    of_others = f"; {people:,} of them of other people" if people else ""
+    same = _some([f"{pictures.paths[row]} as {pictures.paths[before]}" for before, row in pairs])
+    return [f"pictures that are copies of another: {same}{of_others}"] if pairs else []
+
+
 def _look(path: Path) -> _Look:
     try:
-        return _Look(None, chroma(load(path))[0])
+        colour = chroma(load(path))[0]
+        return _Look(None, colour, hashlib.sha256(path.read_bytes()).digest())
     except ConfigError as error:
-        return _Look(str(error), float("nan"))
+        return _Look(str(error), float("nan"), b"")
 
 
 def _some(members: Sequence[object]) -> str:

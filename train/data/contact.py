@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from train.data import private
 from train.data.crops import U8
 from train.data.decoding import load
 from train.data.pictures import Pictures
@@ -26,7 +27,7 @@ _VIEWS: Final = 18  # pictures of somebody, or of what looks wrong in one way
 
 
 def write(path: Path, pictures: Pictures, suspects: Sequence[Suspect]) -> None:
-    """Write a PNG.
+    """Write a PNG that its owner alone may read: it shows people.
 
     Args:
         path: Replaced if it is there.
@@ -66,7 +67,8 @@ def _shown(path: Path) -> U8:
 def _save(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(data)
+        part.unlink(missing_ok=True)  # of a process that died; its mode is not to be trusted
+        private.put(part, data)
         part.replace(path)
     except OSError as error:
         with suppress(OSError):

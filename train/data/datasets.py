@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from cmnas_edge.errors import ConfigError
 from train.data.folder import FOLDER
-from train.data.layout import Dataset
+from train.data.layout import Dataset, readable
 from train.data.llcm import LLCM
 from train.data.market import MARKET
 from train.data.pictures import Pictures
@@ -31,9 +32,18 @@ def recognise(root: Path) -> str:
         ConfigError: None does. The message says what the nearest one lacks, or where one lies instead, or what
             folders must look like and where to ask for them.
     """
+    with readable(root):
+        return _recognised(root)
+
+
+def _recognised(root: Path) -> str:
     if not root.is_dir():
         what = "a file" if root.exists() else "nothing"
         raise ConfigError(f"{root}: expected the folder of a dataset, found {what}; {_known()}")
+    if (root / "from_video.json").is_file():
+        raise ConfigError(f"{root}: expected the folder of a dataset, found tracklets cut by from-video, and nobody "
+                          f"has said who is who; put each person's pictures into {FOLDER.tree} below another folder, "
+                          "and give that one")
     lacking = {name: dataset.missing(root) for name, dataset in DATASETS.items()}
     for name, missing in lacking.items():
         if not missing:
@@ -42,10 +52,9 @@ def recognise(root: Path) -> str:
     if len(lacking[nearest]) < len(DATASETS[nearest].marks):
         raise _incomplete(root, DATASETS[nearest], lacking[nearest])
     for near in (*_folders(root), root.parent):
-        for dataset in DATASETS.values():
-            if not dataset.missing(near):
-                raise ConfigError(f"{root}: expected the folder of a dataset, found {dataset.title} in {near}; give "
-                                  "that folder")
+        title = _lying(near)
+        if title is not None:
+            raise ConfigError(f"{root}: expected the folder of a dataset, found {title} in {near}; give that folder")
     raise ConfigError(f"{root}: expected the folder of a dataset, found none of their files; {_known()}")
 
 
@@ -65,12 +74,14 @@ def read(root: Path, part: str, *, name: str | None = None, trial: int = 1) -> P
     Raises:
         ConfigError: The dataset is not there or not whole, or has no such part or trial.
     """
-    dataset = _named(root, name)
+    with readable(root):
+        dataset = _named(root, name)
     if part not in dataset.parts:
         raise ConfigError(f"{dataset.title}: expected a part {_either(dataset.parts)}, found {part!r}; change it")
     if not 1 <= trial <= dataset.trials:
         raise ConfigError(f"{dataset.title}: expected a trial from 1 to {dataset.trials}, found {trial}; change it")
-    return dataset.read(root, part, trial)
+    with readable(root):
+        return dataset.read(root, part, trial)
 
 
 def drawn(root: Path) -> bool:
@@ -105,6 +116,13 @@ def _known() -> str:
 
 def _either(words: tuple[str, ...]) -> str:
     return ", ".join(words[:-1]) + f" or {words[-1]}"
+
+
+def _lying(near: Path) -> str | None:
+    """What lies in a folder beside or below the one that was named, if that can be told."""
+    with suppress(OSError):
+        return next((dataset.title for dataset in DATASETS.values() if not dataset.missing(near)), None)
+    return None
 
 
 def _folders(root: Path) -> list[Path]:

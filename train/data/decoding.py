@@ -30,6 +30,8 @@ def load(path: Path) -> U8:
         ConfigError: The file is not there, empty, cut off, or no picture.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise _unreadable(path, "something that is no file")
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, f"no file that can be read ({error.strerror})") from error

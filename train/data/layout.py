@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,11 +20,13 @@ from cmnas_edge.errors import ConfigError
 from train.data.crops import I64, Mask
 from train.data.pictures import Pictures
 
-__all__ = ["PARTS", "Count", "Dataset", "Label", "Row", "by_folder", "carved", "identities", "labels", "listed",
-           "only", "pictures", "require", "text", "without"]
+__all__ = ["NUMBER", "PARTS", "SUFFIXES", "Count", "Dataset", "Label", "Row", "by_folder", "carved", "identities",
+           "labels", "listed", "only", "pictures", "readable", "require", "text", "without"]
 
 
 PARTS: Final = ("train", "validation", "trainval", "query", "gallery", "test")
+NUMBER: Final = "[0-9]{1,18}"  # of a person or camera: digits of ASCII, and few enough for 64 bits
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 class Count(NamedTuple):
@@ -84,6 +87,21 @@ class Row(NamedTuple):
     infrared: bool
 
 
+@contextmanager
+def readable(root: Path) -> Iterator[None]:
+    """Say in a sentence which file or folder below a root cannot be read.
+
+    Raises:
+        ConfigError: One cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or root
+        raise ConfigError(f"{where}: expected a file or folder that can be read, found none ({error.strerror}); change "
+                          "its permissions, or name another") from error
+
+
 def pictures(root: Path, rows: Iterable[Row], what: str) -> Pictures:
     """Rows as arrays.
 
@@ -98,13 +116,15 @@ def pictures(root: Path, rows: Iterable[Row], what: str) -> Pictures:
 
 
 def text(path: Path) -> str:
-    """A split file's text.
+    """A split file's text, without a byte order mark.
 
     Raises:
         ConfigError: It is not there, empty, or no text.
     """
     try:
-        found = path.read_text("utf-8")
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ConfigError(f"{path}: expected a split file, found something that is no file; restore the file")
+        found = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise ConfigError(f"{path}: expected a split file, found none that can be read ({reason}); extract the "
@@ -120,12 +140,11 @@ def identities(path: Path) -> list[int]:
     Raises:
         ConfigError: The file cannot be read, or something in it is no number.
     """
-    words = [word.strip() for word in text(path).replace("\n", ",").split(",")]
-    try:
-        return sorted({int(word) for word in words if word})
-    except ValueError:
-        odd = next(word for word in words if word and not re.fullmatch(r"[+-]?\d+", word))
-        raise ConfigError(f"{path}: expected numbers with commas between, found {odd!r}; restore the file") from None
+    words = [word for word in (word.strip() for word in text(path).replace("\n", ",").split(",")) if word]
+    odd = next((word for word in words if not re.fullmatch(NUMBER, word)), None)
+    if odd is not None:
+        raise ConfigError(f"{path}: expected numbers with commas between, found {_short(odd)}; restore the file")
+    return sorted({int(word) for word in words})
 
 
 def labels(path: Path) -> list[Label]:
@@ -140,9 +159,9 @@ def labels(path: Path) -> list[Label]:
         if not words:
             continue
         where = f"{path}, line {line}"
-        if len(words) != 2 or not re.fullmatch(r"\d+", words[1]):
-            raise ConfigError(f"{where}: expected a picture's path and its label, found {' '.join(words)!r}; restore "
-                              "the file")
+        if len(words) != 2 or not re.fullmatch(NUMBER, words[1]):
+            raise ConfigError(f"{where}: expected a picture's path and its label, found {_short(' '.join(words))}; "
+                              "restore the file")
         name = words[0].replace("\\", "/").removeprefix("./")
         if name.startswith("/") or ".." in name.split("/"):
             raise ConfigError(f"{where}: expected a path below the dataset's root, found {name!r}; restore the file")
@@ -171,7 +190,7 @@ def by_folder(path: Path, found: Sequence[Label], folder_of: dict[int, int]) -> 
     label_of = {folder: label for label, folder in folder_of.items()}
     people = []
     for name, label, line in found:
-        numbered = re.search(r"(?:^|/)(\d+)/[^/]+$", name)
+        numbered = re.search(rf"(?:^|/)({NUMBER})/[^/]+$", name)
         if not numbered:
             raise ConfigError(f"{path}, line {line}: expected a picture in the numbered folder of a person, found "
                               f"{name!r}; restore the file")
@@ -206,13 +225,17 @@ def listed(folder: Path, pattern: re.Pattern[str], example: str) -> list[tuple[s
                           "permissions") from error
     found = []
     for name in names:
-        if name.startswith(".") or not name.lower().endswith((".jpg", ".jpeg", ".png", ".bmp")):
+        if name.startswith(".") or not name.lower().endswith(SUFFIXES):
             continue
         match = pattern.fullmatch(name)
         if not match:
             raise ConfigError(f"{folder / name}: expected a name such as {example}; is this another dataset?")
         found.append((name, match))
     return found
+
+
+def _short(word: str) -> str:
+    return repr(word) if len(word) <= 100 else f"{word[:60]!r} and {len(word) - 60:,} characters more"
 
 
 def require(root: Path, source: Path, found: Sequence[Label]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from cmnas_edge.errors import ConfigError
 from train.data.layout import (
+    NUMBER,
     Count,
     Dataset,
     Row,
@@ -32,8 +33,8 @@ from train.data.pictures import Pictures
 __all__ = ["LLCM"]
 
 _CARVED = (178, 713)  # people of the training set that validate: a quarter, as in SYSU-MM01
-_CAMERA = re.compile(r"cam(\d+)")
-_CAMERA_IN_NAME = re.compile(r"(?:^|_)c(\d+)(?=_)")
+_CAMERA = re.compile(rf"cam({NUMBER})")
+_CAMERA_IN_NAME = re.compile(rf"(?:^|_)c({NUMBER})(?=_)")
 _PICTURE = re.compile(r".+")
 
 

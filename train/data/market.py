@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.layout import Count, Dataset, Row, carved, listed, only, pictures, without
+from train.data.layout import NUMBER, Count, Dataset, Row, carved, listed, only, pictures, without
 from train.data.pictures import Pictures
 
 __all__ = ["DISTRACTOR", "JUNK", "MARKET"]
 
 JUNK, DISTRACTOR = -1, 0
-_NAME = re.compile(r"(-1|\d+)_c(\d+)s\d+_\d+_\d+(?:\.jpg)?\.jpg", re.IGNORECASE)
+_NAME = re.compile(rf"(-1|{NUMBER})_c({NUMBER})s[0-9]+_[0-9]+_[0-9]+(?:\.jpg)?\.jpg", re.IGNORECASE)
 _FOLDERS = {"query": ("query",), "gallery": ("bounding_box_test",), "test": ("query", "bounding_box_test")}
 _CARVED = (151, 751)  # people of the training set that validate; 600 are left
 
@@ -56,6 +56,16 @@ def _counts(root: Path) -> list[Count]:
     ]
 
 
+def _faults(root: Path) -> list[str]:
+    """Queries that ask for nobody."""
+    query = read(root, "query")
+    nobody = query.take(np.isin(query.identity, (JUNK, DISTRACTOR)))
+    if not len(nobody):
+        return []
+    return [(f"{root / nobody.paths[0]}: expected queries that ask for somebody, found {len(nobody)} of identity "
+             f"{JUNK} or {DISTRACTOR}, junk and distractors of the gallery; extract the archive again")]
+
+
 MARKET = Dataset(
     title="Market-1501",
     ask="https://zheng-lab-anu.github.io/Project/project_reid.html",
@@ -64,4 +74,5 @@ MARKET = Dataset(
     read=read,
     counts=_counts,
     nobody=frozenset({JUNK, DISTRACTOR}),
+    faults=_faults,
 )

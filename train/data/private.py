@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from cmnas_edge.errors import ConfigError, DiskFull
 
-__all__ = ["folder", "put", "writing"]
+__all__ = ["folder", "opened", "put", "writing"]
 
 
 def folder(path: Path) -> None:
@@ -19,7 +20,16 @@ def folder(path: Path) -> None:
         path.chmod(0o700)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file to write from its start, mode 0600; one that was there keeps its mode.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def put(path: Path, data: bytes) -> None:
@@ -28,7 +38,7 @@ def put(path: Path, data: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with opened(path) as file:
         file.write(data)
 
 

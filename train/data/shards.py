@@ -6,6 +6,8 @@ of change (of content and of attributes, so a file whose old date was restored c
 crop, and the definition of preprocessing. Contents are not read to find a shard. The fingerprint of the crops, kept
 beside them, is over pixels and labels.
 
+Pictures of people are personal data: a shard's folder has mode 0700, its files 0600, and so has a cache that is made.
+
 A shard is written beside its place and renamed into it. Whatever ends a process before that, kill -9 included,
 leaves a part that the next one removes and starts again; processes that want the same shard wait for one.
 """
@@ -30,6 +32,7 @@ import numpy as np
 
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from cmnas_edge.preprocess import DEFINITION, resize
+from train.data import private
 from train.data.crops import U8, Crops, opening
 from train.data.decoding import load, quietly
 from train.data.pictures import Pictures
@@ -84,7 +87,8 @@ def decode(pictures: Pictures, height: int, width: int, cache: Path, *,
     try:
         found = _open(place, pictures, height, width)
         if found is None:
-            cache.mkdir(parents=True, exist_ok=True)
+            if not cache.is_dir():  # one that is there may be shared: it is as its owner wants it
+                private.folder(cache)
             with _alone(cache):
                 found = _open(place, pictures, height, width)
                 if found is None:
@@ -138,9 +142,9 @@ def _write(place: Path, pictures: Pictures, height: int, width: int, progress: C
     for rest in (*place.parent.glob(f"{_PART}*"), place):
         shutil.rmtree(rest, ignore_errors=True)
     part = place.with_name(_PART + place.name)
-    part.mkdir()
+    private.folder(part)
     try:
-        with (part / _IMAGES).open("wb") as out:
+        with private.opened(part / _IMAGES) as out:
             # Known now rather than after minutes, where the file system can tell.
             _reserve(out, len(pictures) * height * width * 3)
             digest = hashlib.sha256(opening(np.dtype(np.uint8), (len(pictures), height, width, 3)))
@@ -168,7 +172,7 @@ def _write(place: Path, pictures: Pictures, height: int, width: int, progress: C
             mapped = np.memmap(part / _IMAGES, np.uint8, "r", shape=(len(kept), height, width, 3))
             fingerprint = Crops(mapped, *labels).fingerprint()
         about = _About(rows=len(kept), fingerprint=fingerprint, left_out=tuple(left_out))
-        with (part / _ABOUT).open("wb") as out:
+        with private.opened(part / _ABOUT) as out:
             out.write(msgspec.json.encode(about))
             out.flush()
             os.fsync(out.fileno())
@@ -220,7 +224,7 @@ def _reserve(out: BinaryIO, size: int) -> None:
 @contextmanager
 def _alone(cache: Path) -> Iterator[None]:
     """Inside, no other process writes to this cache; the lock goes with the process."""
-    with (cache / ".lock").open("wb") as lock:
+    with private.opened(cache / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -22,7 +22,7 @@ __all__ = ["SYSU", "permutations"]
 CAMERAS = (1, 2, 3, 4, 5, 6)
 INFRARED = (3, 6)
 INDOOR = (1, 2)
-_NAME = re.compile(r"\d+\.jpe?g", re.IGNORECASE)
+_NAME = re.compile(r"[0-9]+\.jpe?g", re.IGNORECASE)
 _LISTS = {"train": ("train",), "validation": ("val",), "trainval": ("train", "val"), "query": ("test",),
           "gallery": ("test",), "test": ("test",)}
 _PERMUTATIONS = "exp/rand_perm_cam.mat"
@@ -43,6 +43,7 @@ def read(root: Path, part: str, _: int = 1) -> Pictures:
     people = sorted({person for name in _LISTS[part] for person in identities(root / "exp" / f"{name}_id.txt")})
     cameras = {"query": INFRARED, "gallery": tuple(c for c in CAMERAS if c not in INFRARED)}.get(part, CAMERAS)
     rows: list[Row] = []
+    gone: list[int] = []
     for person in people:
         before = len(rows)
         for camera in CAMERAS:
@@ -50,8 +51,11 @@ def read(root: Path, part: str, _: int = 1) -> Pictures:
             names = listed(root / inside, _NAME, "0001.jpg")
             rows += [Row(f"{inside}/{name}", person, camera, camera in INFRARED) for name, _ in names]
         if len(rows) == before:
-            raise ConfigError(f"{root}: expected pictures of identity {person:04d}, which exp lists, in cam1 to cam6, "
-                              "found none; extract the archive again")
+            gone.append(person)
+    if gone:
+        raise ConfigError(f"{root}: expected pictures of all {len(people)} identities of the {part} part in cam1 to "
+                          f"cam6, as exp lists them, found none of {len(gone)}, the first {gone[0]:04d}; extract the "
+                          "archive again")
     return pictures(root, (row for row in rows if row.camera in cameras), f"of the {part} part")
 
 

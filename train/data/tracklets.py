@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 import cv2
 import msgspec
@@ -133,7 +133,7 @@ class Tracklets:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Tracklets:
         return self
 
     def __exit__(self, *exc: object) -> None:
