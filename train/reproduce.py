@@ -5,7 +5,7 @@ the scheme by its name. Its jobs are commands of this project, each in a process
 time. What a job makes lies in the line's folder with a note once it ended, so the same command goes on where
 the last one stopped::
 
-    OUT/recipe.toml, search.toml              what every line starts from
+    OUT/<scheme>_<split>_<seed>/recipe.toml, search.toml    what the line starts from; never another once it began
     OUT/<scheme>_<split>_<seed>/search, choose, run     folders of `train.fit.run`
     OUT/<scheme>_<split>_<seed>/<job>.done, .log, figures.json
     OUT/table.md, table.tex
@@ -30,12 +30,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TextIO
 
 import msgspec
+from msgspec.structs import replace as replaced
 
 from cmnas_edge import config
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import CmnasError, ConfigError, Transient
 from cmnas_edge.progress import Progress
 from train.data.drawn import Drawn
 from train.fit.recipe import Recipe, varied
+from train.fit.run import by_content, kept, unwritable
 from train.fit.sources import Regdb
 from train.protocols.rows import Row, over_models
 from train.search.recipe import SearchRecipe
@@ -100,7 +102,9 @@ def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
         flags: Further words for ``evaluate``.
 
     Raises:
-        ConfigError: The folder cannot be written, or recipes and folder do not belong together.
+        ConfigError: The folder cannot be written or began with other recipes, or recipes and folder do not belong
+            together; nothing was written then.
+        DiskFull: There is no room for the recipes.
     """
     drawn = isinstance(recipe.train, Drawn)
     if not drawn and root is None:
@@ -111,6 +115,7 @@ def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
     splits = range(1, 11) if isinstance(recipe.train, Regdb) else (0,)
     data = () if root is None else ("--data", str(root), "--cache", str(folder / "crops"))
     work = []
+    texts: dict[Path, msgspec.Struct] = {}
     for split in splits:
         for seed in range(seeds):
             of = varied(recipe, seed=seed, trial=split or None)
@@ -120,12 +125,14 @@ def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
                 arch: tuple[str, ...] = ()
                 mine = of
                 if scheme == "searched":
-                    path = _written(where / "search.toml", _searching(search, of))
+                    path = where / "search.toml"
+                    texts[path] = _searching(search, of)
                     jobs.append(Job("search", ("search", str(path), "--out", str(where / "search"), *data)))
                     arch = ("--arch", str(where / "search" / "arch.json"))
                 else:
-                    mine = msgspec.structs.replace(of, norms=scheme, arch=None)
-                path = _written(where / "recipe.toml", mine)
+                    mine = replaced(of, norms=scheme, arch=None)
+                path = where / "recipe.toml"
+                texts[path] = mine
                 fit = ("fit", str(path), *arch, *data)
                 if mine.validation is None or drawn:
                     jobs.append(Job("fit", (*fit, "--out", str(where / "run"))))
@@ -138,6 +145,16 @@ def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
                     *data, *test, *flags)))
                 work.append(Work(scheme, split, seed, where, tuple(
                     Job(job.name, (*job.words, "--device", device)) for job in jobs)))
+    for path, text in texts.items():
+        _allow(path, text)
+    for path, text in texts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")  # half a recipe would be another one
+            part.write_text(config.show(text), "utf-8")
+            part.replace(path)
+        except OSError as error:
+            raise unwritable(path, "a recipe", error) from error
     return Plan(folder, tuple(work))
 
 
@@ -152,6 +169,7 @@ def carry_out(what: Plan, *, gpus: Sequence[int] = (), out: TextIO | None = None
             exit code; in a process of its own unless told otherwise.
 
     Raises:
+        Transient: A job met a full disk, or what else may pass.
         ConfigError: A job failed; the message says which, why, and where its log is. Jobs that are under way
             end first.
         KeyboardInterrupt: Somebody pressed Ctrl-C; jobs have saved where they are.
@@ -229,42 +247,60 @@ def _figures(path: Path, scheme: Scheme) -> list[Row]:
 
 def _searching(search: SearchRecipe, recipe: Recipe) -> SearchRecipe:
     """The search with the seed of a training, and on its dataset, of whose validation people it learns nothing."""
-    search = msgspec.structs.replace(search, seed=recipe.seed)
+    search = replaced(search, seed=recipe.seed)
     if isinstance(recipe.train, Drawn):
         return search
-    of = {key: msgspec.structs.replace(recipe.train, part=key) for key in ("train", "validation")}
+    of = {key: replaced(recipe.train, part=key) for key in ("train", "validation")}
     if recipe.start is not None:
-        search = msgspec.structs.replace(search, start=recipe.start, start_format=recipe.start_format)
-    return msgspec.structs.replace(search, **of)
+        search = replaced(search, start=recipe.start, start_format=recipe.start_format)
+    return replaced(search, **of)
 
 
-def _written(path: Path, recipe: msgspec.Struct) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.show(recipe), "utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a file to write, {error.strerror}; choose another --out") from error
-    return path
+def _allow(path: Path, recipe: msgspec.Struct) -> None:
+    """Refuse a recipe where jobs of another one began: what they left would pass for what this one brings."""
+    folder, kind = path.parent, type(recipe)
+    jobs, runs = (("search", "choose", "fit", "evaluate"), ("search",)) if kind is SearchRecipe else (
+        ("choose", "fit", "evaluate"), ("choose", "run"))
+    begun = [run for name in runs if (run := folder / name / "recipe.toml").exists()
+             and run.with_name("state.pt").exists()]
+    if not begun and not any((folder / f"{name}.done").exists() for name in jobs):
+        return
+    was = kept(path, kind) if path.exists() else None
+    same = was is not None and replaced(was, start=None) == replaced(recipe, start=None)
+    if begun:  # their copies name the weights by content, so these may have moved
+        known = {_start(by_content(recipe)), _start(recipe)}
+        same = same and all(_start(kept(run, kind)) in known for run in begun)
+    if not same or (not begun and _start(was) != _start(recipe)):
+        raise ConfigError(f"{path}: expected the recipe that this line of work began with, found another one given "
+                          f"now; choose another --out, or delete {folder} to start over")
+
+
+def _start(recipe: msgspec.Struct | None) -> Path | None:
+    return getattr(recipe, "start", None)
 
 
 def _do(work: Work, job: Job, env: Mapping[str, str], runner: Runner) -> None:
     """Run a job unless it is done."""
     note = work.folder / f"{job.name}.done"
     command = shlex.join(("python", "-m", "train", *job.words))
-    if note.exists() and json.loads(note.read_text())["command"] == command:
-        return
-    log = work.folder / f"{job.name}.log"
-    began = time.time()
-    code = runner(job.words, env, log)
-    if code == 130:
-        raise KeyboardInterrupt
-    if code:
-        said = log.read_text("utf-8", "replace").strip().splitlines() if log.exists() else []
-        raise ConfigError(f"{command}: expected it to end well, found exit code {code}: "
+    try:
+        if note.exists() and json.loads(note.read_text())["command"] == command:
+            return
+        log = work.folder / f"{job.name}.log"
+        began = time.time()
+        code = runner(job.words, env, log)
+        if code == 130:
+            raise KeyboardInterrupt
+        if code:
+            said = log.read_text("utf-8", "replace").strip().splitlines() if log.exists() else []
+            failure: type[CmnasError] = Transient if code == Transient.exit_code else ConfigError
+            raise failure(f"{command}: expected it to end well, found exit code {code}: "
                           f"{said[-1] if said else 'it said nothing'}; see {log}, then give the same command again")
-    part = note.with_suffix(".part")
-    part.write_text(json.dumps({"command": command, "seconds": round(time.time() - began)}) + "\n")
-    part.replace(note)
+        part = note.with_suffix(".part")
+        part.write_text(json.dumps({"command": command, "seconds": round(time.time() - began)}) + "\n")
+        part.replace(note)
+    except OSError as error:
+        raise unwritable(work.folder, "what a job leaves", error) from error
 
 
 def _in_a_process(words: Sequence[str], env: Mapping[str, str], log: Path) -> int:

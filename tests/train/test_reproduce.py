@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import shlex
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +22,7 @@ from train import reproduce
 from train.__main__ import main
 from train.data.drawn import Drawn
 from train.fit.recipe import Recipe
+from train.fit.run import Run
 from train.fit.sources import Regdb, Sysu
 from train.protocols.rows import Row
 from train.reproduce import Plan, carry_out, figures, plan
@@ -213,3 +217,119 @@ def test_published_rows_stand_behind_ours_in_the_table(
     assert "| all, single-shot | split | 3.00 ± 1.41 | 9.00 ± 0.00 |" in shown
     assert "| all, single-shot | CM-NAS | 61.99 | 60.02 |" in shown
     assert "CM-NAS, retrained by outsiders" in (tmp_path / "out" / "table.tex").read_text()
+
+
+@pytest.mark.parametrize("change", ["recipe", "search", "start", "weights"])
+def test_another_recipe_is_refused_before_anything_of_a_finished_folder_changes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: str) -> None:
+    for name in ("w.safetensors", "v.safetensors"):
+        (tmp_path / name).write_bytes(b"weights of " + name.encode())
+    (tmp_path / "r.toml").write_text(config.show(RECIPE))
+    (tmp_path / "s.toml").write_text(config.show(SEARCH))
+    out = tmp_path / "out"
+    words = ["reproduce", "drawn", "--out", str(out), "--recipe", str(tmp_path / "r.toml"), "--search",
+             str(tmp_path / "s.toml"), "--device", "cpu", "--start", str(tmp_path / "w.safetensors")]
+
+    class Trains(Told):
+        def __call__(self, words: Sequence[str], env: Mapping[str, str], log: Path) -> int:
+            if words[0] == "fit":
+                Run(log.parent / "run", config.load(Path(words[1]), Recipe)).save({"step": 1})
+            return super().__call__(words, env, log)
+
+    monkeypatch.setattr(reproduce, "_in_a_process", Trains())
+    assert main(words) == 0
+    if change == "recipe":
+        (tmp_path / "r.toml").write_text(config.show(msgspec.structs.replace(RECIPE, steps=2)))
+    elif change == "search":
+        (tmp_path / "s.toml").write_text(config.show(msgspec.structs.replace(SEARCH, steps=3)))
+    elif change == "start":
+        words[-1] = str(tmp_path / "v.safetensors")
+    else:
+        (tmp_path / "w.safetensors").write_bytes(b"other weights under the old name")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    again = Told()
+    monkeypatch.setattr(reproduce, "_in_a_process", again)
+    capsys.readouterr()
+    assert main([*words, "--seeds", "2"]) == 78  # nor is the line of the second seed begun
+    shown = capsys.readouterr()
+    assert (shown.out, again.ran) == ("", [])
+    assert "expected the recipe" in shown.err
+    assert "choose another --out" in shown.err
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_recipe_of_which_nothing_was_begun_can_be_corrected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        carry_out(tiny(tmp_path), out=io.StringIO(), runner=Told(fail="search"))
+    longer = plan(RECIPE, msgspec.structs.replace(SEARCH, steps=5), tmp_path)
+    carry_out(longer, out=io.StringIO(), runner=Told())
+    assert config.load(tmp_path / "searched_0_0" / "search.toml", SearchRecipe).steps == 5
+
+
+def test_weights_to_start_from_may_lie_elsewhere_by_now(tmp_path: Path) -> None:
+    here, there = tmp_path / "here.safetensors", tmp_path / "there.safetensors"
+    here.write_bytes(b"weights")
+    started = msgspec.structs.replace(RECIPE, start=here)
+    (work,) = plan(started, SEARCH, tmp_path / "out", schemes=("split",)).work
+    Run(work.folder / "run", config.load(work.folder / "recipe.toml", Recipe)).save({"step": 1})
+    here.rename(there)
+    plan(msgspec.structs.replace(RECIPE, start=there), SEARCH, tmp_path / "out", schemes=("split",))
+    assert config.load(work.folder / "recipe.toml", Recipe).start == there
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("what", ["recipe.part", "fit.part", "fit.log", "table.md"])
+def test_a_full_disk_is_worth_waiting_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                          capsys: pytest.CaptureFixture[str], what: str, code: int) -> None:
+    (tmp_path / "r.toml").write_text(config.show(RECIPE))
+    words = ["reproduce", "drawn", "--out", str(tmp_path / "out"), "--recipe", str(tmp_path / "r.toml"), "--device",
+             "cpu", "--schemes", "split"]
+    def unless(write: Callable[..., object]) -> Callable[..., object]:
+        def full(path: Path, *args: object, **how: object) -> object:
+            if path.name == what:
+                raise OSError(code, os.strerror(code))
+            return write(path, *args, **how)
+        return full
+
+    def here(words: Sequence[str], env: Mapping[str, str], log: Path) -> int:
+        with log.open("ab"):
+            return told(words, env, log)
+
+    told = Told()
+    with monkeypatch.context() as disk:
+        disk.setattr(reproduce, "_in_a_process", here)
+        disk.setattr(Path, "open", unless(Path.open))
+        disk.setattr(Path, "write_text", unless(Path.write_text))
+        assert main(words) == 75
+    monkeypatch.setattr(reproduce, "_in_a_process", told)
+    shown = capsys.readouterr().err.splitlines()
+    assert [line for line in shown if "full disk; free some space" in line] == shown[-1:]
+    assert main(words) == 0  # once there is room
+
+
+def test_a_job_that_may_end_well_later_ends_it_all_like_itself(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r.toml").write_text(config.show(RECIPE))
+    monkeypatch.setattr(reproduce, "_in_a_process", lambda *_: 75)
+    assert main(["reproduce", "drawn", "--out", str(tmp_path / "out"), "--recipe", str(tmp_path / "r.toml"),
+                 "--device", "cpu", "--schemes", "split"]) == 75
+
+
+def test_ctrl_c_says_the_command_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.toml").write_text(config.show(RECIPE))
+    (tmp_path / "s.toml").write_text(config.show(SEARCH))
+    (tmp_path / "w").write_bytes(b"")
+    given = ["reproduce", "drawn", "--out", str(tmp_path / "my tables"), "--data", str(tmp_path / "a b"), "--seeds",
+             "2", "--schemes", "searched", "split", "--recipe", str(tmp_path / "r.toml"), "--search",
+             str(tmp_path / "s.toml"), "--start", str(tmp_path / "w"), "--device", "cpu"]
+    monkeypatch.setattr(reproduce, "_in_a_process", lambda *_: 130)
+    assert main(given) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("stopped; go on with: python -m train reproduce drawn ")
+    words = shlex.split(last.partition("with: ")[2])
+    assert words[3:] == given
+    told = Told()
+    monkeypatch.setattr(reproduce, "_in_a_process", told)
+    assert main(words[3:]) == 0
+    assert len(told.ran) == 10

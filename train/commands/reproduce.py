@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from cmnas_edge.errors import ConfigError  # noqa: PLC0415
     from train.fit.devices import all_gpus  # noqa: PLC0415
     from train.fit.recipe import Recipe, varied  # noqa: PLC0415
+    from train.fit.run import unwritable  # noqa: PLC0415
     from train.protocols.published import beside  # noqa: PLC0415
     from train.protocols.table import latex, markdown  # noqa: PLC0415
     from train.reproduce import carry_out, figures, plan  # noqa: PLC0415
@@ -47,17 +49,38 @@ def run(args: argparse.Namespace) -> int:
     if args.seeds < 1:
         raise ConfigError(f"--seeds: expected at least 1, found {args.seeds}; say how many runs there should be")
     recipe, search = (_RECIPES / name for name in _WHAT[args.what])
-    work = plan(varied(config.load(args.recipe or recipe, Recipe), start=args.start),
+    # The recipe of a line of work lies elsewhere than here.
+    start = None if args.start is None else args.start.resolve()
+    work = plan(varied(config.load(args.recipe or recipe, Recipe), start=start),
                 config.load(args.search or search, SearchRecipe), args.out.resolve(), seeds=args.seeds,
                 schemes=args.schemes, root=None if args.data is None else args.data.resolve(), device=args.device,
                 flags=("--protocol", "dataset", "mixed", "--rerank"))
+    stopped = False
     try:
         carry_out(work, gpus=all_gpus(args.device))
+    except KeyboardInterrupt:
+        stopped = True
     finally:
         found = beside(figures(work))
         if found:
-            (args.out / "table.md").write_text(markdown(found), "utf-8")
-            (args.out / "table.tex").write_text(latex(found), "utf-8")
+            try:
+                (args.out / "table.md").write_text(markdown(found), "utf-8")
+                (args.out / "table.tex").write_text(latex(found), "utf-8")
+            except OSError as error:
+                raise unwritable(args.out, "a table", error) from error
+    if stopped:
+        sys.stderr.write(f"stopped; go on with: {_again(args)}\n")
+        return 130
     sys.stdout.write(markdown(found))
     sys.stdout.write(f"\nalso in {args.out / 'table.md'} and table.tex\n")
     return 0
+
+
+def _again(args: argparse.Namespace) -> str:
+    """The command that was given, every flag of it said."""
+    words = ["python", "-m", "train", "reproduce", args.what]
+    for name in ("out", "data", "seeds", "schemes", "recipe", "search", "start", "device"):
+        value = getattr(args, name)
+        if value is not None:
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
