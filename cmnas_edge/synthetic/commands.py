@@ -10,7 +10,7 @@ from typing import Final
 
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from cmnas_edge.progress import Progress
-from cmnas_edge.synthetic.files import Asked
+from cmnas_edge.synthetic.files import Asked, begin
 from cmnas_edge.synthetic.film import write_site
 from cmnas_edge.synthetic.llcm import write_llcm
 from cmnas_edge.synthetic.market import write_market
@@ -38,9 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     crops.add_argument(
         "--permutations", action="store_true", help="sysu: write exp/rand_perm_cam.mat, which draws galleries, too"
     )
-    crops.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="empty or new")
+    crops.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER",
+        help="empty or new; the same command goes on with one that was stopped",
+    )  # fmt: skip
     crops.add_argument("--train", type=int, default=296, metavar="N", help="identities (default %(default)s)")
-    crops.add_argument("--validation", type=int, default=99, metavar="N", help="identities (default %(default)s)")
+    crops.add_argument(
+        "--validation", type=int, metavar="N",
+        help="identities (default 99 for sysu, else 0; the other layouts count them to those of --train)",
+    )  # fmt: skip
     crops.add_argument("--test", type=int, default=96, metavar="N", help="identities (default %(default)s)")
     crops.add_argument(
         "--per-camera", type=int, default=10, metavar="N",
@@ -76,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
         DiskFull: The folder's disk is.
     """
     command = {"crops": _crops, "site": _site}[args.what]
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise ConfigError(f"{args.out}: expected an empty or new folder, found something there; choose another")
     try:
         sys.stdout.write(command(args))
     except ValueError as error:
@@ -88,9 +92,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _crops(args: argparse.Namespace) -> str:
-    asked = Asked(args.train, args.validation, args.test, args.per_camera, args.height, args.width, args.seed)
+    validation = args.validation
+    if validation is None:
+        validation = 99 if args.layout == "sysu" else 0
+    asked = Asked(args.train, validation, args.test, args.per_camera, args.height, args.width, args.seed)
     if args.permutations and args.layout != "sysu":
         raise ValueError(f"crops: expected --permutations with --layout sysu, found {args.layout}")
+    asked.check()
+    begin(args.out, args.layout, asked, permutations=args.permutations)
     with Progress("crops") as progress:
         if args.layout == "sysu":
             count = write_sysu(args.out, **asked._asdict(), permutations=args.permutations, progress=progress)
@@ -100,6 +109,8 @@ def _crops(args: argparse.Namespace) -> str:
 
 
 def _site(args: argparse.Namespace) -> str:
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise ConfigError(f"{args.out}: expected an empty or new folder, found something there; choose another")
     site = Site.draw(
         args.seed,
         args.people,

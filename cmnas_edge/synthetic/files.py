@@ -1,4 +1,7 @@
-"""Drawn pictures on their way to a folder: counted, and digested in the order they are drawn."""
+"""Drawn pictures on their way to a folder: counted, and digested in the order they are drawn.
+
+A drawing that was announced (`begin`) and stopped is gone on with: pictures that are there are not drawn again.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cmnas_edge.errors import ConfigError
 from cmnas_edge.synthetic.crops import Camera, check_size, crop_rng, draw_crop
 from cmnas_edge.synthetic.people import Person
 
-__all__ = ["MOST", "Asked", "Drawing", "encode"]
+__all__ = ["MOST", "Asked", "Drawing", "begin", "encode"]
 
 U8 = npt.NDArray[np.uint8]
 
 JPEG_QUALITY: Final = 95
+_BEGUN: Final = ".drawing.json"
+_PART: Final = ".picture.part"
 MOST: Final = 9999  # names have four digits
 
 
@@ -61,11 +67,44 @@ class Asked(NamedTuple):
             raise ValueError(f"crops: expected a seed from 0, found {self.seed}")
 
 
+def begin(folder: Path, layout: str, asked: Asked, **more: object) -> None:
+    """Note in a folder what is about to be drawn into it, so that it can be gone on with.
+
+    Raises:
+        ConfigError: Something else is there, or a drawing that was begun otherwise.
+        OSError: The folder cannot be written.
+    """
+    # Other versions draw other pixels.
+    made = {"layout": layout, **asked._asdict(), **more, "opencv": cv2.__version__, "numpy": np.__version__}
+    begun = folder / _BEGUN
+    if begun.is_file():
+        found = _noted(begun)
+        other = ", ".join(f"{name} {found.get(name, 'unknown')}, now {value}" for name, value in made.items()
+                          if found.get(name) != value)
+        if other:
+            raise ConfigError(f"{folder}: expected what was begun there with the same options, found others ({other}); "
+                              "give the same command again, or choose another folder")
+        return
+    if folder.exists() and (not folder.is_dir() or any(path.name != _PART for path in folder.iterdir())):
+        raise ConfigError(f"{folder}: expected an empty or new folder, found something there; choose another")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _PART).write_text(json.dumps(made) + "\n", encoding="utf-8")
+    (folder / _PART).replace(begun)
+
+
+def _noted(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
 class Drawing:
     """A folder that is being filled.
 
     Args:
-        folder: Made if missing; what it holds under the same names is replaced.
+        folder: Made if missing; what it holds under the same names is replaced, unless it was begun.
         asked: Sizes and seed.
         every: How many pictures there will be.
         progress: Called with (pictures done, all) after each person.
@@ -79,9 +118,15 @@ class Drawing:
         self.written = 0
         self._folder, self._asked, self._every, self._progress = folder, asked, every, progress
         self._digest = hashlib.sha256()
+        self._going_on = (folder / _BEGUN).is_file()
 
     def picture(self, path: str, person: Person, camera: Camera, k: int) -> None:
         """Draw crop k of somebody under a camera into a file; ``.bmp`` or ``.jpg``."""
+        file = self._folder / path
+        if self._going_on and file.is_file() and (data := file.read_bytes()):
+            self._digest.update(data)
+            self.written += 1
+            return
         rng = crop_rng(self._asked.seed, person.identity, camera.number, k)
         self.keep(path, draw_crop(person, camera, rng, self._asked.height, self._asked.width))
 
@@ -91,7 +136,9 @@ class Drawing:
         self._digest.update(data)
         file = self._folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+        part = self._folder / _PART
+        part.write_bytes(data)
+        part.replace(file)  # whole or not at all
         self.written += 1
 
     def text(self, path: str, lines: Sequence[str]) -> None:
@@ -110,6 +157,8 @@ class Drawing:
         made = {"layout": layout, **self._asked._asdict(), "opencv": cv2.__version__, "numpy": np.__version__,
                 "sha256": self._digest.hexdigest()}
         (self._folder / "drawn.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+        for left in (_BEGUN, _PART):
+            (self._folder / left).unlink(missing_ok=True)
         return self.written
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from cmnas_edge import cli
 from cmnas_edge.errors import ConfigError
-from cmnas_edge.synthetic import matlab
+from cmnas_edge.synthetic import files, matlab
 from cmnas_edge.synthetic.crops import Camera, camera_of, crop_rng, draw_crop
 from cmnas_edge.synthetic.files import Asked
 from cmnas_edge.synthetic.llcm import write_llcm
@@ -155,3 +156,75 @@ def test_permutations_of_another_layout_are_refused(tmp_path: Path, capsys: pyte
     arguments = ["synth", "crops", "--out", str(tmp_path / "new"), "--layout", "llcm", "--permutations"]
     assert cli.main(arguments) == ConfigError.exit_code
     assert "--permutations with --layout sysu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["sysu", "regdb", "llcm", "market"])
+def test_a_drawing_that_was_stopped_is_gone_on_with_and_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    def draw(folder: str, *more: str) -> int:
+        counts = ["--train", "1", "--validation", "1", "--test", "1", "--per-camera", "2"]
+        size = ["--height", "32", "--width", "16", "--layout", layout]
+        return cli.main(["synth", "crops", "--out", str(tmp_path / folder), *counts, *size, *more])
+
+    assert draw("whole") == 0
+    drawn: list[int] = []
+    real = files.draw_crop
+
+    def stopping(*args: Any) -> Any:
+        drawn.append(1)
+        if len(drawn) == 9:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(files, "draw_crop", stopping)
+    assert draw("out") == 130
+    assert draw("out", "--seed", "4") == ConfigError.exit_code
+    assert "found others (seed 0, now 4); give the same command again" in capsys.readouterr().err
+    before = len(drawn)
+    assert draw("out") == 0
+    assert draw("fresh") == 0
+    # The first eight were kept.
+    fresh = sum(1 for path in (tmp_path / "whole").rglob("*") if path.suffix in (".jpg", ".bmp")
+                and not path.name.startswith("-1"))
+    assert len(drawn) == before + (fresh - 8) + fresh
+    trees = [{str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*")
+              if path.is_file()} for name in ("whole", "out", "fresh")]
+    assert trees[0] == trees[1] == trees[2]
+
+
+def test_a_picture_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = files.Drawing(tmp_path, ASKED, 1)
+    replace = Path.replace
+
+    def dying(part: Path, target: Path) -> Path:
+        assert not target.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", dying)
+    with pytest.raises(KeyboardInterrupt):
+        drawing.keep("cam1/a.jpg", np.zeros((8, 4, 3), np.uint8))
+    assert not (tmp_path / "cam1" / "a.jpg").exists()
+    monkeypatch.setattr(Path, "replace", replace)
+    drawing.keep("cam1/a.jpg", np.zeros((8, 4, 3), np.uint8))
+    assert (tmp_path / "cam1" / "a.jpg").exists()
+
+
+@pytest.mark.parametrize(("layout", "people"), [("sysu", 101), ("llcm", 2)])
+def test_people_to_validate_on_are_added_where_the_layout_has_a_place_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], layout: str, people: int
+) -> None:
+    monkeypatch.setattr(files, "draw_crop", lambda *_: np.zeros((32, 16, 3), np.uint8))
+    small = ["--train", "1", "--test", "1", "--per-camera", "1", "--height", "32", "--width", "16"]
+    assert cli.main(["synth", "crops", "--out", str(tmp_path / "new"), "--layout", layout, *small]) == 0
+    assert f"crops of {people} people" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["crops", "site"])
+def test_a_folder_of_a_name_too_long_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    assert cli.main(["synth", what, "--out", str(tmp_path / ("x" * 300))]) == ConfigError.exit_code
+    message = capsys.readouterr().err
+    assert "File name too long" in message
+    assert message.count("\n") == 1
