@@ -73,6 +73,7 @@ def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, vali
     Raises:
         ConfigError: No checkpoint there, something else at ``out``, no folder to write to, or too few
             people.
+        DiskFull: There is no room for the bundle.
         BundleError: The checkpoint is damaged or of another preprocessing, or a link of the
             parity chain is broken.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import tempfile
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ from cmnas_edge.bundle import (
 )
 from cmnas_edge.bundle_pictures import as_decoded, draw, jpeg, labels, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from cmnas_edge.preprocess import DEFINITION
 from cmnas_edge.validation import Embed, search
 from export.weights import fingerprint, write_graphs
@@ -77,6 +78,7 @@ def check_free(out: Path, *, replace: bool = False) -> None:
     Raises:
         ConfigError: ``out`` exists, and is no bundle or not to be replaced; or its folder cannot
             be made or written to.
+        DiskFull: There is no room.
     """
     try:
         if (out.is_symlink() or out.exists()) and not (replace and (out / "manifest.json").is_file()):
@@ -88,7 +90,10 @@ def check_free(out: Path, *, replace: bool = False) -> None:
         raise _unwritable(out, error) from error
 
 
-def _unwritable(out: Path, error: OSError) -> ConfigError:
+def _unwritable(out: Path, error: OSError) -> CmnasError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"{out}: expected room for a bundle, found a full disk; free some space and give the same "
+                        "command again")
     return ConfigError(f"{out}: expected a folder to write a bundle to, found {error.strerror or error}; "
                        "name another --out")
 
@@ -104,6 +109,7 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
 
     Raises:
         ConfigError: ``out`` exists, and is no bundle or not to be replaced; or it cannot be written.
+        DiskFull: There is no room; nothing is left of what was begun.
     """
     check_free(out, replace=replace)
     try:

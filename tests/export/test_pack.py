@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -256,3 +258,21 @@ def test_python_3_10s_last_onnx_runtime_opens_the_bundle(packed: Path) -> None:
     found = json.loads(ran.stdout)
     assert found["version"].split(".")[:2] == ["1", "23"]
     assert found["worst"] < 1e-4
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("when", ["at once", "at last"])
+def test_a_full_disk_is_worth_waiting_for(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                          capsys: pytest.CaptureFixture[str], when: str, code: int) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    if when == "at once":
+        monkeypatch.setattr(os, "mkdir", full)
+    else:
+        monkeypatch.setattr(export.pack, "seal", full)
+    assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *FEW]) == 75
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 1
+    assert "expected room for a bundle, found a full disk; free some space" in shown[0]
+    assert not list(tmp_path.iterdir())

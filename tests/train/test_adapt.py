@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -128,3 +129,37 @@ def test_the_command_reads_any_folder_that_says_its_modalities(
     (tmp_path / "crops" / "door" / "visible" / "0" / "x.jpg").write_bytes(b"")
     assert main([*words, "--crops", str(tmp_path / "crops")]) == 78
     assert "x.jpg: expected a picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["mkdir", "fsync"])
+def test_a_full_disk_is_worth_waiting_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                          capsys: pytest.CaptureFixture[str], code: int, call: str) -> None:
+    path, out = tmp_path / "x.safetensors", tmp_path / "new" / "y.safetensors"
+    checkpoint.save(path, network(), checkpoint.Checkpoint(height=32, width=16, seed=7, commit="x", data="y"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, call, full)
+    assert main(["adapt", str(path), "--out", str(out), "--device", "cpu", "--drawn", "10", "--cameras", "31", "33",
+                 "--per-camera", "2"]) == 75
+    assert "y.safetensors: expected room for a checkpoint, found a full disk; free" in capsys.readouterr().err
+    assert not out.parent.exists() or not list(out.parent.iterdir())
+
+
+@pytest.mark.parametrize("link", ["", "symlink_to", "hardlink_to"])
+def test_the_checkpoint_itself_is_never_written_over(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], link: str) -> None:
+    path = tmp_path / "x.safetensors"
+    checkpoint.save(path, network(), checkpoint.Checkpoint(height=32, width=16, seed=7, commit="x", data="y"))
+    out = tmp_path / ".." / tmp_path.name / "x.safetensors"
+    if link:
+        out = tmp_path / "other.safetensors"
+        getattr(out, link)(path)
+    before = path.read_bytes()
+    assert main(["adapt", str(path), "--out", str(out), "--device", "cpu", "--drawn", "10", "--cameras", "31", "33",
+                 "--per-camera", "2"]) == 78
+    assert "expected another file than the checkpoint that is read" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert out.samefile(path)

@@ -39,11 +39,15 @@ def run(args: argparse.Namespace) -> int:
     from train.data.drawn import Drawn, draw  # noqa: PLC0415
     from train.fit import lessons  # noqa: PLC0415
     from train.fit.devices import choose  # noqa: PLC0415
+    from train.fit.run import unwritable  # noqa: PLC0415
     from train.networks import checkpoint  # noqa: PLC0415
 
     if not 0 <= args.keep < 1 or args.seed < 0:
         raise ConfigError(f"adapt: expected --keep from 0 to below 1 and --seed from 0, found {args.keep:g} and "
                           f"{args.seed}; change them")
+    if args.out.exists() and args.checkpoint.exists() and args.out.samefile(args.checkpoint):
+        raise ConfigError(f"{args.out}: expected another file than the checkpoint that is read, found the same; choose "
+                          "another --out, so that this one can be adapted again")
     device = choose(args.device)
     network, meta = checkpoint.load(args.checkpoint)
     with Progress("crops" if args.drawn is None else "people drawn") as progress:
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save(args.out, network, msgspec.structs.replace(meta, learnt=(*lessons.of(meta), taught)))
     except OSError as error:
-        raise ConfigError(f"{args.out}: expected a file to write, {error.strerror}; choose another --out") from error
+        raise unwritable(args.out, "a checkpoint", error) from error
     infrared = int(crops.infrared.sum())
     sys.stdout.write(f"adapted to {len(crops) - infrared} visible and {infrared} infrared crops: {args.out}\n")
     return 0
