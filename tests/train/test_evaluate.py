@@ -161,6 +161,18 @@ def test_published_rows_stand_beside_photographed_people(
     assert (tmp_path / "crops").is_dir()
 
 
+def test_of_a_model_zoo_the_rows_of_ones_own_backbone_stand_beside(
+        tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_market(tmp_path / "market", ASKED)
+    (tmp_path / "market" / "drawn.json").unlink()
+    whole = replace(datasets.DATASETS["market"], counts=lambda _: [])
+    monkeypatch.setattr(datasets, "DATASETS", {**datasets.DATASETS, "market": whole})
+    assert main(["evaluate", str(kept), "--device", "cpu", "--data", str(tmp_path / "market")]) == 0
+    shown = capsys.readouterr().out
+    assert "| osnet_x0_25 (" in shown
+    assert not any(f"| {other}" in shown for other in ("osnet_x1_0", "osnet_x0_5", "resnet50"))
+
+
 def test_drawn_people_are_asked_whatever_a_dataset_is(
         kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", str(kept), "--device", "cpu", "--identities", "5", "--per-camera", "1", "--json",
@@ -178,8 +190,8 @@ def test_a_folder_of_ones_own_is_searched_where_somebody_can_be_found_again(
         tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # By their names gate and yard are cameras 2 and 3, which are not in one room as those of SYSU-MM01 are.
     rng = np.random.default_rng(0)
-    seen = [(9, "door", "visible")]
-    seen += [(person, *place) for person in range(1, 9) for place in (("gate", "infrared"), ("yard", "visible"))]
+    seen = [(20, "door", "visible")]
+    seen += [(person, *place) for person in range(1, 14) for place in (("gate", "infrared"), ("yard", "visible"))]
     for person, camera, modality in seen:
         where = tmp_path / "site" / "people" / str(person) / camera / modality
         where.mkdir(parents=True)
@@ -224,5 +236,6 @@ def test_what_cannot_be_asked_is_one_sentence(
 def test_what_is_asked_in_vain_is_refused_before_anything_is_embedded(
         folder: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "embed", None)
-    words = ["evaluate", str(kept), "--device", "cpu", "--data", str(folder / "market"), "--protocol", "mixed"]
-    assert main(words) == 78
+    words = ["evaluate", str(kept), "--device", "cpu", "--data", str(folder / "market")]
+    assert main([*words, "--protocol", "mixed"]) == 78
+    assert main([*words, "--json", str(folder)]) == 78

@@ -141,3 +141,9 @@ def test_a_final_run_on_ones_own_people_is_not_scored_on_them_whatever_they_are_
         assert evaluate(path, "--data", str(site)) == 78
         assert "did not learn from, found 2 of 2 that it did, such as " in capsys.readouterr().err
     assert evaluate(path, "--data", str(own(tmp_path / "other", 1))) == 0
+
+
+def test_a_run_is_not_judged_by_one_person(tmp_path: Path) -> None:
+    alone = msgspec.structs.replace(TINY, validation=Drawn(identities=1, first_identity=9, cameras=(1, 2, 3)))
+    with pytest.raises(ConfigError, match=r"at least two people in \[validation\], found one"):
+        fit(alone, tmp_path / "run", out=io.StringIO())

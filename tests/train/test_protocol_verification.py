@@ -15,6 +15,7 @@ from tests.train.protocol_people import people, shuffled
 from train.protocols import verification
 from train.protocols.embeddings import Embeddings
 from train.protocols.pairs import PAIRS
+from train.protocols.rows import of_verification
 from train.protocols.rules import OWN_ROOM
 from train.protocols.verification import verify
 
@@ -54,8 +55,6 @@ def test_every_rate_is_the_houses_on_all_pairs_of_two_cameras(pair: Any) -> None
         eer, tmr = rates_of(genuine, impostor, rate)
         assert found.figures["eer"] == pytest.approx(eer)
         assert found.figures[f"tmr@{rate:g}"] == pytest.approx(tmr)
-        above = np.mean(impostor > found.threshold[f"tmr@{rate:g}"] + 1e-6)
-        assert rate - 2 / len(impostor) <= above <= rate
     assert 0.02 < found.figures["eer"] < 0.4
 
 
@@ -63,7 +62,7 @@ def test_every_rate_is_the_houses_on_all_pairs_of_two_cameras(pair: Any) -> None
 def test_among_equal_scores_rates_are_the_houses_and_the_equal_one_the_least_either_can_be_held_to(
         one: list[int], other: list[int]) -> None:
     genuine, impostor = np.array(one, np.float32), np.array(other, np.float32)
-    figures, _ = verification._exact(genuine, impostor, (0.5,))
+    figures = verification._exact(genuine, impostor, (0.5,))
     eer, tmr = rates_of(genuine.astype(float), impostor.astype(float), 0.5)
     assert figures["eer"] == pytest.approx(eer)
     assert figures.get("tmr@0.5", tmr) == pytest.approx(tmr)
@@ -124,10 +123,14 @@ def test_a_rate_that_the_pairs_are_too_few_for_is_left_out() -> None:
 
 def test_many_pictures_of_a_person_under_a_camera_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = people(range(10), (1, 4, 3), 8)
+    whole = verify(crowd, "visible-infrared", resamples=0)
+    assert "left out" not in of_verification(whole, "folder", "visible-infrared", "ours").over
     monkeypatch.setattr(verification, "_PAIRS", 50 ** 2)
     found = verify(crowd, "visible-infrared", resamples=0)
     # 160 visible pictures become 2 of each of 20, 80 infrared ones 5 of each of 10.
     assert (found.genuine, found.impostor) == (10 * 4 * 5, 10 * 9 * 4 * 5)
+    assert found.left_out == 160 - 40 + 80 - 50
+    assert of_verification(found, "folder", "visible-infrared", "ours").over.endswith(", 150 pictures left out")
     monkeypatch.setattr(verification, "_PAIRS", 1)
     assert verify(crowd, "visible-infrared", resamples=0).genuine == 10 * 2 * 1
 

@@ -197,7 +197,7 @@ def test_the_command_searches_trains_and_scores_and_then_has_nothing_left_to_do(
     assert ran == ["search", "fit", "evaluate"]
     shown = capsys.readouterr().out
     assert "| infrared-visible | searched |" in shown
-    assert "| infrared-visible | searched (re-ranked) |" in shown
+    assert "| infrared-visible | searched (re-ranked, hidden cameras apart) |" in shown
     assert "| visible-mixed | searched |" in shown
     assert (tmp_path / "out" / "table.md").read_text() in shown
     assert r"\begin{tabular}" in (tmp_path / "out" / "table.tex").read_text()

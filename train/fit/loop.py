@@ -191,6 +191,9 @@ def _people(recipe: Recipe, root: Path | None, cache: Path,
     if recipe.validation is None or recipe.final:
         return learnt, None, taught
     others = sources.read(recipe.validation, recipe.height, recipe.width, root=root, cache=cache)
+    if len(np.unique(others.identity)) < 2:
+        raise ConfigError("recipe: expected at least two people in [validation], found one, whom any network finds "
+                          "again; take more of them, or leave [validation] out")
     if type(recipe.train) is type(recipe.validation) and not isinstance(recipe.train, Drawn):
         both = np.intersect1d(learnt.identity, others.identity)
         if len(both):

@@ -21,7 +21,7 @@ _KEPT = ("rank1", "rank10", "mean_ap", "mean_inp")
 
 
 def searchable(crops: Embeddings, hidden: Rule = OWN_ROOM) -> list[Pair]:
-    """The pairs (query-gallery) in which somebody can be found again.
+    """The pairs (query-gallery) in which somebody can be found again, and taken for somebody else.
 
     Args:
         crops: With labels.
@@ -31,7 +31,8 @@ def searchable(crops: Embeddings, hidden: Rule = OWN_ROOM) -> list[Pair]:
     for pair, kinds in PAIRS.items():
         if all((crops.infrared == infrared).any() for infrared in kinds):
             asks, pool = sides(crops, pair)
-            if meetings(crops.take(asks), crops.take(pool), hidden)[0]:
+            several = len(np.unique(crops.identity[pool])) > 1
+            if several and meetings(crops.take(asks), crops.take(pool), hidden)[0]:
                 found.append(pair)
     return found
 

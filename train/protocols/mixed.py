@@ -9,19 +9,15 @@ distinct identities.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
+from cmnas_edge.embedding import MODALITIES, Modality
 from train.protocols.embeddings import Embeddings, Metric
 from train.protocols.galleries import drawn
 from train.protocols.rules import SAME_PERSON_SAME_CAMERA, Rule
 from train.protocols.search import Found, search
 
-__all__ = ["MODALITIES", "Modality", "searches"]
-
-Modality = Literal["visible", "infrared"]
-MODALITIES: tuple[Modality, ...] = ("visible", "infrared")
+__all__ = ["searches"]
 
 
 def searches(pictures: Embeddings, modality: Modality, *, count: int = 10, seed: int = 0,

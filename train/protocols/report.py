@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from cmnas_edge.embedding import MODALITIES, Modality
 from train.protocols import drawn, llcm, market, mixed, regdb, sysu
 from train.protocols.embeddings import Embeddings, Labels, Metric
 from train.protocols.galleries import Permutations
 from train.protocols.pairs import ACROSS, PAIRS, Pair, sides
-from train.protocols.rows import EUCLIDEAN, Row, of_searches, of_verification
+from train.protocols.rows import EUCLIDEAN, RERANKED, RERANKED_APART, Row, of_searches, of_verification
 from train.protocols.rules import OWN_CAMERA, OWN_ROOM, SAME_PERSON_SAME_CAMERA, SAME_PERSON_SAME_ROOM, Rule, meetings
 from train.protocols.search import Found
 from train.protocols.verification import verify
@@ -37,11 +38,12 @@ class Asked:
 
 
 class Search(NamedTuple):
-    """A line of a report that is yet to be worked out: ``run(reranked)`` searches."""
+    """A line of a report that is yet to be worked out: ``run(reranked)`` searches, ``again`` says how again."""
 
     setting: str
     variant: str
     run: Callable[[bool], list[Found]]
+    again: str = RERANKED
 
 
 def _sysu(asked: Asked) -> Iterator[Search]:
@@ -52,7 +54,7 @@ def _sysu(asked: Asked) -> Iterator[Search]:
                         orders: Permutations | None = orders) -> list[Found]:
                     return sysu.searches(asked.test, mode=mode, shot=shot, count=asked.count, permutations=orders,
                                          metric=asked.metric, reranked=reranked)
-                yield Search(f"{mode}, {name}", "" if orders is None else "official galleries", run)
+                yield Search(f"{mode}, {name}", "" if orders is None else "official galleries", run, RERANKED_APART)
 
 
 def _regdb(asked: Asked) -> Iterator[Search]:
@@ -84,12 +86,13 @@ def _market(asked: Asked) -> Iterator[Search]:
 def _drawn(asked: Asked, hidden: Rule = OWN_ROOM) -> Iterator[Search]:
     pairs = drawn.searchable(asked.test, hidden)
     if not pairs:
-        raise ValueError("expected somebody seen by two cameras that may be compared, got nobody")
+        raise ValueError("expected somebody else in the gallery, and somebody seen by two cameras that may be "
+                         "compared, got nobody")
     for pair in pairs:
         def run(reranked: bool, pair: Pair = pair) -> list[Found]:
             return drawn.searches(asked.test, pair, count=asked.count, seed=asked.seed, hidden=hidden,
                                   metric=asked.metric, reranked=reranked)
-        yield Search(pair, "", run)
+        yield Search(pair, "", run, RERANKED_APART)
 
 
 def _folder(asked: Asked) -> Iterator[Search]:
@@ -148,12 +151,12 @@ def report(name: str, test: Embeddings, *, query: Embeddings | None = None, perm
     for one in PROTOCOLS[name](asked) if "dataset" in wanted else ():
         for again in (False, True) if reranked else (False,):
             def search(one: Search = one, again: bool = again) -> Row:
-                variant = ", ".join(filter(None, (one.variant, how, "re-ranked" if again else "")))
+                variant = ", ".join(filter(None, (one.variant, how, one.again if again else "")))
                 return of_searches(one.run(again), name, one.setting, system, variant=variant)
             jobs.append((one.setting, search))
 
-    for modality in mixed.MODALITIES if "mixed" in wanted and _both(test) else ():
-        def among_both(modality: mixed.Modality = modality) -> Row:
+    for modality in MODALITIES if "mixed" in wanted and _both(test) else ():
+        def among_both(modality: Modality = modality) -> Row:
             hidden = SAME_PERSON_SAME_ROOM if name in _ONE_ROOM else SAME_PERSON_SAME_CAMERA
             found = mixed.searches(test, modality, count=count, seed=seed, hidden=hidden, metric=metric)
             return of_searches(found, name, f"{modality}-mixed", system, variant=how)

@@ -11,13 +11,20 @@ import numpy as np
 from train.protocols.search import Found, Queries, per_query
 from train.protocols.verification import Verification
 
-__all__ = ["DRAWN", "EUCLIDEAN", "Row", "of_searches", "of_verification", "over_models"]
+__all__ = ["DRAWN", "EUCLIDEAN", "RERANKED", "RERANKED_APART", "Row", "of_searches", "of_verification", "over_models"]
 
 DRAWN = "drawn people"
 """What a line notes whose people are made up, though they lie in a published dataset's layout."""
 
 EUCLIDEAN = "Euclidean"
 """What a line says whose embeddings, as they come, are compared by their distance instead of the angle."""
+
+
+RERANKED = "re-ranked"
+"""What a line says whose ranking is refined by neighbours, as in print: nothing is hidden from a neighbourhood."""
+
+RERANKED_APART = "re-ranked, hidden cameras apart"
+"""The same where what a query's camera must not see is no neighbour either; published figures do without that."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +99,12 @@ def of_searches(found: Sequence[Found], dataset: str, setting: str, system: str,
 
 def of_verification(found: Verification, dataset: str, setting: str, system: str, *, variant: str = "") -> Row:
     """Error rates as a row, with their intervals; arguments as for ``of_searches``."""
+    left_out = f", {found.left_out:,} pictures left out" if found.left_out else ""
     return Row(dataset, setting, system, {name: 100 * value for name, value in found.figures.items()}, variant,
                kind="verification",
                interval={name: (100 * low, 100 * high) for name, (low, high) in found.interval.items()},
-               over=f"{found.people:,} people, {found.genuine:,} genuine and {found.impostor:,} impostor pairs")
+               over=f"{found.people:,} people, {found.genuine:,} genuine and {found.impostor:,} impostor pairs"
+                    f"{left_out}")
 
 
 def over_models(reports: Sequence[Sequence[Row]], over: str) -> list[Row]:

@@ -63,8 +63,11 @@ def search(query: Embeddings, gallery: Embeddings, *, hidden: Rule | None = None
             and the whole gallery together and is no longer one search at a time.
 
     Raises:
-        ValueError: No query has a match, or embeddings do not belong together.
+        ValueError: The gallery shows one person only, no query has a match, or embeddings do not belong together.
     """
+    ranks = len(np.unique(gallery.identity))
+    if ranks < 2:
+        raise ValueError("gallery: expected at least two people, whom a search could confuse, got one")
     parts = []
     if reranked:
         known = hidden.hides(query, gallery) if hidden and hidden.by_camera else None
@@ -78,8 +81,7 @@ def search(query: Embeddings, gallery: Embeddings, *, hidden: Rule | None = None
         parts.append(found._replace(query=found.query + start))
     found = Ranked(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
-    ranks = len(np.unique(gallery.identity)) if distinct else len(gallery)
-    means = summary(found, min(_LONGEST, ranks))
+    means = summary(found, min(_LONGEST, ranks if distinct else len(gallery)))
     figures = {f"rank{k}": float(means.cmc[min(k, len(means.cmc)) - 1]) for k in (1, 10, 20)}
     figures |= {"mean_ap": means.mean_ap, "mean_inp": means.mean_inp}
     hit, precision = np.full(len(query), np.nan), np.full(len(query), np.nan)

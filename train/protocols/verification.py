@@ -41,18 +41,18 @@ class Verification(NamedTuple):
         figures: ``eer``, and ``tmr@RATE`` for each rate; shares. A rate below one in the number of
             impostor pairs cannot be measured and is left out.
         interval: 95 % of resamples lie between these; the same keys.
-        threshold: The cosine (or negative distance) above which pairs match, by ``tmr@RATE``.
         genuine: Pairs of one person.
         impostor: Pairs of two people.
         people: Identities in them.
+        left_out: Pictures that are in no pair, as there are too many to compare all.
     """
 
     figures: Mapping[str, float]
     interval: Mapping[str, tuple[float, float]]
-    threshold: Mapping[str, float]
     genuine: int
     impostor: int
     people: int
+    left_out: int
 
 
 class _Pairs(NamedTuple):
@@ -80,16 +80,18 @@ def verify(pictures: Embeddings, pair: Pair, *, rates: Sequence[float] = RATES, 
     """
     if not all(0 < rate < 1 for rate in rates):
         raise ValueError(f"rates: expected shares between 0 and 1, got {', '.join(map(str, rates))}")
-    one, other = (_thinned(pictures, rows, seed) for rows in sides(pictures, pair))
+    both = sides(pictures, pair)
+    one, other = (_thinned(pictures, rows, seed) for rows in both)
+    left_out = len(np.setdiff1d(np.concatenate(both), np.concatenate([one, other])))
     people = np.unique(pictures.identity[np.concatenate([one, other])])
     genuine, impostor = _compare(pictures, one, other, people, hidden, metric)
     if not len(genuine.score) or not len(impostor.score):
         raise ValueError(f"{pair}: expected pairs of one person and of two from different cameras, got "
                          f"{len(genuine.score)} and {len(impostor.score)}")
-    figures, threshold = _exact(genuine.score, impostor.score, rates)
+    figures = _exact(genuine.score, impostor.score, rates)
     interval = _intervals(genuine, impostor, len(people), rates, resamples, seed) if resamples else {}
-    return Verification(figures, {name: interval[name] for name in figures if name in interval}, threshold,
-                        len(genuine.score), len(impostor.score), len(people))
+    return Verification(figures, {name: interval[name] for name in figures if name in interval},
+                        len(genuine.score), len(impostor.score), len(people), left_out)
 
 
 def _thinned(pictures: Embeddings, rows: Rows, seed: int) -> Rows:
@@ -134,22 +136,21 @@ def _joined(pairs: list[_Pairs]) -> _Pairs:
     return _Pairs(np.concatenate([part.score for part in pairs]), np.concatenate([part.whose for part in pairs]))
 
 
-def _exact(genuine: F32, impostor: F32, rates: Sequence[float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Figures and thresholds from the scores themselves."""
+def _exact(genuine: F32, impostor: F32, rates: Sequence[float]) -> dict[str, float]:
+    """Figures from the scores themselves."""
     genuine, impostor = np.sort(genuine), np.sort(impostor)
     # The two rates meet where the larger of them is least. FNMR only grows at a genuine score, so
     # that the least of FMR for the same FNMR is found at genuine scores.
     missed = np.searchsorted(genuine, genuine) / len(genuine)
     matched = 1 - np.searchsorted(impostor, genuine) / len(impostor)
-    figures, threshold = {"eer": float(np.maximum(missed, matched).min())}, {}
+    figures = {"eer": float(np.maximum(missed, matched).min())}
     for rate in rates:
         allowed = int(rate * len(impostor) + 1e-9)
         if allowed:
             refused = impostor[len(impostor) - allowed - 1]
             above = np.searchsorted(genuine, refused, side="right")
             figures[f"tmr@{rate:g}"] = float(1 - above / len(genuine))
-            threshold[f"tmr@{rate:g}"] = float(refused)
-    return figures, threshold
+    return figures
 
 
 def _intervals(genuine: _Pairs, impostor: _Pairs, people: int, rates: Sequence[float], resamples: int,
