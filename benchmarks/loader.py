@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.records import keep
+from cmnas_edge.errors import DeviceError
 from cmnas_edge.synthetic.sysu import write_sysu
 from train.data.ahead import Ahead
 from train.data.augment import augment
@@ -30,6 +31,7 @@ from train.data.crops import U8, Crops
 from train.data.datasets import read
 from train.data.drawn import Drawn
 from train.data.shards import decode
+from train.fit.devices import choose
 from train.fit.recipe import Recipe
 from train.fit.trainer import Trainer
 
@@ -39,13 +41,19 @@ IDENTITIES, PER_CAMERA = 40, 4
 def main() -> None:
     """Measure, print a table, and append it to the tracked results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", help="what computes the step (cpu)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what computes the step (cpu)")
     parser.add_argument("--rounds", type=int, default=3, help="times that loading and step are measured in turns (3)")
     parser.add_argument("--steps", type=int, default=1, help="steps in each round (1)")
     parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1),
                         help="threads that load ahead on a GPU (all cores but one)")
     args = parser.parse_args()
-    device = torch.device(args.device)
+    for name in ("rounds", "steps", "workers"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name}: expected at least 1, found {getattr(args, name)}; give more")
+    try:
+        device = choose(args.device)
+    except DeviceError as error:
+        parser.exit(error.exit_code, f"{error}\n")
     cv2.setNumThreads(1)
     if device.type == "cpu":
         torch.set_num_threads(1)

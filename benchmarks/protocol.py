@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--market", action="store_true", help="also 10,000 queries in 20,000, for the memory it takes")
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds: expected at least 1, found {args.rounds}; give more")
     trial = _trial()
     taken: dict[str, list[float]] = {}
     for _ in range(args.rounds):
