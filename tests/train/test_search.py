@@ -20,6 +20,7 @@ from cmnas_edge.errors import BundleError, CmnasError, ConfigError
 from train.__main__ import main
 from train.data.crops import Crops
 from train.data.drawn import Drawn, draw
+from train.evaluate import embed, score
 from train.fit.optimisers import Optimiser
 from train.fit.schedule import Curriculum
 from train.losses.objective import Losses
@@ -29,6 +30,7 @@ from train.networks.cost import bytes_of
 from train.networks.design import Design
 from train.networks.modality_bn import ModalityBatchNorm
 from train.networks.space import CHOICES, Arch, site_names
+from train.search import searching
 from train.search.bilevel import Searcher
 from train.search.derive import decide, recalibrate, score_arch_in_supernet, weigh
 from train.search.levels import hold_out
@@ -130,6 +132,10 @@ def test_what_is_left_says_what_was_decided_how_surely_and_at_what_cost(straight
         assert site["choice"] == arch.choice(site["site"])
     assert about["bytes"] <= about["bytes_without_sharing_tensors"] == 2 * about["bytes_if_all_shared"]
     assert set(about["scores"]) == {"supernet", "path", "derived"}
+    assert about["settled"] == 0
+    mean = {of: np.mean([about["scores"][of][pair]["mean_ap"] for pair in ("infrared-visible", "visible-infrared")])
+            for of in about["scores"]}
+    assert about["gap"] == pytest.approx(mean["supernet"] - mean["derived"], abs=0.006)
     assert "describes resnet50" in about["no_cmnas_line"]
     assert checkpoint.load(straight / "last.safetensors")[0].arch == arch
     for picture in ("decisions.png", "bytes.png"):
@@ -295,6 +301,42 @@ def test_at_the_end_choices_become_clear_and_the_weights_follow_the_decided_path
     assert set(mixes.flatten().tolist()) == {0.0, 1.0}
 
 
+def test_weights_that_settled_on_a_path_are_scored_on_it_and_no_gap_from_the_mix_is_told(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Three choices for each site: no mix is like a path, and the split path is not like the shared one.
+    recipe = varied(steps=4, space="extended", preference=Preference(every=1, rate=0.1, settle=2), evaluate_every=2,
+                    optimiser=Optimiser(rate=1e-2, warm_up=0))
+    file = tmp_path / "settled.toml"
+    file.write_text(config.show(recipe))
+    assert main(["search", str(file), "--out", str(tmp_path / "run")]) == 0
+    assert "supernet" not in capsys.readouterr().out
+    about = msgspec.json.decode((tmp_path / "run" / "arch.json").read_bytes())["search"]
+    assert set(about["scores"]) == {"path", "derived"}
+    assert about["gap"] is None
+    assert about["settled"] == 2
+    rows = [row for row in figures(tmp_path / "run") if "validation" in row]
+    assert [(row["step"], row["scored"]) for row in rows] == [(2, "supernet"), (4, "path")]
+    assert rows[1]["validation"] == about["scores"]["path"]
+
+
+def test_what_is_scored_is_the_mix_until_the_weights_follow_the_path(crops: Crops) -> None:
+    recipe = varied(steps=4, space="extended", preference=Preference(every=1, rate=0.1, settle=2))
+    searcher = Searcher(recipe, crops)
+    assert isinstance(recipe.validation, Drawn)
+    others = draw(recipe.validation, recipe.height, recipe.width)
+    for step in range(1, 5):
+        searcher.advance()
+        assert searcher.settled == (step > 2)
+        of, scored = searching._score_now(searcher, others)
+        mixes = torch.stack([norm.mix for norm in searcher.kept._norms.values()]).flatten()
+        assert of == ("path" if step > 2 else "supernet")
+        assert (set(mixes.tolist()) == {0.0, 1.0}) == (step > 2)
+    path = searcher.kept.extract(searcher.decided()).eval()
+    told = score(embed(path, others), others)
+    for pair, values in scored.items():
+        assert values == pytest.approx(told[pair])
+
+
 def test_a_derived_network_gets_statistics_of_its_own(crops: Crops) -> None:
     searcher = Searcher(TINY, crops)
     searcher.advance()
@@ -327,6 +369,24 @@ def test_a_search_that_leaves_the_numbers_names_step_level_and_suspect_and_keeps
         searcher.supernet.network.get_parameter("backbone.conv3.0.conv1.conv.weight")[0] = torch.nan
     with pytest.raises(ConfigError, match=r"step 1: .*loss of the weights.*backbone\.conv3\.0\.conv1\.conv\.weight"):
         searcher.advance()
+    # The weights' half failed behind that of alpha, which has been taken: only the weights are as they were.
+    searcher = Searcher(varied(preference=Preference(rate=0.1)), crops)
+    before = {name: tensor.clone() for name, tensor in searcher.supernet.state_dict().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        terms = searcher._terms
+        patch.setattr(searcher, "_terms", lambda level, losses, whose: {
+            name: term * (torch.nan if whose == "the weights" else 1)
+            for name, term in terms(level, losses, whose).items()})
+        with pytest.raises(ConfigError, match=r"step 1: .*gradient of the weights"):
+            searcher.advance()
+    after = searcher.supernet.state_dict()
+    parameters = dict(searcher.supernet.network.named_parameters(prefix="network"))
+    assert searcher.step == 0
+    assert [name for name in parameters if not torch.equal(before[name], after[name])] == []
+    assert not torch.equal(before["alpha"], after["alpha"])
+    searcher = Searcher(TINY, crops)
+    with torch.no_grad():
+        searcher.supernet.network.get_parameter("backbone.conv3.0.conv1.conv.weight")[0] = torch.nan
     with pytest.raises(ConfigError, match=r"finite weights.*conv3\.0\.conv1\.conv\.weight"):
         searcher.require_finite()
 

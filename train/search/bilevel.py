@@ -119,6 +119,11 @@ class Searcher:
         """Of the softmax over choices, now."""
         return float(self.recipe.preference.temperature ** self._sharpened())
 
+    @property
+    def settled(self) -> bool:
+        """Whether the last step's weights followed the decided path: what other choices need is no longer kept up."""
+        return self.step > self.recipe.steps - self.recipe.preference.settle
+
     def decided(self) -> Arch:
         """What the preference amounts to now, within the budget if there is one."""
         return decide(self.supernet, self.bytes, self.recipe.cost.budget or None)
@@ -131,14 +136,17 @@ class Searcher:
             besides ``bytes`` expected and ``entropy``.
 
         Raises:
-            ConfigError: A loss or gradient is not a finite number; weights and alpha are as they were.
+            ConfigError: A loss or gradient is not a finite number. Weights and their average are as they
+                were, and so is alpha if that was its own step's; if it was the weights', alpha has taken
+                its step, if it had one to take. Running statistics may have moved: only a saved state is
+                one to go on from.
         """
         recipe, how = self.recipe, self.recipe.preference
-        settled = self.step >= recipe.steps - how.settle
+        settles = self.step >= recipe.steps - how.settle
         figures: dict[str, Any] = {}
-        if not settled and self.step >= how.warm_up and (self.step - how.warm_up) % how.every == 0:
+        if not settles and self.step >= how.warm_up and (self.step - how.warm_up) % how.every == 0:
             figures["guide"] = self._step_alpha()
-        if settled:
+        if settles:
             self.supernet.follow(self.decided())
         else:
             with torch.no_grad():

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"stopped; go on with: python -m train search {args.recipe} --out {args.out}\n")
         return 130
     apart = sum(choice != "shared" for _, choice in found.arch.choices)
+    told = ", ".join(f"{of} {worth(found.scores[of]):.1f}" for of in ("supernet", "derived") if of in found.scores)
     sys.stdout.write(f"{apart} of {len(found.arch.choices)} sites not shared, {found.bytes / 1e6:.3f} MB; mAP across "
-                     f"modalities: supernet {worth(found.scores['supernet']):.1f}, derived "
-                     f"{worth(found.scores['derived']):.1f}\ndone: {args.out / 'arch.json'}\n")
+                     f"modalities: {told}\ndone: {args.out / 'arch.json'}\n")
     return 0

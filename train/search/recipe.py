@@ -62,7 +62,8 @@ class Preference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sharpen_from: Share of the steps after which choices are urged to be clear.
         temperature: Of the softmax at the end; it falls there geometrically from 1.
         entropy: Weight, at the end, of the mean entropy of the choices in the loss of alpha.
-        settle: Last steps, in which alpha stands still and the weights follow the decided path alone.
+        settle: Last steps, in which alpha stands still and the weights follow the decided path alone. From
+            then on the path is scored, not the mix, and no gap between the two is told.
     """
 
     rate: _Positive = 5e-3

@@ -82,14 +82,15 @@ def draw_decisions(path: Path, arch: Arch, probabilities: Mapping[str, Mapping[C
     _save(figure, path)
 
 
-def draw_bytes(path: Path, points: Sequence[Point], weights: Bytes, supernet: float) -> None:
+def draw_bytes(path: Path, points: Sequence[Point], weights: Bytes, supernet: float | None) -> None:
     """A PNG of worth against bytes for several architectures derived from one supernet.
 
     Args:
         path: To write.
         points: The architectures; the first one is the decided one.
         weights: Bytes of the space.
-        supernet: mAP of the whole mix, in percent.
+        supernet: mAP of the whole mix, in percent; None where the weights settled on the decided path, as the title
+            then says.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -102,11 +103,13 @@ def draw_bytes(path: Path, points: Sequence[Point], weights: Bytes, supernet: fl
     for p in along:
         axes.annotate(p.name, (p.bytes / 1e6, p.mean_ap), fontsize=6, xytext=(3, 3), textcoords="offset points")
     axes.plot(points[0].bytes / 1e6, points[0].mean_ap, "s", color="#dd8452", label="decided")
-    axes.axhline(supernet, color="black", linewidth=0.6, linestyle=":", label="supernet, all choices mixed")
+    if supernet is not None:
+        axes.axhline(supernet, color="black", linewidth=0.6, linestyle=":", label="supernet, all choices mixed")
     axes.axvline(weights.apart / 1e6, color="#999999", linewidth=0.6, linestyle="--",
                  label="two graphs that share no tensor")
     axes.set(xlabel="distinct megabytes of both folded graphs", ylabel="mAP across modalities, %",
-             title=f"{points[0].arch.backbone}: with the supernet's weights, statistics measured anew")
+             title=f"{points[0].arch.backbone}: with the supernet's weights, "
+                 f"{'settled on the decided path, ' if supernet is None else ''}statistics measured anew")
     axes.legend(fontsize=7)
     _save(figure, path)
 

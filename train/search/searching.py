@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import torch
 
@@ -55,8 +55,9 @@ class SearchResult:
         arch: What was decided.
         probabilities: Of each choice, for every site.
         scores: On the validation people, as `train.evaluate.score` has them: ``supernet`` (all choices
-            mixed), ``path`` (the decided architecture with the statistics met under the mix) and
-            ``derived`` (with its own).
+            mixed), ``path`` (the decided architecture with the statistics met in training) and
+            ``derived`` (with its own). Without ``supernet`` where the weights settled on the path:
+            they learnt a few last steps for the path alone, and their mix is no longer what was searched.
         bytes: Distinct bytes of the decided architecture's folded graphs.
         steps: Taken by the weights.
         supernet: The supernet, with averaged weights.
@@ -74,8 +75,13 @@ class SearchResult:
     validation: Crops
 
     @property
-    def gap(self) -> float:
-        """By how much mAP across modalities falls from the supernet to the derived network, in points."""
+    def gap(self) -> float | None:
+        """By how much mAP across modalities falls from the supernet to the derived network, in points.
+
+        None where the weights settled on the path: mix and path would not be of the same weights.
+        """
+        if "supernet" not in self.scores:
+            return None
         return worth(self.scores["supernet"]) - worth(self.scores["derived"])
 
 
@@ -166,10 +172,10 @@ def _take_steps(searcher: Searcher, recipe: SearchRecipe, run: Run, processes: W
             last = searcher.step == recipe.steps
             minutes = round((time.monotonic() - began) / 60, 2)
             if (last or searcher.step % recipe.evaluate_every == 0) and processes.leads:
-                scored = _score_mix(searcher, others)
-                run.note({"step": searcher.step, "minutes": minutes, "validation": scored})
+                of, scored = _score_now(searcher, others)
+                run.note({"step": searcher.step, "minutes": minutes, "scored": of, "validation": scored})
                 decided = searcher.decided()
-                progress.say(f"step {searcher.step}, mAP across modalities {worth(scored):.1f}, "
+                progress.say(f"step {searcher.step}, mAP across modalities of the {of} {worth(scored):.1f}, "
                              f"{_apart(decided)} of {len(decided.choices)} sites not shared, "
                              f"{searcher.bytes.of(decided) / 1e6:.3f} MB")
             if last or searcher.step % recipe.checkpoint_every == 0:
@@ -187,18 +193,24 @@ def _apart(arch: Arch) -> int:
     return sum(choice != "shared" for _, choice in arch.choices)
 
 
-def _score_mix(searcher: Searcher, others: Crops) -> Scores:
+def _score_now(searcher: Searcher, others: Crops) -> tuple[Literal["supernet", "path"], Scores]:
+    """What the weights were last trained as, all choices mixed or the decided path, and what it is worth."""
     supernet = searcher.kept
-    with torch.no_grad():
-        supernet.spread(searcher.temperature)
-    return score(embed(supernet.network, others), others)
+    if searcher.settled:
+        supernet.follow(searcher.decided())
+    else:
+        with torch.no_grad():
+            supernet.spread(searcher.temperature)
+    return "path" if searcher.settled else "supernet", score(embed(supernet.network, others), others)
 
 
 def _conclude(searcher: Searcher, recipe: SearchRecipe, others: Crops) -> SearchResult:
     supernet, arch = searcher.kept, searcher.decided()
-    path = supernet.extract(arch).eval()
-    scores = {"supernet": _score_mix(searcher, others), "path": score(embed(path, others), others),
-              "derived": _worth_of(searcher, recipe, arch, others)}
+    of, scored = _score_now(searcher, others)
+    scores: dict[str, Scores] = {of: scored}
+    if of == "supernet":
+        scores["path"] = score(embed(supernet.extract(arch).eval(), others), others)
+    scores["derived"] = _worth_of(searcher, recipe, arch, others)
     return SearchResult(arch, probabilities(supernet), scores, searcher.bytes.of(arch), searcher.step, supernet,
                         searcher, others)
 
@@ -209,7 +221,10 @@ def _worth_of(searcher: Searcher, recipe: SearchRecipe, arch: Arch, others: Crop
 
 
 def _curve(found: SearchResult, recipe: SearchRecipe) -> list[report.Point]:
-    """The decided architecture, then others along the order in which sites would rather not share."""
+    """The decided architecture, then others along the order in which sites would rather not share.
+
+    Where the weights settled, they did so on the decided one, which the others are then at a disadvantage to.
+    """
     searcher = found.searcher
     surest = sorted((1 - rows["shared"] for rows in found.probabilities.values()), reverse=True)
     cuts = [surest[round(i * (len(surest) - 1) / _CURVE)] for i in range(1, _CURVE)]
@@ -229,12 +244,14 @@ def _write(found: SearchResult, run: Run, meta: checkpoint.Checkpoint) -> None:
     points = _curve(found, recipe)
     about: dict[str, Any] = {
         "space": recipe.space, "by": recipe.by, "steps": found.steps, "seed": recipe.seed, "commit": meta.commit,
-        "data": meta.data, "scores": found.scores, "gap": round(found.gap, 2),
+        "data": meta.data, "scores": found.scores, "gap": None if found.gap is None else round(found.gap, 2),
+        "settled": recipe.preference.settle,
         "curve": [{"name": point.name or "decided", "bytes": point.bytes, "mean_ap": round(point.mean_ap, 2)}
                   for point in points]}
     text = report.arch_json(found.arch, found.probabilities, searcher.bytes, about)
     report.draw_decisions(run.folder / "decisions.png", found.arch, found.probabilities)
-    report.draw_bytes(run.folder / "bytes.png", points, searcher.bytes, worth(found.scores["supernet"]))
+    report.draw_bytes(run.folder / "bytes.png", points, searcher.bytes,
+                      worth(found.scores["supernet"]) if "supernet" in found.scores else None)
     derived = recalibrate(found.supernet.extract(found.arch), searcher.batches(recipe.recalibrate))
     checkpoint.save(run.checkpoint_path, derived, meta)
     part = run.folder / "arch.json.part"
