@@ -235,6 +235,29 @@ def test_recordings_whose_names_are_not_latin_are_cameras_of_their_own(walk: Pat
     assert from_video._camera("\u9580" * 80 + "a" * 80).startswith("a" * 55 + "-")
 
 
+def test_a_recording_that_ends_too_soon_is_named(walk: Path, tmp_path: Path,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    data = walk.read_bytes()
+    damaged = tmp_path / "damaged.avi"
+    damaged.write_bytes(data[:len(data) * 9 // 10])
+    (video,) = from_video._videos([damaged])
+    assert video.frames == 45
+    assert cut(damaged, walk, out=tmp_path / "out") == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "perhaps damaged" in line]
+    assert len(told) == 1
+    assert "perhaps damaged: damaged.avi (" in told[0]
+    assert " of 45 frames); what was read of them is kept" in told[0]
+    assert "walk.avi" not in told[0]
+
+
+def test_a_recording_of_a_name_too_long_or_that_is_a_pipe_is_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.avi")
+    for name, words in (("x" * 300, "File name too long"), ("pipe.avi", "something that is no file")):
+        with pytest.raises(ConfigError, match=words) as refused:
+            cut(tmp_path / name, out=tmp_path / "out")
+        assert "\n" not in str(refused.value)
+
+
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_it_had_not_been(
         walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     files = [walk, Path(shutil.copy2(walk, tmp_path / "second.avi"))]

@@ -44,6 +44,7 @@ from cmnas_edge.camera.watch import Camera, watch
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
+from train.data.layout import readable
 from train.data.sheet import sheet
 from train.data.tracklets import Box, Footage, Made, Tracklet, Tracklets, read
 
@@ -93,14 +94,19 @@ def run(args: argparse.Namespace) -> int:
 def _cut_all(videos: Sequence[_Video], out: Tracklets, detector: DetectorSettings) -> int:
     waiting = [video for video in videos if not _is_done(video, out)]
     sys.stderr.write(f"{PERSONAL}\n")
-    lost = 0
+    lost, short = 0, []
     try:
         with Progress("frames") as progress:
             steps = _Steps(progress, sum(video.frames for video in waiting))
             for video in waiting:
                 done, followed = _cut(video, out, detector, steps)
                 lost += followed - done.tracklets
+                if done.frames < 0.98 * video.frames:  # containers are often off by a frame or two
+                    short.append(f"{done.file} ({done.frames} of {video.frames} frames)")
                 progress.say(f"{done.file}: {done.frames} frames, {done.tracklets} tracklets, {done.pictures} pictures")
+        if short:
+            sys.stderr.write(f"ended before the frames they say they have, so perhaps damaged: {', '.join(short)}; "
+                             "what was read of them is kept\n")
         return _conclude(out, lost)
     except KeyboardInterrupt:
         done_count = sum(video.camera in out.footage for video in videos)
@@ -233,17 +239,24 @@ def _videos(paths: Sequence[Path]) -> list[_Video]:
     """
     videos: dict[str, _Video] = {}
     for path in paths:
-        if path.is_dir():
-            raise ConfigError(f"{path}: expected a recording, found a folder; name the files in it")
-        open_source(SourceSettings(location=str(path), kind="video", pace="fast")).close()
-        camera = _camera(path.stem)
-        if camera in videos:
-            raise ConfigError(f"{path}: expected recordings of different names, found a second {camera!r} beside "
-                              f"{videos[camera].path}; rename one")
-        capture = open_file(str(path))
-        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture is not None else 0
-        videos[camera] = _Video(path, camera, max(0, frames), _fingerprint(path))
+        with readable(path):
+            video = _video(path)
+        before = videos.setdefault(video.camera, video)
+        if before is not video:
+            raise ConfigError(f"{path}: expected recordings of different names, found a second {video.camera!r} beside "
+                              f"{before.path}; rename one")
     return list(videos.values())
+
+
+def _video(path: Path) -> _Video:
+    if path.is_dir():
+        raise ConfigError(f"{path}: expected a recording, found a folder; name the files in it")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{path}: expected a recording, found something that is no file; name a video file")
+    open_source(SourceSettings(location=str(path), kind="video", pace="fast")).close()
+    capture = open_file(str(path))
+    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture is not None else 0
+    return _Video(path, _camera(path.stem), max(0, frames), _fingerprint(path))
 
 
 def _camera(stem: str) -> str:
