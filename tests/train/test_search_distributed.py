@@ -77,7 +77,7 @@ def test_two_processes_search_as_one_and_only_the_first_writes(tmp_path: Path) -
         assert theirs.norm() > 0
         assert (mine - theirs).norm() < 5e-3 * theirs.norm()
     scored, row = map(msgspec.json.decode, (tmp_path / "two" / "log.jsonl").read_bytes().splitlines())
-    assert scored.keys() == {"step", "minutes", "validation"}
+    assert scored.keys() == {"step", "minutes", "scored", "validation"}
     assert row["guide"] == pytest.approx(figures["guide"], rel=1e-3)
     assert row["loss"] == pytest.approx(figures["loss"], rel=1e-3)
     assert Arch.from_json((tmp_path / "two" / "arch.json").read_text()) == alone.decided()
