@@ -86,4 +86,5 @@ def unpack(packed: Sequence[bytes], packing: Packing, dimension: int) -> F32:
     if packing == "fp16":
         return np.asarray(joined.view("<f2"), np.float32)
     scale = np.ascontiguousarray(joined[:, :4]).view("<f4")
-    return np.asarray(joined[:, 4:].view(np.int8) * scale, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # a scale from anywhere; who wants unit vectors checks them
+        return np.asarray(joined[:, 4:].view(np.int8) * scale, np.float32)

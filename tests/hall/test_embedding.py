@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -52,6 +52,7 @@ def test_packing_moves_an_embedding_no_further_than_rounding_can(x: F32, packing
 
 
 @given(st.binary(max_size=40), st.sampled_from(PACKINGS))
+@example(b"\x00\x00\x00}" + b"\x7f" * 8, "int8")  # a scale so large that the entries overflow
 def test_a_byte_string_of_another_length_is_refused(data: bytes, packing: Packing) -> None:
     if len(data) == packed_size(packing, 8):
         assert unpack([data], packing, 8).shape == (1, 8)
