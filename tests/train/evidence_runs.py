@@ -25,7 +25,7 @@ def made_up(work: Work, found: Mapping[str, Mapping[str, Any]], level: float = 0
     """A record with every field a real one has; its queries lie around ``level``."""
     rng = np.random.default_rng(zlib.crc32(work.name.encode()))
     row: dict[str, Any] = {"run": work.name, "question": work.question, "seed": work.seed, "steps": work.steps,
-                           "seconds": 100, "training_s": 90.0, "date": "2026-01-01", "cpu": "a processor",
+                           "seconds": 100, "training_cpu_s": 90.0, "date": "2026-01-01", "cpu": "a processor",
                            "summary": "-"}
     if isinstance(work, Search):
         share = {site: float(p) for site, p in zip(SITES, rng.random(len(SITES)), strict=True)}

@@ -68,7 +68,8 @@ def _made(works: Sequence[Work], records: Records) -> str:
     if not made:
         return "Nothing is made yet"
     hours, dates = sum(row["seconds"] for row in made) / 3600, sorted(row["date"] for row in made)
-    return f"{len(made)} of {len(works)} runs are made: {hours:.1f} hours of one core, {dates[-1]}, {made[-1]['cpu']}"
+    return (f"{len(made)} of {len(works)} runs are made, one thread each, up to {dates[-1]} ({made[-1]['cpu']}): "
+            f"{hours:.1f} hours from start to end of each, added up; the machine did other things, too")
 
 
 def _setting(works: Sequence[Work], records: Records) -> str:  # noqa: ARG001 - as every slot
@@ -247,13 +248,14 @@ def _sizes(works: Sequence[Work], records: Records) -> str:
 
 
 def _cost(works: Sequence[Work], records: Records) -> str:  # noqa: ARG001
-    searches = [records[name] for name in _SEEDS if name in records]
-    fits = [records[name] for seed in range(3) if (name := f"sites/shared/{seed}") in records]
+    # Rows made before processor time was kept have only the wall's, which says what else the machine did.
+    searches, fits = ([row for name in names if (row := records.get(name)) and "training_cpu_s" in row]
+                      for names in (_SEEDS, [f"sites/shared/{seed}" for seed in range(3)]))
     if not searches or not fits:
         return ""
-    search, fit = (float(np.mean([row["training_s"] for row in some])) for some in (searches, fits))
+    search, fit = (float(np.mean([row["training_cpu_s"] for row in some])) for some in (searches, fits))
     return (f"{searches[0]['steps']} steps of the weights, with those of the architecture between them, take "
-            f"{search:.0f} s on one core: {search / fit:.2f} times the {fit:.0f} s of one training of "
+            f"{search:.0f} s of one core: {search / fit:.2f} times the {fit:.0f} s of one training of "
             f"{fits[0]['steps']} steps.")
 
 
