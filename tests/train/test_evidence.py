@@ -109,6 +109,15 @@ def test_the_control_calls_visible_cameras_infrared() -> None:
     assert (np.ptp(real.images[real.infrared].astype(int), axis=3).max((1, 2)) == 0).all()
 
 
+def test_stress_lifts_and_flattens_infrared_crops_and_leaves_visible_ones_alone() -> None:
+    plain, stressed = (_small_tests(name)[0] for name in ("sysu-like", "stress"))
+    assert (plain.infrared == stressed.infrared).all()
+    visible = ~plain.infrared
+    np.testing.assert_array_equal(stressed.images[visible], plain.images[visible])
+    x = plain.images[plain.infrared] / 255
+    np.testing.assert_allclose(stressed.images[plain.infrared] / 255, 0.25 + 0.5 * x**0.45, atol=0.5 / 255 + 1e-9)
+
+
 @given(st.binary(max_size=200))
 def test_bytes_come_back_from_text(data: bytes) -> None:
     values = np.frombuffer(data, np.uint8)

@@ -151,6 +151,7 @@ def _plan() -> Iterator[Work]:
     yield from _sites()
     yield from _control()
     yield from _why()
+    yield from _stress()
     yield from _c3mmd()
     yield from _near_the_best()
     yield from _transfer()
@@ -192,6 +193,16 @@ def _why() -> Iterator[Work]:
                       scheme=label, seed=seed, exchange=0.0)
         yield Fit(name=f"why/{label}, {3 * STEPS} steps", question="why", label=f"{label}, {3 * STEPS} steps",
                   scheme=label, steps=3 * STEPS)
+
+
+def _stress() -> Iterator[Work]:
+    """Whether a split pays where the modalities differ by more of what a norm can undo than real ones do."""
+    yield Search(name="search under stress", question="stress", data="stress")
+    schemes = (("shared", "shared"), ("split", "split"), ("searched", "searched search under stress"))
+    for seed in range(3):
+        for label, scheme in schemes:
+            yield Fit(name=f"stress/{label}/{seed}", question="stress", label=label, scheme=scheme, seed=seed,
+                      data="stress")
 
 
 def _c3mmd() -> Iterator[Work]:

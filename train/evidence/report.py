@@ -108,9 +108,12 @@ def _labelled(works: Sequence[Work], records: Records, question: str) -> dict[st
     return {row.label: row for row in rows(works, records, question)}
 
 
-def _sites(works: Sequence[Work], records: Records) -> str:
-    found = _labelled(works, records, "sites")
-    return _table(found.values(), found.get("shared")) if found else ""
+def _table_of(question: str, against: str = "") -> Slot:
+    def table(works: Sequence[Work], records: Records) -> str:
+        found = _labelled(works, records, question)
+        return _table(found.values(), found.get(against)) if found else ""
+
+    return table
 
 
 def _sites_verdict(works: Sequence[Work], records: Records) -> str:
@@ -125,9 +128,22 @@ def _sites_verdict(works: Sequence[Work], records: Records) -> str:
     return "\n".join(lines)
 
 
-def _control(works: Sequence[Work], records: Records) -> str:
-    found = _labelled(works, records, "control")
-    return _table(found.values(), found.get("shared")) if found else ""
+def _stress_apart(works: Sequence[Work], records: Records) -> str:  # noqa: ARG001
+    shares = [one["class_mmd"] / one["between"] for name in ("stress/shared/0", "sites/shared/0")
+              if (row := records.get(name)) and (one := row["apart"]["before"])]
+    if len(shares) < 2:
+        return ""
+    return (f"To the start, the modalities of one person lie {shares[0]:.2f} times as far apart as two people do "
+            f"(class-wise MMD); without the shift {shares[1]:.2f} times.")
+
+
+def _stress_verdict(works: Sequence[Work], records: Records) -> str:
+    found, search = _labelled(works, records, "stress"), records.get("search under stress")
+    lines = [f"- The search split {len(search['split'])} of 80 sites."] if search else []
+    lines += [f"- {one.capitalize()} against {other}: {verdict(found[one], found[other])}"
+              for one, other in (("split", "shared"), ("searched", "shared"), ("searched", "split"))
+              if {one, other} <= set(found)]
+    return "\n".join(lines)
 
 
 def _control_verdict(works: Sequence[Work], records: Records) -> str:
@@ -140,11 +156,6 @@ def _control_verdict(works: Sequence[Work], records: Records) -> str:
     if {"shared", "split"} <= set(found):
         lines.append(f"- Split against shared: {verdict(found['split'], found['shared'])}")
     return "\n".join(lines)
-
-
-def _why(works: Sequence[Work], records: Records) -> str:
-    found = rows(works, records, "why")
-    return _table(found, None) if found else ""
 
 
 def _why_verdict(works: Sequence[Work], records: Records) -> str:
@@ -201,11 +212,6 @@ def _stability(works: Sequence[Work], records: Records) -> str:  # noqa: ARG001
     shares = ", ".join(f"{100 * split.mean():.0f} %" for split in splits.values())
     return (f"Two seeds of the search agree on {100 * agree:.0f} % of the 80 sites. They split {shares} of them; coins "
             f"with these shares would agree on {100 * chance:.0f} %.")
-
-
-def _transfer(works: Sequence[Work], records: Records) -> str:
-    found = rows(works, records, "transfer")
-    return _table(found, None) if found else ""
 
 
 def _omni_scale(works: Sequence[Work], records: Records) -> str:
@@ -266,8 +272,10 @@ def _missing(works: Sequence[Work], records: Records) -> str:
 
 
 _SLOTS: dict[str, Slot] = {
-    "made": _made, "setting": _setting, "start": _start, "sites": _sites, "sites_verdict": _sites_verdict,
-    "control": _control, "control_verdict": _control_verdict,
-    "why": _why, "why_verdict": _why_verdict, "c3mmd": _c3mmd, "near_the_best": _near_the_best,
-    "stability": _stability, "transfer": _transfer, "omni_scale": _omni_scale, "hard": _hard, "sizes": _sizes,
-    "cost": _cost, "missing": _missing}
+    "made": _made, "setting": _setting, "start": _start,
+    "sites": _table_of("sites", "shared"), "sites_verdict": _sites_verdict,
+    "control": _table_of("control", "shared"), "control_verdict": _control_verdict,
+    "why": _table_of("why"), "why_verdict": _why_verdict,
+    "stress": _table_of("stress", "shared"), "stress_apart": _stress_apart, "stress_verdict": _stress_verdict,
+    "c3mmd": _c3mmd, "near_the_best": _near_the_best, "stability": _stability, "transfer": _table_of("transfer"),
+    "omni_scale": _omni_scale, "hard": _hard, "sizes": _sizes, "cost": _cost, "missing": _missing}

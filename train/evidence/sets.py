@@ -11,18 +11,39 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from cmnas_edge.synthetic.crops import draw_set
 from train.data.crops import Crops
 from train.data.drawn import Drawn, draw
 
-__all__ = ["HEIGHT", "SETS", "TESTS", "WIDTH", "Group", "drawn", "look_alikes", "unmet", "validation"]
+__all__ = ["HEIGHT", "SETS", "STRESS", "TESTS", "WIDTH", "Group", "Tone", "drawn", "look_alikes", "unmet",
+           "validation"]
+
+U8 = npt.NDArray[np.uint8]
 
 HEIGHT, WIDTH = 128, 64
 
 _VISIBLE, _INFRARED = (1, 2, 4, 5), (3, 6)
 # Visible like the first four. Called infrared, they make a set whose two modalities are one.
 _NO_GAP = (7, 8)
+
+
+class Tone(msgspec.Struct, frozen=True):
+    """What a camera's electronics may do to brightness: ``pedestal + contrast * x ** gamma``, x from 0 to 1."""
+
+    pedestal: float
+    gamma: float
+    contrast: float
+
+    def of(self, images: U8) -> U8:
+        """Every value of some images, as this camera would give it."""
+        levels = self.pedestal + self.contrast * (np.arange(256) / 255) ** self.gamma
+        return np.asarray(np.rint(255 * levels.clip(0, 1)).astype(np.uint8)[images], np.uint8)
+
+
+STRESS = Tone(pedestal=0.25, gamma=0.45, contrast=0.5)
+"""Lifted blacks, half the contrast, light middle tones: well beyond the shift that real footage shows."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -32,10 +53,12 @@ class Group(msgspec.Struct, frozen=True):
         people: Who, and under which cameras.
         second: Cameras whose crops are flagged infrared; the true ones unless it is said
             otherwise, for the control without a gap.
+        tone: What is done to the infrared crops after they are drawn; nothing if None.
     """
 
     people: Drawn
     second: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)] = _INFRARED
+    tone: Tone | None = None
 
 
 def _group(first: int, count: int, *, per_camera: int = 4, visible: tuple[int, ...] = _VISIBLE,
@@ -53,6 +76,8 @@ SETS: Mapping[str, Group] = {
     # One camera of each kind, ten crops under each, as in RegDB.
     "regdb-like": _group(1000, 206, per_camera=10, visible=(1,), second=(3,)),
     "no gap": _group(0, 395, second=_NO_GAP),
+    # A stronger shift of tone than real crops show, which no figure may be quoted from as if it were real.
+    "stress": msgspec.structs.replace(_group(0, 395), tone=STRESS),
     # What a network knows before it sees an infrared crop, as ImageNet's weights do elsewhere.
     "before": _group(2000, 600, visible=(10, 11, 13, 14), second=(16, 17)),
 }
@@ -113,4 +138,9 @@ def _named(name: str) -> Group:
 
 def _draw(group: Group, progress: Callable[[int, int], None] | None) -> Crops:
     crops = draw(group.people, HEIGHT, WIDTH, progress=progress)
-    return replace(crops, infrared=np.isin(crops.camera, group.second))
+    infrared = np.isin(crops.camera, group.second)
+    images = crops.images
+    if group.tone is not None:
+        images = images.copy()
+        images[infrared] = group.tone.of(images[infrared])
+    return replace(crops, images=images, infrared=infrared)
