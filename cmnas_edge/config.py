@@ -80,7 +80,16 @@ def load(path: Path, kind: type[T]) -> T:
         spots = re.finditer(r"\.?([\w-]+)|\[(\d+)\]", spot.rstrip("`"))
         steps = tuple(int(part[2]) if part[2] else part[1] for part in spots)
         at = f" at {_dotted(steps)}" if steps else ""
-        raise ConfigError(f"{path}{_line_of(text, steps)}: {_sentence(reason)}{at}; correct it") from None
+        found, words = _standing(tree, steps), _words(tree, kind, steps)
+        said = _sentence(reason)
+        if words:
+            near = difflib.get_close_matches(str(found), words, n=1, cutoff=0.5)
+            then = f"did you mean {near[0]!r}?" if near else "correct it"
+            raise ConfigError(f"{path}{_line_of(text, steps)}: expected {_either(words)}{at}, found {found!r}; "
+                              f"{then}") from None
+        if re.fullmatch("expected '(int|float)' [<>]=? .*", said):  # the one reason that leaves out what was found
+            said += f", found {found!r}"
+        raise ConfigError(f"{path}{_line_of(text, steps)}: {said}{at}; correct it") from None
 
 
 def show(settings: msgspec.Struct) -> str:
@@ -158,6 +167,46 @@ def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
                 yield from _unknown_keys(item, fields[key], (*where, key))
             elif key != kind.__struct_config__.tag_field:
                 yield where, key, list(fields)
+
+
+def _standing(tree: Any, steps: tuple[str | int, ...]) -> Any:
+    """What stands at a place; None if nothing does."""
+    for step in steps:
+        try:
+            tree = tree[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tree
+
+
+def _words(tree: Any, kind: Any, steps: tuple[str | int, ...]) -> list[str]:
+    """The words of which one has to stand at a place; none where other things may."""
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    origin, arms = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return [] if steps else [str(word) for word in arms]
+    if origin in (typing.Union, types.UnionType):
+        tags = {arm.__struct_config__.tag: arm for arm in arms if _is_struct(arm)}
+        if len(tags) > 1 and steps:
+            field = next(iter(tags.values())).__struct_config__.tag_field
+            chosen = tags.get(_standing(tree, (field,)))
+            return [str(tag) for tag in tags] if steps == (field,) else _words(tree, chosen, steps)
+        each = [_words(tree, arm, steps) for arm in arms if arm is not types.NoneType]
+        return [word for some in each for word in some] if steps or all(each) else []
+    if not steps:
+        return []
+    below, rest = _standing(tree, steps[:1]), steps[1:]
+    if origin in (list, tuple):
+        return _words(below, arms[0], rest)
+    if origin is dict:
+        return _words(below, arms[1], rest)
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)} if _is_struct(kind) else {}
+    return _words(below, fields.get(str(steps[0])), rest)
+
+
+def _either(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + f" or {words[-1]}" if len(words) > 1 else words[0]
 
 
 def _is_struct(kind: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -15,7 +16,8 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A camera's picture source."""
 
     video: Path | None = None
-    silence_s: float = 5.0
+    silence_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
+    light: Literal["day", "night", "both"] | None = None
 
 
 class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,11 +27,22 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Source = Source()
 
 
+class Radio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="by", tag="radio"):
+    """One of two ways to send."""
+
+    band: Literal["low", "high"] = "low"
+
+
+class Cable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="by", tag="cable"):
+    """The other one."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole file."""
 
     device: str
     cameras: list[Camera] = []
+    lines: tuple[Radio | Cable, ...] = ()
     url: str = "http://127.0.0.1"
 
 
@@ -58,12 +71,30 @@ def test_a_typo_is_refused_with_its_line_and_the_nearest_key(tmp_path: Path) -> 
 
 
 def test_a_key_like_no_other_is_answered_with_those_that_are_known(tmp_path: Path) -> None:
-    assert "known here: cameras, device, url" in refusal(tmp_path, 'device = "d"\nxyzzy = 1\n')
+    assert "known here: cameras, device, lines, url" in refusal(tmp_path, 'device = "d"\nxyzzy = 1\n')
 
 
 def test_a_value_of_the_wrong_kind_is_refused_where_it_stands(tmp_path: Path) -> None:
     said = refusal(tmp_path, 'device = "d"\n[[cameras]]\nname = "a"\nsource = { silence_s = "long" }\n')
     assert ": line 4: expected 'float', found 'str' at cameras[0].source.silence_s; correct it" in said
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("[[cameras]]\nname = 'a'\nsource = { light = 'nigth' }", (": line 4: expected day, night or both at "
+     "cameras[0].source.light, found 'nigth'; did you mean 'night'?")),
+    ("[[cameras]]\nname = 'a'\nsource = { light = 3 }", ("expected day, night or both at cameras[0].source.light, "
+     "found 3; correct it")),
+    ("[[lines]]\nby = 'cabel'", (": line 3: expected radio or cable at lines[0].by, found 'cabel'; did you mean "
+     "'cable'?")),
+    ("[[lines]]\nby = 'cable'\n[[lines]]\nby = 'radio'\nband = 'mid'", (": line 6: expected low or high at "
+     "lines[1].band, found 'mid'; correct it")),
+    ("[[lines]]\nband = 'mid'", "expected the key 'by', found none at lines[0]; correct it"),
+    ("[[cameras]]\nname = 'a'\nsource = { silence_s = 1e9 }", ("expected 'float' <= 60.0, found 1000000000.0 at "
+     "cameras[0].source.silence_s; correct it")),
+])
+def test_a_wrong_word_or_number_is_answered_with_those_that_may_stand_there(tmp_path: Path, text: str, said: str
+                                                                            ) -> None:
+    assert refusal(tmp_path, f"device = 'd'\n{text}\n").endswith(said)
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

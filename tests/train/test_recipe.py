@@ -51,7 +51,10 @@ def test_an_arch_of_another_backbone_or_none_is_refused(tmp_path: Path) -> None:
     ("batch = 3", "unknown key 'batch'"),
     ("[train]\ndataset = 'regdb'\ntrail = 2", "unknown key 'trail' in [train]; did you mean 'trial'?"),
     ("[train]\ndataset = 'sysu'\ntrial = 2", "unknown key 'trial' in [train]"),
-    ("[train]\ndataset = 'sysy'", "invalid value 'sysy' at train.dataset"),
+    ("[train]\ndataset = 'sysy'", ("expected drawn, sysu, regdb, llcm, market or folder at train.dataset, "
+     "found 'sysy'; did you mean 'sysu'?")),
+    ("draw = 'camera'\n[train]\ndataset = 'sysu'", ("expected cameras, published or shuffled at draw, found 'camera'; "
+     "did you mean 'cameras'?")),
     ("[train]\nidentities = 3", "expected the key 'dataset', found none at train"),
     ("width = 9\n[train]\ndataset = 'drawn'\nidentities = 3\n[augmentation]\npad = 9", "width, 128 and 9, found 9"),
     ("[train]\ndataset = 'drawn'\nidentities = 3\n[optimiser]\nbeta = [0.5, 0.9]", "did you mean 'betas'?"),
