@@ -77,6 +77,17 @@ def test_who_was_left_out_and_who_has_too_few_crops_can_be_said() -> None:
     assert (batches.people_count, batches.left_out_count, batches.short_count) == (2, 2, 0)
     batches = Batches(identity, camera, infrared, identities_per_batch=2, crops_per_modality=3, seed=0)
     assert batches.short_count == 2
+    assert batches.odd == ("2 of 4 people were seen in one modality only: left out; 2 of 2 people have fewer crops of "
+                           "a modality than the 3 that a batch takes of it, the fewest 2: theirs come more than once, "
+                           "up to about 1.5 times")
+
+
+@pytest.mark.parametrize(("cameras", "unseen"), [((1, 2), "infrared"), ((3, 6), "visible")])
+def test_crops_of_one_modality_alone_are_refused_by_its_name_and_their_cameras(cameras: tuple[int, ...], unseen: str
+                                                                              ) -> None:
+    with pytest.raises(ValueError, match=f"expected both modalities, found no {unseen} one under the cameras "
+                                         f"{cameras[0]}, {cameras[1]}; add a camera"):
+        Batches(*labels(4, cameras, 2), identities_per_batch=2, crops_per_modality=1, seed=0)
 
 
 @given(st.integers(1, 9), st.integers(0, 20))

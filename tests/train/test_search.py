@@ -425,6 +425,12 @@ def test_what_cannot_be_searched_is_one_sentence(straight: Path, tmp_path: Path,
         return shown
 
     assert "found another one" in told(straight, "seed = 3", "seed = 4")
+    assert "'float' <= 1.0, found 1e+30 at preference.rate" in told(tmp_path / "h", "rate = 0.1", "rate = 1e30")
+    assert "found no infrared one under the cameras 1, 2;" in told(tmp_path / "i", "cameras = [1,3]", "cameras = [1,2]")
+    assert "a second camera finds again, found none (cameras 3);" in told(
+        tmp_path / "j", "cameras = [1,2,3]", "cameras = [3]")
+    assert "at least two people in [validation], found one" in told(
+        tmp_path / "k", "identities = 3\nfirst", "identities = 1\nfirst")
     assert "unknown key 'spase'" in told(tmp_path / "a", "space =", "spase =")
     assert "at most the 4 identities" in told(tmp_path / "b", "identities_per_batch = 2", "identities_per_batch = 5")
     assert "found some in both" in told(tmp_path / "c", "first_identity = 90", "first_identity = 2")
@@ -435,8 +441,18 @@ def test_what_cannot_be_searched_is_one_sentence(straight: Path, tmp_path: Path,
     assert f"found {shared - 1};" in short
     assert "alpha would never" in told(tmp_path / "f", "settle = 0", "settle = 5")
     assert "a crop could come out all black" in told(tmp_path / "g", "pad = 0", "pad = 16")
-    for folder in "efg":  # before anybody is drawn
+    for folder in "efgh":  # before anybody is drawn
         assert not (tmp_path / folder).exists()
+
+
+def test_people_with_too_few_crops_for_their_part_of_a_search_are_told_once(tmp_path: Path) -> None:
+    told = io.StringIO()
+    search(varied(crops_per_modality=3), tmp_path / "run", out=told, stop_at=1)
+    lines = [line.strip() for line in told.getvalue().splitlines()]
+    few = ("4 of 4 people have fewer crops of a modality than the 3 that a batch takes of it, the fewest 2: theirs "
+           "come more than once, up to about 1.5 times")
+    assert lines.count(f"of the crops the network learns from, {few}; of the crops the architecture learns from, {few}"
+                       ) == 1
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train" / "recipes").glob("search_*.toml")), ids=lambda path: path.stem)

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cmnas_edge.embedding import MODALITIES
 from train.data.crops import I64, Mask
 
 __all__ = ["Batches", "Draw", "Sampler", "Shuffled", "draw_as_published"]
@@ -33,6 +34,9 @@ class Sampler(Protocol):
 
     @property
     def steps_per_epoch(self) -> int: ...  # noqa: D102 (steps that published recipes call an epoch)
+
+    @property
+    def odd(self) -> str: ...  # noqa: D102 (who comes otherwise than a reader of the recipe would think; or nothing)
 
     def share(self, rank: int, world: int) -> I64:
         """Positions in a batch of the part that one of several processes takes, ascending."""
@@ -63,7 +67,8 @@ class Batches:
         draw: How crops of an identity are drawn.
 
     Raises:
-        ValueError: Fewer than P identities were seen in both modalities, or P or K is not positive.
+        ValueError: No crop is of one of the modalities, fewer than P identities were seen in both, or P or K is
+            not positive.
     """
 
     def __init__(self, identity: I64, camera: I64, infrared: Mask, *, identities_per_batch: int,
@@ -72,6 +77,10 @@ class Batches:
         if min(identities_per_batch, crops_per_modality) < 1:
             raise ValueError(f"batch: expected at least one identity and one crop of each modality, got "
                              f"{identities_per_batch} and {crops_per_modality}")
+        if infrared.all() or not infrared.any():
+            raise ValueError(f"crops: expected both modalities, found no {MODALITIES[not infrared.any()]} one under "
+                             f"the cameras {', '.join(map(str, np.unique(camera)))}; add a camera (of drawn people 3, "
+                             '6, 9, ... are infrared, all others visible); a training alone may say draw = "shuffled"')
         pools: list[tuple[list[I64], list[I64]]] = []
         for person in np.unique(identity):
             mine = identity == person
@@ -98,6 +107,20 @@ class Batches:
     def short_count(self) -> int:
         """Identities among them with fewer than K crops in a modality: theirs come more than once in a batch."""
         return sum(min(len(visible), len(infra)) < self._k for visible, infra in self._flat)
+
+    @property
+    def odd(self) -> str:
+        """Who comes otherwise than a reader of the recipe would think, as a line; empty if nobody does."""
+        said = []
+        if self.left_out_count:
+            said.append(f"{self.left_out_count} of {self.left_out_count + self.people_count} people were seen in one "
+                        "modality only: left out")
+        if self.short_count:
+            fewest = min(len(rows) for halves in self._flat for rows in halves)
+            said.append(f"{self.short_count} of {self.people_count} people have fewer crops of a modality than the "
+                        f"{self._k} that a batch takes of it, the fewest {fewest}: theirs come more than once, up to "
+                        f"about {self._k / fewest:.3g} times")
+        return "; ".join(said)
 
     @property
     def size(self) -> int:
@@ -182,6 +205,11 @@ class Shuffled:
     def size(self) -> int:
         """Crops in a batch."""
         return self._size
+
+    @property
+    def odd(self) -> str:
+        """Nobody comes otherwise than said."""
+        return ""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -23,7 +23,6 @@ import torch
 
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
-from train.data.batches import Batches, Sampler
 from train.data.crops import Crops
 from train.data.drawn import Drawn
 from train.evaluate import embed, score
@@ -100,8 +99,6 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
     schedule_end = recipe.until or recipe.steps
     end = schedule_end if stop_at is None else min(stop_at, schedule_end)
     began = time.monotonic()
-    odd = _odd(trainer.batches)
-
     kept_at = -1
 
     def keep() -> None:
@@ -114,8 +111,8 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         kept_at = trainer.step
 
     with Progress("steps", out, first=trainer.step) as progress, interruptible() as interrupted, run, closing(trainer):
-        if odd:
-            progress.say(odd)
+        if trainer.batches.odd:
+            progress.say(trainer.batches.odd)
         while trainer.step < end and not processes.any(interrupted()):
             figures = trainer.advance()
             progress(trainer.step, schedule_end, f"loss {figures['loss']:.3g}")
@@ -161,19 +158,6 @@ def final_recipe(recipe: Recipe, chosen_in: Path) -> Recipe:
     return msgspec.structs.replace(recipe, final=True, until=best)
 
 
-def _odd(batches: Sampler) -> str:
-    """Who comes in batches otherwise than a reader of the recipe would think, as a line; empty if nobody does."""
-    said = []
-    if isinstance(batches, Batches):
-        if batches.left_out_count:
-            everybody = batches.left_out_count + batches.people_count
-            said.append(f"{batches.left_out_count} of {everybody} people were seen in one modality only: left out")
-        if batches.short_count:
-            said.append(f"{batches.short_count} of {batches.people_count} people have fewer crops of a modality than a "
-                        "batch takes of it, which come more than once")
-    return "; ".join(said)
-
-
 def _people(recipe: Recipe, root: Path | None, cache: Path,
             out: TextIO | None) -> tuple[Crops, Crops | None, tuple[checkpoint.Lesson, ...]]:
     """Whom to learn from, whom to score, and what the checkpoint says of it; nobody else's picture is opened."""
@@ -190,15 +174,8 @@ def _people(recipe: Recipe, root: Path | None, cache: Path,
     taught = tuple(map(lessons.lesson, wanted, sets))
     if recipe.validation is None or recipe.final:
         return learnt, None, taught
-    others = sources.read(recipe.validation, recipe.height, recipe.width, root=root, cache=cache)
-    if len(np.unique(others.identity)) < 2:
-        raise ConfigError("recipe: expected at least two people in [validation], found one, whom any network finds "
-                          "again; take more of them, or leave [validation] out")
-    if type(recipe.train) is type(recipe.validation) and not isinstance(recipe.train, Drawn):
-        both = np.intersect1d(learnt.identity, others.identity)
-        if len(both):
-            raise ConfigError(f"recipe: expected other people in [validation] than in [train], found {len(both)} in "
-                              f"both, such as {both[0]}; correct the dataset's split files")
+    others = sources.judges(recipe.validation, recipe.train, learnt, recipe.height, recipe.width, root=root,
+                            cache=cache)
     return learnt, others, taught
 
 

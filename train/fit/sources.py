@@ -18,9 +18,11 @@ from cmnas_edge.errors import ConfigError
 from train.data.crops import Crops
 from train.data.datasets import DATASETS
 from train.data.drawn import Drawn, draw
+from train.protocols.drawn import searchable
+from train.protocols.embeddings import Embeddings
 
-__all__ = ["Folder", "Llcm", "Market", "Photographed", "Regdb", "Source", "Sysu", "everybody", "overlap",
-           "read", "together"]
+__all__ = ["Folder", "Llcm", "Market", "Photographed", "Regdb", "Source", "Sysu", "everybody", "judges",
+           "overlap", "read", "together"]
 
 Part = Literal["train", "validation", "trainval"]
 
@@ -93,6 +95,39 @@ def read(source: Source, height: int, width: int, *, root: Path | None = None, c
     trial = source.trial if isinstance(source, Regdb) else 1
     pictures = datasets.read(root, source.part, name=name, trial=trial)
     return shards.decode(pictures, height, width, cache, progress=progress)
+
+
+def judges(source: Source, of: Source, learnt: Crops, height: int, width: int, *, root: Path | None = None,
+           cache: Path | None = None) -> Crops:
+    """The crops to validate on: of people who are not learnt from, and who can be searched for.
+
+    Args:
+        source: Which people.
+        of: Where those come from who are learnt from.
+        learnt: Their crops.
+        height: As for ``read``; so are ``width``, ``root`` and ``cache``.
+        width: Columns of a crop.
+        root: The dataset's folder.
+        cache: Of decoded crops.
+
+    Raises:
+        ConfigError: Somebody is learnt from, or nobody can be found again or mistaken for another; or as ``read``.
+        ValueError: As ``read``.
+    """
+    found = read(source, height, width, root=root, cache=cache)
+    if len(np.unique(found.identity)) < 2:
+        raise ConfigError("recipe: expected at least two people in [validation], found one, whom any network finds "
+                          "again; take more of them, or leave [validation] out")
+    if not searchable(Embeddings.of(np.ones((len(found), 1), np.float32), found)):
+        cameras = np.unique(found.camera)
+        raise ConfigError("recipe: expected people in [validation] whom a second camera finds again, found none "
+                          f"(cameras {', '.join(map(str, cameras))}); add a camera that sees the same people")
+    if type(of) is type(source) and not isinstance(of, Drawn):
+        both = np.intersect1d(learnt.identity, found.identity)
+        if len(both):
+            raise ConfigError(f"recipe: expected other people in [validation] than in [train], found {len(both)} in "
+                              f"both, such as {both[0]}; correct the dataset's split files")
+    return found
 
 
 def overlap(learnt: Source, others: Source) -> bool:

@@ -124,6 +124,12 @@ class Searcher:
         """Whether the last step's weights followed the decided path: what other choices need is no longer kept up."""
         return self.step > self.recipe.steps - self.recipe.preference.settle
 
+    @property
+    def odd(self) -> str:
+        """Who comes in batches otherwise than a reader of the recipe would think, as a line; empty if nobody does."""
+        return "; ".join(f"of the crops {whose} learns from, {level.odd}" for whose, level in
+                         (("the network", self._learnt), ("the architecture", self._held)) if level.odd)
+
     def decided(self) -> Arch:
         """What the preference amounts to now, within the budget if there is one."""
         return decide(self.supernet, self.bytes, self.recipe.cost.budget or None)

@@ -70,6 +70,11 @@ class Level:
         self.mine: I64 = shares[world.rank]
         self.back: I64 = np.argsort(np.concatenate(shares))
 
+    @property
+    def odd(self) -> str:
+        """Who comes in batches otherwise than a reader of the recipe would think; empty if nobody does."""
+        return self._batches.odd
+
     def at(self, step: int) -> tuple[U8, Mask, I64]:
         """Images, which are infrared, and classes, of the whole batch of a step."""
         recipe = self._recipe

@@ -23,7 +23,6 @@ __all__ = ["Cost", "HeldOut", "Preference", "SearchRecipe"]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Steps = Annotated[int, msgspec.Meta(ge=0)]
 _Weight = Annotated[float, msgspec.Meta(ge=0)]
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
@@ -52,7 +51,8 @@ class Preference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     CM-NAS, whose own search was never published.
 
     Attributes:
-        rate: Learning rate.
+        rate: Learning rate, at most 1: a step of Adam moves each preference by about as much, and at 1 the very
+            first takes a choice of two from 0.5 to 0.88. Beyond, the first batch decides, not the search.
         betas: Of Adam's moments.
         weight_decay: Pulls towards no preference.
         every: One step of alpha to as many of the weights.
@@ -66,7 +66,7 @@ class Preference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             then on the path is scored, not the mix, and no gap between the two is told.
     """
 
-    rate: _Positive = 5e-3
+    rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 5e-3
     betas: tuple[_Share, _Share] = (0.5, 0.999)
     weight_decay: _Weight = 0.0
     every: _Count = 2

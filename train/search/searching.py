@@ -126,7 +126,8 @@ def _search(recipe: SearchRecipe, folder: Path, root: Path | None, cache: Path, 
     try:
         with Progress("people drawn" if isinstance(recipe.train, Drawn) else "crops decoded", out) as progress:
             learnt = sources.read(recipe.train, recipe.height, recipe.width, root=root, cache=cache, progress=progress)
-        others = sources.read(recipe.validation, recipe.height, recipe.width, root=root, cache=cache)
+        others = sources.judges(recipe.validation, recipe.train, learnt, recipe.height, recipe.width, root=root,
+                                cache=cache)
         if processes.leads:
             processes.wait()
         searcher = Searcher(recipe, learnt, device=device, world=processes)
@@ -165,6 +166,8 @@ def _take_steps(searcher: Searcher, recipe: SearchRecipe, run: Run, processes: W
             saved_at = searcher.step
 
     with Progress("steps", out, first=searcher.step) as progress, interruptible() as interrupted:
+        if searcher.odd:
+            progress.say(searcher.odd)
         while searcher.step < end and not processes.any(interrupted()):
             figures = searcher.advance()
             guide = figures.pop("guide", guide)
