@@ -71,7 +71,7 @@ def _show(bundle: Bundle) -> list[str]:
 
 def _verify(bundle: Bundle, threads: int) -> list[str]:
     # Drawing and running graphs is for those who verify; `show` needs neither.
-    from cmnas_edge.bundle_pictures import verify_pictures  # noqa: PLC0415
+    from cmnas_edge.bundle.pictures import verify_pictures  # noqa: PLC0415
     from cmnas_edge.engine import check_golden, open_engine  # noqa: PLC0415
     from cmnas_edge.validation import check_retrieval  # noqa: PLC0415
 

@@ -21,8 +21,9 @@ __all__ = ["MAX_DIMENSION", "MAX_SEQUENCE", "EngineName", "Gap", "Outcome", "Pre
            "Sighting", "faults", "gap_faults", "is_name", "is_spool"]
 
 F32 = npt.NDArray[np.float32]
-EngineName = Literal["onnxruntime", "tensorrt"]
-Precision = Literal["fp32", "fp16", "int8"]
+EngineName = Literal["onnxruntime", "openvino", "tensorrt"]
+# bf16 is a way to run the float32 graph; each of the others is a graph of its own.
+Precision = Literal["fp32", "bf16", "fp16", "int8", "int8_fp16"]
 Result = Literal["stored", "duplicate", "refused"]
 
 MAX_DIMENSION = 2048            # ResNet-50's embedding
@@ -40,9 +41,10 @@ MODALITY_NUMBERS: dict[Modality, pb.Modality] = {
     "visible": pb.MODALITY_VISIBLE, "infrared": pb.MODALITY_INFRARED}
 PACKING_NUMBERS: dict[Packing, pb.Packing] = {"fp16": pb.PACKING_FP16, "int8": pb.PACKING_INT8}
 ENGINE_NUMBERS: dict[EngineName, pb.Engine] = {
-    "onnxruntime": pb.ENGINE_ONNXRUNTIME, "tensorrt": pb.ENGINE_TENSORRT}
+    "onnxruntime": pb.ENGINE_ONNXRUNTIME, "openvino": pb.ENGINE_OPENVINO, "tensorrt": pb.ENGINE_TENSORRT}
 PRECISION_NUMBERS: dict[Precision, pb.Precision] = {
-    "fp32": pb.PRECISION_FP32, "fp16": pb.PRECISION_FP16, "int8": pb.PRECISION_INT8}
+    "fp32": pb.PRECISION_FP32, "bf16": pb.PRECISION_BF16, "fp16": pb.PRECISION_FP16, "int8": pb.PRECISION_INT8,
+    "int8_fp16": pb.PRECISION_INT8_FP16}
 MODALITIES: dict[int, Modality] = {number: word for word, number in MODALITY_NUMBERS.items()}
 PACKINGS: dict[int, Packing] = {number: word for word, number in PACKING_NUMBERS.items()}
 ENGINES: dict[int, EngineName] = {number: word for word, number in ENGINE_NUMBERS.items()}

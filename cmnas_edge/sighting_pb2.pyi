@@ -17,6 +17,7 @@ class Engine(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENGINE_UNSPECIFIED: _ClassVar[Engine]
     ENGINE_ONNXRUNTIME: _ClassVar[Engine]
     ENGINE_TENSORRT: _ClassVar[Engine]
+    ENGINE_OPENVINO: _ClassVar[Engine]
 
 class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -24,6 +25,8 @@ class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRECISION_FP32: _ClassVar[Precision]
     PRECISION_FP16: _ClassVar[Precision]
     PRECISION_INT8: _ClassVar[Precision]
+    PRECISION_BF16: _ClassVar[Precision]
+    PRECISION_INT8_FP16: _ClassVar[Precision]
 
 class Packing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -43,10 +46,13 @@ MODALITY_INFRARED: Modality
 ENGINE_UNSPECIFIED: Engine
 ENGINE_ONNXRUNTIME: Engine
 ENGINE_TENSORRT: Engine
+ENGINE_OPENVINO: Engine
 PRECISION_UNSPECIFIED: Precision
 PRECISION_FP32: Precision
 PRECISION_FP16: Precision
 PRECISION_INT8: Precision
+PRECISION_BF16: Precision
+PRECISION_INT8_FP16: Precision
 PACKING_UNSPECIFIED: Packing
 PACKING_FP16: Packing
 PACKING_INT8: Packing

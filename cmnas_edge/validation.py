@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.bundle import Bundle, Retrieval
-from cmnas_edge.bundle_pictures import stored
+from cmnas_edge.bundle.pictures import stored
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError
 from cmnas_edge.retrieval import evaluate, sysu_excluded

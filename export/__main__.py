@@ -11,7 +11,7 @@ import numpy as np
 
 from cmnas_edge import log
 from cmnas_edge.bundle import Bundle
-from cmnas_edge.bundle_pictures import draw, of_modality
+from cmnas_edge.bundle.pictures import draw, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import open_engine
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.bundle import Drawn, Pair, Threshold
-from cmnas_edge.bundle_pictures import draw
+from cmnas_edge.bundle.pictures import draw
 from cmnas_edge.calibration import PAIRS
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import BundleError, ConfigError

@@ -30,7 +30,7 @@ from cmnas_edge.bundle import (
     Threshold,
     seal,
 )
-from cmnas_edge.bundle_pictures import as_decoded, draw, jpeg, labels, of_modality
+from cmnas_edge.bundle.pictures import as_decoded, draw, jpeg, labels, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from cmnas_edge.preprocess import DEFINITION

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from cmnas_edge.bundle import GOLDEN, LABELS, Bundle, seal
-from cmnas_edge.bundle_pictures import draw, jpeg, labels, of_modality, stored
+from cmnas_edge.bundle import GOLDEN, LABELS, Bundle, Gate, Loss, Precision, Variant, graph_name, seal, weights_name
+from cmnas_edge.bundle.pictures import draw, jpeg, labels, of_modality, stored
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.validation import F32, U8, search
 
@@ -52,6 +52,22 @@ def redrawn_tiny(folder: Path) -> Path:
     found = search(stored(seal(path, bundle.manifest)), embed)
     seal(path, msgspec.structs.replace(bundle.manifest, retrieval=found))
     return path
+
+
+def with_variant(path: Path, precision: Precision, golden_cosine: float = 0.999) -> Bundle:
+    """Give a copy of the tiny bundle a precision more: float32 graphs under other names, and figures of nobody's."""
+    bundle = Bundle.open(path)
+    for modality in MODALITIES:
+        if (path / graph_name(modality, precision)) != bundle.graph(modality):
+            shutil.copy(bundle.graph(modality), path / graph_name(modality, precision))
+    if precision != "bf16":
+        shutil.copy(path / "weights.bin", path / weights_name(precision))
+    none = Loss(0.0, 0.0)
+    directions = ("visible-visible", "infrared-infrared", "infrared-visible", "visible-infrared")
+    gate = Gate(dict.fromkeys(directions, 2000), dict.fromkeys(directions, none), dict.fromkeys(directions, none),
+                dict.fromkeys(MODALITIES, 1.0), "fp32 alone")
+    variants = {**bundle.manifest.variants, precision: Variant(golden_cosine, gate)}
+    return seal(path, msgspec.structs.replace(bundle.manifest, variants=variants))
 
 
 def reseal(bundle: Path, edit: Callable[[dict[str, Any]], object] = lambda manifest: None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality, Packing, unit
 from cmnas_edge.engine import Engine
-from cmnas_edge.sighting import EngineName, Precision, Sighting
+from cmnas_edge.sighting import Sighting
 from cmnas_edge.wire import encode_sighting
 
 __all__ = ["Embedder"]
@@ -73,7 +72,7 @@ class Embedder:
             modality=pick.modality, tracklet=pick.tracklet, view_count=pick.view_count,
             quality=min(1.0, max(0.0, pick.quality)), box_width=_pixels(pick.box_width),
             box_height=_pixels(pick.box_height), fingerprint=self._fingerprint,
-            engine=cast("EngineName", engine.name), precision=cast("Precision", engine.precision),
+            engine=engine.name, precision=engine.precision,
             packing=self._packing, vector=vector)
 
 

@@ -7,7 +7,7 @@ this machine, or opening it fails.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,27 +15,28 @@ import numpy.typing as npt
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError, DeviceError
+from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["ENGINES", "TOLERANCE", "Engine", "check_golden", "open_engine"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
-ENGINES = ("onnxruntime",)
-# How far an entry of a unit vector may lie from the golden one. Rounding differs between
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+# How far an entry of a unit vector may lie from the golden one in float32. Rounding differs between
 # processors by about 1e-6; colours in another order or another modality's graph by 1e-2 and more.
-TOLERANCE = {"fp32": 1e-4}
+TOLERANCE = 1e-4
 
 
 class Engine(Protocol):
     """Embeds crops of one modality. One thread at a time; a context manager, closed at its end."""
 
     @property
-    def name(self) -> str:
-        """What runs the graph, for instance ``"onnxruntime"``."""
+    def name(self) -> EngineName:
+        """What runs the graph."""
 
     @property
-    def precision(self) -> str:
-        """Arithmetic it runs in, for instance ``"fp32"``."""
+    def precision(self) -> Precision:
+        """Arithmetic it runs in."""
 
     @property
     def max_batch(self) -> int:
@@ -64,14 +65,15 @@ class Engine(Protocol):
                  trace: TracebackType | None) -> None: ...
 
 
-def open_engine(bundle: Bundle, modality: Modality, *, name: str = "onnxruntime", threads: int = 1,
-                max_batch: int = 32) -> Engine:
+def open_engine(bundle: Bundle, modality: Modality, *, name: EngineName = "onnxruntime", precision: Precision = "fp32",
+                threads: int = 1, max_batch: int = 32) -> Engine:
     """Make a bundle's graph runnable and check it against the golden embeddings.
 
     Args:
         bundle: Where the graph comes from.
         modality: Which of its graphs.
         name: One of `ENGINES`.
+        precision: One of the bundle's.
         threads: Processor threads per call.
         max_batch: Most crops that go through the graph at once.
 
@@ -79,15 +81,7 @@ def open_engine(bundle: Bundle, modality: Modality, *, name: str = "onnxruntime"
         DeviceError: This machine or this version has no such engine.
         BundleError: The graph cannot be run, or gives other embeddings than the golden ones.
     """
-    if name == "tensorrt":
-        raise DeviceError("engine 'tensorrt': expected an engine of this version, found only "
-                          f"{', '.join(ENGINES)}; TensorRT's engine has an issue of its own (the extra "
-                          "cmnas-edge[tensorrt] brings only its packages), so set name = \"onnxruntime\" in [engine]")
-    if name not in ENGINES:
-        raise DeviceError(f"engine {name!r}: expected one of {', '.join(ENGINES)}; correct the name")
-    from cmnas_edge.engine.onnx_runtime import OnnxRuntimeEngine  # noqa: PLC0415 - only who runs graphs pays for it
-
-    engine = OnnxRuntimeEngine(bundle, modality, threads=threads, max_batch=max_batch)
+    engine = _open(bundle, modality, name, precision, threads, max_batch)
     try:
         check_golden(engine, bundle, modality)
     except BaseException:
@@ -96,20 +90,37 @@ def open_engine(bundle: Bundle, modality: Modality, *, name: str = "onnxruntime"
     return engine
 
 
+def _open(bundle: Bundle, modality: Modality, name: EngineName, precision: Precision, threads: int,
+          max_batch: int) -> Engine:
+    if name in ("openvino", "tensorrt"):
+        raise DeviceError(f"engine {name!r}: expected an engine of this version, found only onnxruntime; set "
+                          "name = \"onnxruntime\" in [engine]")
+    if name != "onnxruntime":
+        raise DeviceError(f"engine {name!r}: expected one of {', '.join(ENGINES)}; correct the name")
+    from cmnas_edge.engine.onnx_runtime import OnnxRuntimeEngine  # noqa: PLC0415 - only who runs graphs pays for it
+
+    return OnnxRuntimeEngine(bundle, modality, precision=precision, threads=threads, max_batch=max_batch)
+
+
 def check_golden(engine: Engine, bundle: Bundle, modality: Modality) -> float:
     """Compare an engine with a bundle's golden embeddings.
 
     Returns:
-        The largest difference of an entry.
+        In float32 the largest difference of an entry, which may be `TOLERANCE`; in any other precision the
+        largest cosine distance of a row, for which the bundle has a limit of its own.
 
     Raises:
-        BundleError: It is beyond `TOLERANCE`.
+        BundleError: It is beyond the limit.
     """
     crops, expected = bundle.golden(modality)
     found = engine.embed(crops)
-    worst = float(np.abs(found - expected).max())
-    limit = TOLERANCE[engine.precision]
+    if engine.precision == "fp32":
+        worst, limit = float(np.abs(found - expected).max()), TOLERANCE
+    else:
+        worst = float((1 - (found.astype(np.float64) * expected).sum(1)).max())
+        limit = 1 - bundle.manifest.variants[engine.precision].golden_cosine
     if not worst <= limit:  # a NaN is no agreement either
-        raise BundleError(f"{bundle.graph(modality)}: expected the golden embeddings within {limit:g}, found "
-                          f"{worst:.2g} on {engine.name}; this engine computes something else: export again")
+        raise BundleError(f"{bundle.graph(modality, engine.precision)}: expected the golden embeddings within "
+                          f"{limit:.2g}, found {worst:.2g} on {engine.name} in {engine.precision}; this engine "
+                          "computes something else: export again")
     return worst

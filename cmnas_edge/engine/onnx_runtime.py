@@ -17,28 +17,34 @@ import onnxruntime
 
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import Modality
-from cmnas_edge.errors import BundleError
+from cmnas_edge.errors import BundleError, DeviceError
+from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["OnnxRuntimeEngine"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
+RUNS: tuple[Precision, ...] = ("fp32", "int8")
 _QUIET = 3  # ONNX Runtime logs errors only; what matters is raised
 
 
 class OnnxRuntimeEngine:
     """Runs a graph with the threads it was given and no others."""
 
-    name = "onnxruntime"
+    name: EngineName = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, modality: Modality, *, threads: int, max_batch: int) -> None:
+    def __init__(self, bundle: Bundle, modality: Modality, *, precision: Precision = "fp32", threads: int,
+                 max_batch: int) -> None:
         if threads < 1 or max_batch < 1:
             raise ValueError(f"expected at least 1 thread and batch, found {threads} and {max_batch}")
-        self.precision: str = bundle.precision
+        if precision not in RUNS:
+            raise DeviceError(f"engine 'onnxruntime': expected {' or '.join(RUNS)}, which a processor computes as they "
+                              f"say, found {precision}; choose another precision or engine")
+        self.precision: Precision = precision
         self.max_batch = max_batch
         self._shape = (bundle.height, bundle.width, 3)
         self._dimension = bundle.dimension
-        self._session: onnxruntime.InferenceSession | None = _session(bundle, modality, threads)
+        self._session: onnxruntime.InferenceSession | None = _session(bundle, modality, precision, threads)
 
     def embed(self, crops: U8) -> F32:
         """Embed crops ``(n, h, w, 3)`` to ``(n, d)``; see `cmnas_edge.engine.Engine`."""
@@ -65,7 +71,7 @@ class OnnxRuntimeEngine:
         self.close()
 
 
-def _session(bundle: Bundle, modality: Modality, threads: int) -> onnxruntime.InferenceSession:
+def _session(bundle: Bundle, modality: Modality, precision: Precision, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -73,7 +79,7 @@ def _session(bundle: Bundle, modality: Modality, threads: int) -> onnxruntime.In
     options.log_severity_level = _QUIET
     # A thread that spins while it waits for work takes a core from decoding and detection.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    path = bundle.graph(modality)
+    path = bundle.graph(modality, precision)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own exceptions share no public base

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import MODALITIES
-from cmnas_edge.engine import ENGINES, Engine, check_golden, open_engine
+from cmnas_edge.engine import Engine, check_golden, open_engine
 from cmnas_edge.errors import BundleError, DeviceError
-from tests.tiny_bundle import TINY, copy_tiny, reseal
+from tests.tiny_bundle import TINY, copy_tiny, reseal, with_variant
 
 CROPS = np.random.default_rng(3).integers(0, 256, (23, 32, 16, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=["onnxruntime"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with open_engine(Bundle.open(TINY), "visible", name=request.param, max_batch=7) as engine:
         yield engine
@@ -127,9 +127,21 @@ def test_weights_that_lie_outside_the_bundle_are_not_read(tmp_path: Path) -> Non
         open_engine(Bundle.open(path), "visible")
 
 
-def test_tensorrt_says_what_is_missing_and_what_to_do() -> None:
-    with pytest.raises(DeviceError, match=r"cmnas-edge\[tensorrt\].*onnxruntime"):
-        open_engine(Bundle.open(TINY), "visible", name="tensorrt")
+def test_precisions_that_this_engine_would_only_pretend_to_compute_are_refused(tmp_path: Path) -> None:
+    bundle = with_variant(copy_tiny(tmp_path), "fp16")
+    with pytest.raises(DeviceError, match=r"expected fp32 or int8, .* found fp16; choose another"):
+        open_engine(bundle, "visible", precision="fp16")
+
+
+def test_another_precision_is_held_against_its_own_limit(tmp_path: Path) -> None:
+    path = copy_tiny(tmp_path)
+    with open_engine(with_variant(path, "int8", golden_cosine=0.999), "visible", precision="int8") as engine:
+        assert engine.precision == "int8"
+        assert check_golden(engine, Bundle.open(path), "visible") < 1e-6
+    shutil.copy(path / "infrared.int8.onnx", path / "visible.int8.onnx")
+    reseal(path)
+    with pytest.raises(BundleError, match=r"visible\.int8\.onnx: expected the golden embeddings within 0\.001, found"):
+        open_engine(Bundle.open(path), "visible", precision="int8")
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are() -> None:

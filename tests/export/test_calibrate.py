@@ -58,7 +58,7 @@ def test_genuine_pairs_are_one_person_under_two_cameras_and_every_pair_counts_on
 def test_a_threshold_lets_no_more_strangers_through_than_it_says() -> None:
     people = drawn_people(12, 2)
     found = thresholds(people, 32, 16, noisy_pixels, false_match_rate=1e-2)
-    from cmnas_edge.bundle_pictures import draw
+    from cmnas_edge.bundle.pictures import draw
 
     for pair, (genuine, impostor) in scores(draw(people, 32, 16), noisy_pixels).items():
         threshold = found[pair]

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmnas_edge import bundle as bundle_module
 from cmnas_edge.bundle import Bundle, default_path, pair, seal
+from cmnas_edge.bundle import folder as bundle_folder
 from cmnas_edge.calibration import PAIRS, read_calibration
 from cmnas_edge.cli import main
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError
-from tests.tiny_bundle import TINY, copy_tiny, redrawn_tiny, reseal
+from tests.tiny_bundle import TINY, copy_tiny, redrawn_tiny, reseal, with_variant
 
 FILES = sorted(path.relative_to(TINY).as_posix() for path in TINY.rglob("*") if path.is_file())
 
@@ -47,10 +47,45 @@ def test_a_bundle_tells_what_it_is() -> None:
     assert (bundle.name, bundle.height, bundle.width, bundle.dimension) == ("tiny", 32, 16, 8)
     assert bundle.fingerprint.hex() == bundle.fingerprint_hex
     assert len(bundle.fingerprint) == 32
-    assert bundle.precision == "fp32"
+    assert bundle.precisions == ("fp32",)
     assert bundle.calibrated_on == "drawn"
     assert set(bundle.thresholds) == set(PAIRS)
     assert all(bundle.graph(modality).is_file() for modality in MODALITIES)
+
+
+def test_a_precision_that_passed_the_gate_is_part_of_the_bundle(tiny: Path) -> None:
+    bundle = with_variant(tiny, "int8")
+    assert bundle.precisions == ("fp32", "int8")
+    assert bundle.graph("infrared", "int8") == tiny / "infrared.int8.onnx"
+    assert bundle.graph("visible", "fp32") == tiny / "visible.onnx"
+    assert bundle.manifest.variants["int8"].golden_cosine == 0.999
+
+
+def test_bf16_is_a_way_to_run_the_float32_graph_and_adds_no_file(tiny: Path) -> None:
+    before = Bundle.open(tiny).manifest.files.keys()
+    bundle = with_variant(tiny, "bf16")
+    assert bundle.manifest.files.keys() == before
+    assert bundle.graph("visible", "bf16") == bundle.graph("visible", "fp32")
+
+
+@pytest.mark.parametrize("name", ["visible.int8.onnx", "infrared.int8.onnx", "weights.int8.bin"])
+def test_a_precision_without_all_of_its_files_is_refused(tiny: Path, name: str) -> None:
+    with_variant(tiny, "int8")
+    (tiny / name).unlink()
+    reseal(tiny, lambda manifest: manifest["files"].pop(name))
+    refuse(tiny, name, "to be listed; export again")
+
+
+def test_the_files_of_a_precision_that_never_passed_are_none_of_the_bundles(tiny: Path) -> None:
+    with_variant(tiny, "int8")
+    reseal(tiny, lambda manifest: manifest.pop("variants"))
+    refuse(tiny, "int8", "which is no file of a bundle")
+
+
+def test_a_precision_that_was_refused_says_with_which_figures(tiny: Path) -> None:
+    reseal(tiny, lambda manifest: manifest.update(refused={"int8": "rank-1 drop 3.1, bound 3.9 points"}))
+    with pytest.raises(BundleError, match=r"expected one of the precisions fp32, found int8 .*bound 3\.9 points"):
+        Bundle.open(tiny).graph("visible", "int8")
 
 
 def test_the_golden_pair_is_crops_and_unit_vectors_of_each_modality() -> None:
@@ -175,7 +210,7 @@ def test_verify_does_not_vouch_for_a_fingerprint_it_did_not_compute(
 def test_a_manifest_that_is_no_json_object_is_refused(tiny: Path, text: bytes) -> None:
     reseal(tiny)
     (tiny / "manifest.json").write_bytes(text)
-    (tiny / "manifest.sha256").write_bytes(bundle_module._digest_line(text))
+    (tiny / "manifest.sha256").write_bytes(bundle_folder._digest_line(text))
     refuse(tiny, "manifest.json", "JSON")
 
 
@@ -266,7 +301,7 @@ def test_a_pair_has_one_name_whichever_comes_first() -> None:
 
 
 def test_an_installation_without_weights_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bundle_module, "__file__", str(tmp_path / "bundle.py"))
+    monkeypatch.setattr(bundle_folder, "__file__", str(tmp_path / "bundle" / "folder.py"))
     with pytest.raises(BundleError, match="reinstall"):
         default_path()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cmnas_edge.bundle import Bundle
-from cmnas_edge.bundle_pictures import stored
+from cmnas_edge.bundle.pictures import stored
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import open_engine
 from cmnas_edge.errors import BundleError

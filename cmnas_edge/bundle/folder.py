@@ -1,28 +1,4 @@
-"""What crosses from the workshop to a camera: a folder of graphs that vouches for each of its bytes.
-
-A bundle holds one plain ONNX graph per modality and the weights both share, crops with the
-embeddings they must give, thresholds, and drawn crops for retrieval checks on the device::
-
-    manifest.json      what this is; size and sha256 of every other file
-    manifest.sha256    sha256 of manifest.json, as `sha256sum -c` reads it
-    visible.onnx  infrared.onnx  weights.bin
-    golden.npz         per modality: crops (n, h, w, 3) uint8, embeddings (n, d) float32
-    calibration.json   thresholds per pair of modalities, for one fingerprint
-    validation/        drawn crops as JPEG, and labels.json (may be absent)
-    MODEL.md           the model card
-
-`Bundle.open` reads nothing it has not verified: a flipped bit, a missing or an extra file and
-an unknown schema are each a `BundleError`. That is integrity, not authorship: whoever can
-write the folder can make another bundle.
-
-The *fingerprint* says which embeddings may be compared. Whoever packs a bundle computes it from
-the float32 graphs, the preprocessing and the dimension, never from file layout, precision or
-thresholds, so recalibrating or quantising does not orphan a gallery. It is a claim: nothing here
-computes it again, which takes the package onnx and no device has that (`export.weights` does).
-What is checked is that manifest and calibration claim the same one. A bundle that claims
-another's is found out only by what its embeddings do; signatures, which would say who claims
-it, are left to a later version.
-"""
+"""A bundle's folder: read, every byte of it verified, and sealed."""
 
 from __future__ import annotations
 
@@ -31,37 +7,22 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.calibration import (
-    SCHEMA,
-    CalibratedOn,
-    Calibration,
-    Count,
-    Digest,
-    Pair,
-    Rate,
-    Threshold,
-    decode,
-    pair,
-    printable,
-    read_calibration,
-)
+from cmnas_edge.bundle.manifest import PRECISIONS, FileRecord, Manifest
+from cmnas_edge.calibration import CalibratedOn, Calibration, Pair, Threshold, decode, printable, read_calibration
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import BundleError
+from cmnas_edge.sighting import Precision
 
-__all__ = ["CALIBRATION", "GOLDEN", "LABELS", "SCHEMA", "Bundle", "Calibration", "Drawn", "FileRecord",
-           "Manifest", "Pair", "Retrieval", "Threshold", "default_path", "pair", "seal"]
+__all__ = ["CALIBRATION", "GOLDEN", "LABELS", "Bundle", "default_path", "graph_name", "seal", "weights_name"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
-# Printable ASCII: it is shown on terminals, which obey control characters.
-Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,500}\Z")]
-Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
 GOLDEN = "golden.npz"
@@ -73,51 +34,14 @@ _VALIDATION_NAME = re.compile(r"validation/[a-z0-9_]{1,64}\.(?:jpg|json)\Z")
 _LARGEST_MANIFEST = 8 << 20
 
 
-class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file must be: its bytes counted and digested."""
-
-    bytes: Count
-    sha256: Digest
+def graph_name(modality: Modality, precision: Precision) -> str:
+    """What the graph file of a modality is called that runs in some precision."""
+    return f"{modality}.onnx" if precision in ("fp32", "bf16") else f"{modality}.{precision}.onnx"
 
 
-class Drawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From what a set of crops was drawn, enough to draw it again.
-
-    ``identities`` people from ``first_identity`` on, ``per_camera`` crops by each camera.
-    """
-
-    first_identity: Count
-    identities: Count
-    cameras: tuple[int, ...]
-    per_camera: Count
-    seed: Count
-
-
-class Retrieval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the training network finds among the validation crops, infrared asking visible."""
-
-    rank1: Rate
-    mean_ap: Rate
-    query_count: Count
-
-
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a bundle says of itself; unknown fields are refused."""
-
-    schema: Literal[1]
-    name: Annotated[str, msgspec.Meta(pattern=r"^[\w. -]{1,80}\Z")]
-    made_by: Line
-    backbone: Line
-    precision: Literal["fp32"]
-    fingerprint: Digest
-    dimension: Size
-    height: Size
-    width: Size
-    preprocessing: Line
-    golden: Drawn
-    validation: Drawn
-    retrieval: Retrieval | None
-    files: dict[str, FileRecord]
+def weights_name(precision: Precision) -> str:
+    """What the file is called that both graphs of a precision keep their weights in."""
+    return "weights.bin" if precision in ("fp32", "bf16") else f"weights.{precision}.bin"
 
 
 def default_path() -> Path:
@@ -126,7 +50,7 @@ def default_path() -> Path:
     Raises:
         BundleError: This installation carries none.
     """
-    path = Path(__file__).parent / "models" / "drawn"
+    path = Path(__file__).parents[1] / "models" / "drawn"
     if not (path / MANIFEST).is_file():
         raise BundleError(f"{path}: expected the bundle that ships with cmnas-edge, found none; "
                           "reinstall the package or name a bundle of your own")
@@ -190,9 +114,9 @@ class Bundle:
         return self.manifest.width
 
     @property
-    def precision(self) -> Literal["fp32"]:
-        """Arithmetic of the graphs."""
-        return self.manifest.precision
+    def precisions(self) -> tuple[Precision, ...]:
+        """Arithmetic that may serve: ``"fp32"``, then what else passed the gate."""
+        return "fp32", *(precision for precision in PRECISIONS if precision in self.manifest.variants)
 
     @property
     def thresholds(self) -> dict[Pair, Threshold]:
@@ -204,9 +128,17 @@ class Bundle:
         """On whom the thresholds were found; ``"drawn"`` people promise little about real ones."""
         return self.calibration.calibrated_on
 
-    def graph(self, modality: Modality) -> Path:
-        """The ONNX graph of a modality; its weights lie beside it."""
-        return self.path / f"{modality}.onnx"
+    def graph(self, modality: Modality, precision: Precision = "fp32") -> Path:
+        """The ONNX graph of a modality; its weights lie beside it.
+
+        Raises:
+            BundleError: The bundle has no such graph.
+        """
+        if precision not in self.precisions:
+            reason = self.manifest.refused.get(precision, "it was never made")
+            raise BundleError(f"{self.path}: expected one of the precisions {', '.join(self.precisions)}, found "
+                              f"{precision} asked for ({printable(reason)}); choose another, or export with it")
+        return self.path / graph_name(modality, precision)
 
     def golden(self, modality: Modality) -> tuple[U8, F32]:
         """Crops ``(n, h, w, 3)`` and the unit vectors ``(n, d)`` that every engine must give for them.
@@ -286,11 +218,13 @@ def _read_manifest(folder: Path) -> Manifest:
 
 def _verify_files(folder: Path, manifest: Manifest) -> None:
     listed = manifest.files
+    required = {*REQUIRED, *(graph_name(modality, precision) for precision in manifest.variants
+                             for modality in MODALITIES), *map(weights_name, manifest.variants)}
     for name in listed:
-        if name not in REQUIRED and not _VALIDATION_NAME.match(name):
+        if name not in required and not _VALIDATION_NAME.match(name):
             raise BundleError(f"{folder / MANIFEST}: lists {name!r}, which is no file of a bundle; "
                               "use the cmnas-edge that made it")
-    if missing := [name for name in REQUIRED if name not in listed]:
+    if missing := sorted(required - listed.keys()):
         raise BundleError(f"{folder / MANIFEST}: expected {', '.join(missing)} to be listed; export again")
     present = _names(folder) - {MANIFEST, MANIFEST_DIGEST}
     if extra := sorted(present - listed.keys()):

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from cmnas_edge.bundle import Bundle, seal
-from cmnas_edge.bundle_pictures import TOLERANCE, draw, jpeg, stored, verify_pictures
+from cmnas_edge.bundle.pictures import TOLERANCE, draw, jpeg, stored, verify_pictures
 from cmnas_edge.cli import main
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError
