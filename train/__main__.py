@@ -2,6 +2,7 @@
 
 A verb's module is imported once the verb is known, so ``--help`` is instant. Every deliberate
 failure ends in one sentence on stderr and the exit code of its class (`cmnas_edge.errors`).
+Of the processes that torchrun starts the first one says it, and torchrun once more at the end of its own report.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import json
 import os
+import shlex
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from cmnas_edge import log
 from cmnas_edge.errors import CmnasError, DeviceError
@@ -31,7 +37,8 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code."""
+    """Run one verb and return its exit code; what it is given has the whole command as ``again``, to go on with."""
+    argv = sys.argv[1:] if argv is None else list(argv)
     verbs = {verb: entry for verb, entry in VERBS.items() if _is_here(entry[0])}
     parser = argparse.ArgumentParser(
         "python -m train", description="The workshop: learn from people in two modalities.",
@@ -45,23 +52,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         room = importlib.import_module(module)
         verb = argparse.ArgumentParser(f"python -m train {args.verb}", description=what)
         room.add_arguments(verb)
-        return int(room.run(verb.parse_args(args.rest)))
+        return int(room.run(verb.parse_args(args.rest, argparse.Namespace(again=_again(argv)))))
     except CmnasError as error:
-        print(f"python -m train {args.verb}: {log.scrub(str(error))}", file=sys.stderr)
+        _say(f"python -m train {args.verb}: {log.scrub(str(error))}")
         return error.exit_code
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("cmnas_edge", "train"):
             raise
-        print(f"python -m train {args.verb}: the Python package {error.name!r} is missing; install it with: "
-              "pip install -e '.[workshop]'", file=sys.stderr)
+        _say(f"python -m train {args.verb}: the Python package {error.name!r} is missing; install it with: "
+             "pip install -e '.[workshop]'")
         return DeviceError.exit_code
     except KeyboardInterrupt:
-        print(f"python -m train {args.verb}: stopped", file=sys.stderr)
+        _say(f"python -m train {args.verb}: stopped")
         return 130
     except BrokenPipeError:
         # The reader of our output (head, say) has seen enough; nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _again(argv: Sequence[str]) -> str:
+    """The command that was given, as a shell takes it."""
+    count = os.environ.get("LOCAL_WORLD_SIZE")
+    how = "python" if count is None else f"torchrun --nproc_per_node {count}"
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        how += " ..."  # where several machines meet is not known here
+    return f"{how} -m train {shlex.join(argv)}"
+
+
+def _say(sentence: str) -> None:
+    """Say why nothing came of it, and leave it for torchrun, whose report would otherwise hide it."""
+    report = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if report is not None:
+        said = {"message": {"message": sentence, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        with suppress(OSError):
+            Path(report).write_text(json.dumps(said), "utf-8")
+    if report is None or os.environ.get("RANK", "0") == "0":
+        print(sentence, file=sys.stderr)
 
 
 def _is_here(module: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from train import __main__ as cli
 
@@ -46,3 +48,41 @@ def test_a_missing_package_is_named_with_what_brings_it(
     monkeypatch.setattr(cli.importlib, "import_module", absent)
     assert cli.main(["fit", "x.toml"]) == 69
     assert "'torch' is missing; install it with: pip install -e '.[workshop]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["fit", "search"])
+@pytest.mark.parametrize("count", [None, "2"])
+def test_what_was_stopped_says_the_very_command_that_was_given(
+        verb: str, count: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = next((ROOT / "train" / "recipes").glob(f"{'search_' if verb == 'search' else ''}drawn_*.toml"))
+    given = [verb, str(recipe), "--out", str(tmp_path / "my run"), "--data", str(tmp_path), "--cache", "c d",
+             "--device", "cpu"]
+    for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    how = ["python"]
+    if count is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", count)
+        how = ["torchrun", "--nproc_per_node", count]
+    monkeypatch.setattr("train.fit.loop.fit", lambda *_, **__: False)
+    monkeypatch.setattr("train.search.searching.search", lambda *_, **__: None)
+    assert cli.main(given) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("stopped; go on with: ")
+    assert shlex.split(said.partition("with: ")[2]) == [*how, "-m", "train", *given]
+
+
+def test_torchrun_is_left_the_sentence_and_only_the_first_process_says_it_itself(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    failures = {}
+    for rank in (0, 1):
+        report = tmp_path / f"{rank}.json"
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(report))
+        monkeypatch.setenv("RANK", str(rank))
+        assert cli.main(["fit", "none.toml", "--out", "x"]) == 78
+        failures[rank] = ProcessFailure(rank, 1, 78, str(report))
+    said = capsys.readouterr().err
+    sentence = "python -m train fit: none.toml: expected a settings file, found none; name one that exists"
+    assert said == f"{sentence}\n"
+    assert ChildFailedError("train", failures).format_msg().count(sentence) == 2
+    assert all(failure.timestamp > 0 for failure in failures.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -43,9 +42,5 @@ def run(args: argparse.Namespace) -> int:
     if fit(recipe, args.out, root=args.data, cache=args.cache, device=args.device):
         sys.stdout.write(f"done: {args.out / 'last.safetensors'}\n" if leads else "")
         return 0
-    words = ["python", "-m", "train", "fit", str(args.recipe), "--out", str(args.out)]
-    for name in ("data", "cache", "seed", "trial", "arch", "start", "final"):
-        if getattr(args, name) is not None:
-            words += [f"--{name}", str(getattr(args, name))]
-    sys.stderr.write(f"stopped; go on with: {shlex.join(words)}\n" if leads else "")
+    sys.stderr.write(f"stopped; go on with: {args.again}\n" if leads else "")
     return 130

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -69,18 +68,8 @@ def run(args: argparse.Namespace) -> int:
             except OSError as error:
                 raise unwritable(args.out, "a table", error) from error
     if stopped:
-        sys.stderr.write(f"stopped; go on with: {_again(args)}\n")
+        sys.stderr.write(f"stopped; go on with: {args.again}\n")
         return 130
     sys.stdout.write(markdown(found))
     sys.stdout.write(f"\nalso in {args.out / 'table.md'} and table.tex\n")
     return 0
-
-
-def _again(args: argparse.Namespace) -> str:
-    """The command that was given, every flag of it said."""
-    words = ["python", "-m", "train", "reproduce", args.what]
-    for name in ("out", "data", "seeds", "schemes", "recipe", "search", "start", "device"):
-        value = getattr(args, name)
-        if value is not None:
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(words)

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, one speaks
         return 130 if found is None else 0
     if found is None:
-        sys.stderr.write(f"stopped; go on with: python -m train search {args.recipe} --out {args.out}\n")
+        sys.stderr.write(f"stopped; go on with: {args.again}\n")
         return 130
     apart = sum(choice != "shared" for _, choice in found.arch.choices)
     told = ", ".join(f"{of} {worth(found.scores[of]):.1f}" for of in ("supernet", "derived") if of in found.scores)
