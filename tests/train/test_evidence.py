@@ -68,6 +68,8 @@ def test_every_scheme_is_the_architecture_its_label_promises() -> None:
         assert searched["split"] == found[f"search {seed}"]["split"]
         assert counts[random["run"]] == counts[searched["run"]]
         assert random["split"] != searched["split"]
+    by = [set(found[f"search {seed}"]["split"]) for seed in range(3)]
+    assert set(found["sites/voted/0"]["split"]) == (by[0] & by[1]) | (by[0] & by[2]) | (by[1] & by[2])
 
 
 def test_a_scheme_nobody_knows_is_a_programmers_mistake() -> None:

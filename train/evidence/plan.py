@@ -25,7 +25,8 @@ from train.losses.objective import Losses
 from train.networks.design import RELEASED, Design
 from train.search.recipe import HeldOut, Preference, SearchRecipe
 
-__all__ = ["BACKBONE", "GROUPS", "LOSSES", "START", "STEPS", "Fit", "Search", "Work", "plan", "recipe", "search_recipe"]
+__all__ = ["BACKBONE", "GROUPS", "LOSSES", "SEARCHES", "START", "STEPS", "Fit", "Search", "Work", "plan", "recipe",
+           "search_recipe"]
 
 BACKBONE = "osnet_x0_25"
 STEPS = 1000
@@ -49,6 +50,8 @@ _AUGMENTATION = Augmentation(shift=0.05, zoom_out=0.2, erase=0.15, exchange=0.5,
 GROUPS = {"conv1": ("conv1",), "conv2": ("conv2",), "conv3": ("conv3",), "conv4": ("conv4",), "tail": ("conv5", "fc")}
 _SHORT_STEPS = 300
 
+SEARCHES = ("search 0", "search 1", "search 2")
+"""Searches that differ by their seed alone."""
 START = "start"
 _START_STEPS = 4000
 
@@ -62,7 +65,8 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         label: The row it stands in; runs that differ by seed alone share it.
         scheme: Where norms are split: ``shared``, ``split``, ``split_statistics``; a name of
             `train.networks.schemes.scheme`; ``searched NAME``, what that search found; ``random NAME``, as
-            many sites as it split, drawn by the seed; ``groups CODE``, 1 for each of `GROUPS` split.
+            many sites as it split, drawn by the seed; ``voted``, what most of `SEARCHES` split; ``groups CODE``, 1
+            for each of `GROUPS` split.
         start: Name of the run to begin with; empty to begin from nothing.
         seed: Of classifier, batches and augmentation.
         data: One of ``train.evidence.sets.SETS``.
@@ -89,6 +93,8 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of runs that come before."""
+        if self.scheme == "voted":
+            return (self.start, *SEARCHES)
         found = self.scheme.partition(" ")[2] if self.scheme.startswith(("searched ", "random ")) else ""
         return tuple(name for name in (self.start, found) if name)
 
@@ -161,16 +167,19 @@ def _plan() -> Iterator[Work]:
 
 def _sites() -> Iterator[Work]:
     """Where it pays to split, three seeds for what matters most."""
-    for seed in range(3):
-        yield Search(name=f"search {seed}", question="sites", seed=seed)
+    for seed, search in enumerate(SEARCHES):
+        yield Search(name=search, question="sites", seed=seed)
         for label in ("shared", "split"):
             yield Fit(name=f"sites/{label}/{seed}", question="sites", label=label, scheme=label, seed=seed)
-        yield Fit(name=f"sites/searched/{seed}", question="sites", label="searched", scheme=f"searched search {seed}",
+        yield Fit(name=f"sites/searched/{seed}", question="sites", label="searched", scheme=f"searched {search}",
                   seed=seed)
-        yield Fit(name=f"sites/random/{seed}", question="sites", label="random", scheme=f"random search {seed}",
-                  seed=seed)
+        yield Fit(name=f"sites/random/{seed}", question="sites", label="random", scheme=f"random {search}", seed=seed)
+    for seed in range(3):
+        yield Fit(name=f"sites/voted/{seed}", question="sites", label="voted", scheme="voted", seed=seed)
     for label in ("split_statistics", "stem", "early_half", "late_half"):
         yield Fit(name=f"sites/{label}", question="sites", label=label, scheme=label)
+    for seed in (1, 2):  # with a single seed it looked best of all
+        yield Fit(name=f"sites/early_half/{seed}", question="sites", label="early_half", scheme="early_half", seed=seed)
     for count in range(1, 5):
         yield Fit(name=f"sites/own {count}", question="sites", label=f"own {count}", scheme="shared",
                   design=Design(own=count))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from train.evidence import pictures
-from train.evidence.plan import BACKBONE, GROUPS, START, STEPS, Fit, K, P, Search, Work
+from train.evidence.plan import BACKBONE, GROUPS, SEARCHES, START, STEPS, Fit, K, P, Search, Work
 from train.evidence.records import Records
 from train.evidence.sets import HEIGHT, WIDTH
 from train.evidence.tables import ASKED, Row, difference, rows, verdict
@@ -22,7 +22,6 @@ __all__ = ["write"]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _STORY = Path(__file__).with_name("story.md")
-_SEEDS = ("search 0", "search 1", "search 2")
 
 Slot = Callable[[Sequence[Work], Records], str]
 
@@ -121,8 +120,9 @@ def _sites_verdict(works: Sequence[Work], records: Records) -> str:
     if "searched" not in found:
         return "The search has not been run."
     others = {"shared": "everything shared", "split": "everything split", "random": "as many sites at random"}
-    lines = [f"- Searched against {says}: {verdict(found['searched'], found[label])}"
-             for label, says in others.items() if label in found]
+    lines = [f"- {label.capitalize().replace('_', ' ')} against {says}: {verdict(found[label], found[other])}"
+             for label in ("searched", "voted", "early_half") if label in found
+             for other, says in others.items() if other in found]
     if {"shared", "split"} <= set(found):
         lines.append(f"- Everything split against everything shared: {verdict(found['split'], found['shared'])}")
     return "\n".join(lines)
@@ -150,7 +150,7 @@ def _control_verdict(works: Sequence[Work], records: Records) -> str:
     found, search = _labelled(works, records, "control"), records.get("search without a gap")
     lines = []
     if search:
-        there = [f"{len(records[name]['split'])}" for name in _SEEDS if name in records]
+        there = [f"{len(records[name]['split'])}" for name in SEARCHES if name in records]
         lines.append(f"- The search split {len(search['split'])} of 80 sites here, and {', '.join(there)} where there "
                      "is a gap.")
     if {"shared", "split"} <= set(found):
@@ -201,7 +201,7 @@ def _near_the_best(works: Sequence[Work], records: Records) -> str:
 
 
 def _stability(works: Sequence[Work], records: Records) -> str:  # noqa: ARG001
-    chosen = {name: records[name] for name in _SEEDS if name in records}
+    chosen = {name: records[name] for name in SEARCHES if name in records}
     if len(chosen) < 2:
         return ""
     every = list(next(iter(chosen.values()))["probabilities"])
@@ -256,7 +256,7 @@ def _sizes(works: Sequence[Work], records: Records) -> str:
 def _cost(works: Sequence[Work], records: Records) -> str:  # noqa: ARG001
     # Rows made before processor time was kept have only the wall's, which says what else the machine did.
     searches, fits = ([row for name in names if (row := records.get(name)) and "training_cpu_s" in row]
-                      for names in (_SEEDS, [f"sites/shared/{seed}" for seed in range(3)]))
+                      for names in (SEARCHES, [f"sites/shared/{seed}" for seed in range(3)]))
     if not searches or not fits:
         return ""
     search, fit = (float(np.mean([row["training_cpu_s"] for row in some])) for some in (searches, fits))

@@ -19,7 +19,7 @@ from train.data.crops import Crops
 from train.discrepancy import discrepancy
 from train.evaluate import embed, score
 from train.evidence import gates, scores, sets
-from train.evidence.plan import BACKBONE, GROUPS, START, Fit, K, P, Search, Work, recipe, search_recipe
+from train.evidence.plan import BACKBONE, GROUPS, SEARCHES, START, Fit, K, P, Search, Work, recipe, search_recipe
 from train.evidence.records import machine, packed
 from train.fit.trainer import Trainer
 from train.networks import checkpoint
@@ -78,6 +78,9 @@ def arch_of(fit: Fit, found: Found) -> Arch:
         if kind == "random":
             every = list(groups(BACKBONE, "site", fit.design))
             split = random.Random(fit.seed).sample(every, len(split))
+    elif kind == "voted":
+        split = [site for site in groups(BACKBONE, "site", fit.design)
+                 if 2 * sum(site in found[name]["split"] for name in SEARCHES) > len(SEARCHES)]
     elif kind == "groups":
         split = _of_code(rest)
     elif fit.scheme in SCHEMES:
