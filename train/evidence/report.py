@@ -253,16 +253,18 @@ def _sizes(works: Sequence[Work], records: Records) -> str:
     return "\n".join(lines)
 
 
-def _cost(works: Sequence[Work], records: Records) -> str:  # noqa: ARG001
+def _cost(works: Sequence[Work], records: Records) -> str:
     # Rows made before processor time was kept have only the wall's, which says what else the machine did.
-    searches, fits = ([row for name in names if (row := records.get(name)) and "training_cpu_s" in row]
-                      for names in (SEARCHES, [f"sites/shared/{seed}" for seed in range(3)]))
+    alike = {work: records[work.name]["training_cpu_s"] for work in works if work.steps == STEPS and work.start
+             and "training_cpu_s" in (records.get(work.name) or {})}
+    searches = [seconds for work, seconds in alike.items() if isinstance(work, Search) and work.level == "site"]
+    fits = [seconds for work, seconds in alike.items() if isinstance(work, Fit) and work.scheme == "split"]
     if not searches or not fits:
         return ""
-    search, fit = (float(np.mean([row["training_cpu_s"] for row in some])) for some in (searches, fits))
-    return (f"{searches[0]['steps']} steps of the weights, with those of the architecture between them, take "
-            f"{search:.0f} s of one core: {search / fit:.2f} times the {fit:.0f} s of one training of "
-            f"{fits[0]['steps']} steps.")
+    search, fit = float(np.mean(searches)), float(np.mean(fits))
+    return (f"{STEPS} steps of the weights, with those of the architecture between them, take {search:.0f} s of one "
+            f"core (mean of {len(searches)}): {search / fit:.2f} times the {fit:.0f} s of one training of as many "
+            f"steps, all norms split (mean of {len(fits)}).")
 
 
 def _missing(works: Sequence[Work], records: Records) -> str:
