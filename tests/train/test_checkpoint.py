@@ -110,6 +110,12 @@ def test_a_truncated_file_is_refused(tmp_path: Path, network: Network, cut: int)
         load(path)
 
 
+def test_a_file_of_torch_save_is_answered_with_the_setting_that_reads_it(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a")
+    with pytest.raises(BundleError, match=r'that torch\.save wrote; to start from it, say start_format = "torchreid"'):
+        load(tmp_path / "a")
+
+
 def test_safetensors_of_someone_else_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a")
     with pytest.raises(BundleError, match="without it"):

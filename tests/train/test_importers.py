@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge.embedding import MODALITIES
@@ -107,6 +107,7 @@ def test_every_missing_misshapen_and_unknown_tensor_is_listed_by_the_files_name(
 
 
 @given(st.sampled_from(sorted(without_counters(osnet_state()))))
+@example("classifier.weight")
 @settings(deadline=None, max_examples=15)
 def test_no_tensor_can_go_missing_unnoticed(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     state = osnet_state()
@@ -122,8 +123,31 @@ def test_the_width_must_be_a_released_one_and_the_archs(tmp_path: Path) -> None:
     odd = osnet_state() | {"conv1.conv.weight": torch.zeros(20, 3, 7, 7)}
     with pytest.raises(BundleError, match=r"found conv1.conv.weight of shape \(20, 3, 7, 7\)"):
         from_torchreid(write(tmp_path / "b", odd))
-    with pytest.raises(BundleError, match=r"found no conv1\.conv\.weight"):
-        from_torchreid(write(tmp_path / "c", torchvision_state()))
+
+
+@pytest.mark.parametrize(("names", "kind"), [
+    (["layer1.0.conv1.weight", "layer1.0.conv3.weight"], "a ResNet-50, 101 or 152 of torchvision"),
+    (["layer1.0.conv1.weight"], "a ResNet-18 or 34 of torchvision"),
+    (["conv1.conv.weight"], "an OSNet of torchreid"),
+    (["backbone.conv1.conv.weight"], "a checkpoint of this project or of CM-NAS"),
+    (["features.0.weight", "features.0.bias"], "2 tensors, such as features.0.weight"),
+])
+def test_weights_of_another_kind_of_network_are_called_what_they_are(tmp_path: Path, names: list[str], kind: str
+                                                                     ) -> None:
+    path = write(tmp_path / "a", dict.fromkeys(names, torch.zeros(1)))
+    if "OSNet" not in kind:
+        with pytest.raises(BundleError, match=f"an OSNet of torchreid, .*found no .* but {kind}; .*start_format"):
+            from_torchreid(path)
+    if "50" not in kind:
+        with pytest.raises(BundleError, match=f"expected torchvision's ResNet-50, found {kind}; .*start_format"):
+            from_torchvision(path)
+
+
+def test_of_hundreds_of_tensors_at_fault_a_score_is_named_and_the_rest_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", {"layer1.0.conv3.weight": torch.zeros(1)})
+    with pytest.raises(BundleError, match=r"found 265 at fault: .* \(256, 64, 1, 1\); and 245 more;") as caught:
+        from_torchvision(path)
+    assert str(caught.value).count("missing ") == 20
 
 
 def test_torchvisions_resnet50_comes_in_and_goes_out_unchanged(tmp_path: Path) -> None:

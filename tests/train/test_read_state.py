@@ -57,7 +57,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("content", "sentence"), [
     ([1, 2], "found list"), ({}, "found dict"), ({"state_dict": 3}, "found int"),
     ({"model": {"a": torch.zeros(1)}, "epoch": 3}, "other things at model, epoch"),
-    ({3: torch.zeros(1)}, "other things at 3")])
+    ({3: torch.zeros(1)}, "other things at 3; give the file of a state_dict itself, or one under 'state_dict'")])
 def test_a_file_without_a_state_dict_says_what_was_found(
     tmp_path: Path, content: object, sentence: str
 ) -> None:
@@ -68,3 +68,7 @@ def test_a_file_without_a_state_dict_says_what_was_found(
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="found no such file"):
         read_state(tmp_path / "none")
+    with pytest.raises(ConfigError, match="found a folder"):
+        read_state(tmp_path)
+    with pytest.raises(BundleError, match=r"other things at epoch; give the file of a state_dict itself$"):
+        read_state(write(tmp_path / "a", {"epoch": 3}))

@@ -29,6 +29,8 @@ __all__ = ["SCHEMA", "Checkpoint", "Lesson", "load", "place", "save"]
 
 SCHEMA = "cmnas-edge checkpoint 1"
 _KEY = "cmnas_edge"
+_NAMED = 20  # tensors that a message names before it only counts: more than a block of a network has
+_ZIP = b"PK\3\4"  # what files of torch.save begin with
 
 _Size = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -128,11 +130,15 @@ def load(path: Path, *, expected: Arch | None = None) -> tuple[Network, Checkpoi
             text = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
-        raise BundleError(f"{path}: expected a safetensors checkpoint, found a damaged or foreign file "
-                          f"({error}); copy or train it again") from error
+        why = f"({error}); copy or train it again"
+        with path.open("rb") as file:
+            if file.read(4) == _ZIP:
+                why = 'that torch.save wrote; to start from it, say start_format = "torchreid" or "torchvision"'
+        raise BundleError(f"{path}: expected a safetensors checkpoint, found a damaged or foreign file {why}"
+                          ) from error
     if text is None:
         raise BundleError(f"{path}: expected a header under {_KEY!r}, found safetensors without it; "
-                          "weights from elsewhere come in through train.networks.importers")
+                          "weights from elsewhere come in as files of torch.save, by start_format in a recipe")
     header = _read_header(path, text)
     try:
         arch = Arch(header.backbone, cast("tuple[tuple[str, Choice], ...]", tuple(header.choices.items())),
@@ -160,8 +166,8 @@ def place(tensors: Mapping[str, Tensor], network: Network, where: str, *,
         unknown: Further tensors of the file that are nobody's.
 
     Raises:
-        BundleError: Naming every tensor that is missing, unknown, of another shape, or has a
-            value that isn't a finite floating-point number.
+        BundleError: Naming the tensors that are missing, unknown, of another shape, or have a
+            value that isn't a finite floating-point number; of very many the first, and how many more.
     """
     own = network.state_dict()
     missing, wrong = [], []
@@ -176,8 +182,10 @@ def place(tensors: Mapping[str, Tensor], network: Network, where: str, *,
     strange = [f"unknown {name}" for name in (*unknown, *(name for name in tensors if name not in own))]
     faults = list(dict.fromkeys(missing + wrong + strange))  # two branches may start from one tensor
     if faults:
+        more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         raise BundleError(f"{where}: expected exactly the tensors of {network.arch.backbone}, found "
-                          f"{len(faults)} at fault: {'; '.join(faults)}; take a checkpoint of this network")
+                          f"{len(faults)} at fault: {'; '.join(faults[:_NAMED])}{more}; take a checkpoint of this "
+                          "network")
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)

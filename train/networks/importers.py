@@ -28,7 +28,7 @@ from train.networks.design import RELEASED, Pool, differences
 from train.networks.inheritance import plain_name
 from train.networks.osnet_layers import WIDTHS
 from train.networks.space import Arch
-from train.networks.state_files import State, read_state
+from train.networks.state_files import State, likeness, read_state
 
 __all__ = ["Imported", "from_cmnas", "from_torchreid", "from_torchvision", "read_state",
            "to_cmnas", "to_torchreid", "to_torchvision"]
@@ -81,9 +81,11 @@ def from_torchreid(path: Path, arch: Arch | None = None, *, identities: int | No
     width = {widths[0]: backbone for backbone, widths in WIDTHS.items()}
     backbone = None if stem is None or stem.ndim != 4 else width.get(stem.shape[0])
     if backbone is None:
-        found = "no conv1.conv.weight" if stem is None else f"conv1.conv.weight of shape {tuple(stem.shape)}"
-        raise BundleError(f"{path}: expected an OSNet stem of {sorted(width)} channels, found {found}; "
-                          f"give a torchreid checkpoint of {', '.join(WIDTHS)}")
+        found = "conv1.conv.weight of shape " + str(tuple(stem.shape)) if stem is not None else (
+            f"no conv1.conv.weight but {likeness(state)}")
+        raise BundleError(f"{path}: expected an OSNet of torchreid, with a stem of {sorted(width)} channels, found "
+                          f"{found}; give a torchreid checkpoint of {', '.join(WIDTHS)}, or say what wrote this one "
+                          "(start_format)")
     return _import(path, state, _arch(path, arch, backbone), identities, _Source(_plain_name))
 
 
@@ -101,7 +103,11 @@ def from_torchvision(path: Path, arch: Arch | None = None, *, identities: int = 
     """
     left_out = dict.fromkeys(("fc.weight", "fc.bias"), "ImageNet's classes are not people")
     source = _Source(_plain_name, left_out, fresh=("backbone.bnneck.", "classifier."))
-    return _import(path, read_state(path), _arch(path, arch, "resnet50"), identities, source)
+    arch, state = _arch(path, arch, "resnet50"), read_state(path)
+    if "layer1.0.conv3.weight" not in state:
+        raise BundleError(f"{path}: expected torchvision's ResNet-50, found {likeness(state)}; give its state_dict, "
+                          "or say what wrote this one (start_format)")
+    return _import(path, state, arch, identities, source)
 
 
 def from_cmnas(path: Path, line: str, *, weights: Literal["model", "ema"] = "model",
@@ -190,8 +196,8 @@ def _import(path: Path, state: State, arch: Arch, identities: int | None, source
         report = adopt(whole.network, network)
         unused = {source.name_of(name): _DESIGN_REASON for name in report.left_out}
         return Imported(network.eval(), whole.left_out | unused, (*whole.fresh, *report.fresh))
-    head = state.get("classifier.weight")
-    head_size = 0 if head is None or head.ndim != 2 else head.shape[0]
+    heads = [state[name] for name in ("classifier.weight", "classifier.bias") if name in state]
+    head_size = heads[0].shape[0] if heads and heads[0].ndim else 0
     wanted = head_size if identities is None else identities
     fresh, reasons = source.fresh, dict(source.left_out)
     if wanted != head_size:

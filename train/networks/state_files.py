@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cmnas_edge.errors import BundleError, ConfigError
 
-__all__ = ["State", "read_state"]
+__all__ = ["State", "likeness", "read_state"]
 
 State = dict[str, Tensor]
 
@@ -36,7 +36,8 @@ def read_state(path: Path, container: str | None = None) -> State:
         BundleError: Not readable without running code, or no state_dict.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: expected a checkpoint, found no such file; check the path")
+        there = "a folder" if path.is_dir() else "no such file"
+        raise ConfigError(f"{path}: expected a checkpoint, found {there}; check the path")
     try:
         with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters of them is in the sentence below
@@ -56,8 +57,22 @@ def read_state(path: Path, container: str | None = None) -> State:
     others = [str(name) for name, value in found.items()
               if not isinstance(name, str) or not isinstance(value, Tensor)]
     if others:
+        where = "" if container is None else f", or one under {container!r}"
         raise BundleError(f"{path}: expected tensors only, found other things at {', '.join(others)}; "
-                          f"expected the state_dict itself or one under {container!r}")
+                          f"give the file of a state_dict itself{where}")
     if all(name.startswith("module.") for name in found):
         return {name.removeprefix("module."): tensor for name, tensor in found.items()}
     return dict(found)
+
+
+def likeness(state: State) -> str:
+    """What a state seems to be of, in words, by the names of its tensors."""
+    if "conv1.conv.weight" in state:
+        return "an OSNet of torchreid"
+    if "layer1.0.conv3.weight" in state:
+        return "a ResNet-50, 101 or 152 of torchvision"
+    if "layer1.0.conv1.weight" in state:
+        return "a ResNet-18 or 34 of torchvision"
+    if any(name.startswith("backbone.") for name in state):
+        return "a checkpoint of this project or of CM-NAS"
+    return f"{len(state)} tensors, such as {next(iter(state))}"
