@@ -133,7 +133,7 @@ def strangers(root: Path, *, trial: int = 1, kinds: Collection[Kind] | None = No
     test = datasets.read(root, part, name=name, trial=trial)
     query = datasets.read(root, "query", name=name) if name == "market" else None
     # The permutations come with the authors' evaluation, not with the pictures.
-    known = name == "sysu" and (root / "exp" / "rand_perm_cam.mat").exists()
+    known = name == "sysu" and (root / sysu.PERMUTATIONS).exists()
     if kinds is not None:
         try:
             require(kinds, name, test)

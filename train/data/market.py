@@ -13,10 +13,10 @@ import numpy as np
 
 from train.data.layout import NUMBER, Count, Dataset, Row, carved, listed, only, pictures, without
 from train.data.pictures import Pictures
+from train.protocols.market import DISTRACTOR, JUNK
 
-__all__ = ["DISTRACTOR", "JUNK", "MARKET"]
+__all__ = ["MARKET"]
 
-JUNK, DISTRACTOR = -1, 0
 _NAME = re.compile(rf"(-1|{NUMBER})_c({NUMBER})s[0-9]+_[0-9]+_[0-9]+(?:\.jpg)?\.jpg", re.IGNORECASE)
 _FOLDERS = {"query": ("query",), "gallery": ("bounding_box_test",), "test": ("query", "bounding_box_test")}
 _CARVED = (151, 751)  # people of the training set that validate; 600 are left

@@ -16,16 +16,19 @@ from train.data import matlab
 from train.data.crops import I64
 from train.data.layout import Count, Dataset, Row, identities, listed, pictures
 from train.data.pictures import Pictures
+from train.protocols.sysu import MODES
 
-__all__ = ["SYSU", "permutations"]
+__all__ = ["PERMUTATIONS", "SYSU", "permutations"]
 
 CAMERAS = (1, 2, 3, 4, 5, 6)
-INFRARED = (3, 6)
-INDOOR = (1, 2)
+VISIBLE = MODES["all"]
+INFRARED = tuple(camera for camera in CAMERAS if camera not in VISIBLE)
+PERMUTATIONS = "exp/rand_perm_cam.mat"
+"""Where in a dataset's folder they lie, if they do."""
+
 _NAME = re.compile(r"[0-9]+\.jpe?g", re.IGNORECASE)
 _LISTS = {"train": ("train",), "validation": ("val",), "trainval": ("train", "val"), "query": ("test",),
           "gallery": ("test",), "test": ("test",)}
-_PERMUTATIONS = "exp/rand_perm_cam.mat"
 _RUNS = 10
 
 
@@ -41,7 +44,7 @@ def read(root: Path, part: str, _: int = 1) -> Pictures:
         ConfigError: A split file cannot be read, or somebody in it has no picture.
     """
     people = sorted({person for name in _LISTS[part] for person in identities(root / "exp" / f"{name}_id.txt")})
-    cameras = {"query": INFRARED, "gallery": tuple(c for c in CAMERAS if c not in INFRARED)}.get(part, CAMERAS)
+    cameras = {"query": INFRARED, "gallery": VISIBLE}.get(part, CAMERAS)
     rows: list[Row] = []
     gone: list[int] = []
     for person in people:
@@ -75,7 +78,7 @@ def permutations(root: Path) -> dict[tuple[int, int], I64]:
     Raises:
         ConfigError: The file is not there, or holds something else.
     """
-    path = root / _PERMUTATIONS
+    path = root / PERMUTATIONS
     if not path.is_file():
         raise ConfigError(f"{path}: expected the official permutations, found no file; take rand_perm_cam.mat from "
                           "evaluation/data_split of https://github.com/wuancong/SYSU-MM01")
@@ -102,7 +105,7 @@ def _runs(runs: matlab.Cell) -> I64:
 def _counts(root: Path) -> list[Count]:
     parts = {part: read(root, part) for part in ("train", "validation", "trainval", "query", "gallery")}
     learnt, gallery = parts["trainval"], parts["gallery"]
-    indoor = gallery.take(np.isin(gallery.camera, INDOOR))
+    indoor = gallery.take(np.isin(gallery.camera, MODES["indoor"]))
     people = {part: len(np.unique(found.identity)) for part, found in parts.items()}
     return [
         Count("identities to train", 296, people["train"]),
@@ -127,7 +130,7 @@ def _drawn(pool: Pictures, shots: int) -> int:
 
 def _faults(root: Path) -> list[str]:
     """Whether the official permutations, where they lie, are of these pictures."""
-    if not (root / _PERMUTATIONS).exists():
+    if not (root / PERMUTATIONS).exists():
         return []
     try:
         runs = permutations(root)
@@ -137,7 +140,7 @@ def _faults(root: Path) -> list[str]:
     held = np.unique(np.stack([pool.camera, pool.identity], 1), axis=0, return_counts=True)
     odd = [(camera, person, count) for (camera, person), count in zip(held[0].tolist(), held[1].tolist(), strict=True)
            if (camera, person) not in runs or runs[camera, person].shape[1] != count]
-    return [f"{root / _PERMUTATIONS}: expected an order of all {count} pictures in cam{camera}/{person:04d}, found "
+    return [f"{root / PERMUTATIONS}: expected an order of all {count} pictures in cam{camera}/{person:04d}, found "
             f"{runs[camera, person].shape[1] if (camera, person) in runs else 0} ({len(odd)} such); take the file again"
             for camera, person, count in odd[:1]]
 
