@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from train.fit.recipe import Curriculum, Optimiser, Recipe
 from train.fit.trainer import Trainer
 from train.losses.objective import Losses
 from train.networks import checkpoint
+from train.networks.build import adopt, build
+from train.networks.design import Design
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Recipe(
@@ -149,9 +152,31 @@ def test_a_run_can_start_from_a_checkpoint_with_its_classifier_if_the_people_are
                 assert torch.equal(network.state_dict()[name], tensor) == taken or name == "classifier.bias"
 
 
-def test_a_checkpoint_of_another_architecture_is_no_start(straight: Path, tmp_path: Path) -> None:
-    other = msgspec.structs.replace(TINY, norms="shared", start=straight / "last.safetensors")
-    with pytest.raises(ConfigError, match="expected the architecture of the recipe"):
+@pytest.mark.parametrize("data_is_the_same", [True, False])
+def test_a_checkpoint_of_another_architecture_begins_every_branch_and_the_log_says_so_once(
+        straight: Path, tmp_path: Path, data_is_the_same: bool) -> None:
+    start = straight / "last.safetensors"
+    given, meta = checkpoint.load(start)
+    other = msgspec.structs.replace(TINY, norms="split_statistics", start=start)
+    trainer = Trainer(other, draw(TINY.train, 64, 32))
+    fresh = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    trainer.start_from(start, meta.data if data_is_the_same else "other")
+    expected = build(trainer.network.arch, identities=given.identities)
+    expected.load_state_dict(fresh)
+    adopt(given, expected, classifier=data_is_the_same)
+    for network in (trainer.network, trainer.kept):
+        assert same(dict(network.state_dict()), dict(expected.state_dict()))
+    assert same(expected.state_dict()["classifier.weight"], fresh["classifier.weight"]) != data_is_the_same
+    said = "last.safetensors is of another architecture (split instead of split_statistics at conv1.bn, "
+    assert run(tmp_path / "run", other, stop_at=1).count(said) == 1
+    assert said not in run(tmp_path / "run", other, stop_at=2)
+    lite = msgspec.structs.replace(other, design=Design(fusion="scalar_gate"))
+    assert re.search(r"\d+ tensors that it lacks begin afresh, such as backbone\.\S*gate", run(tmp_path / "b", lite, 1))
+
+
+def test_a_checkpoint_of_another_backbone_is_no_start(straight: Path, tmp_path: Path) -> None:
+    other = msgspec.structs.replace(TINY, backbone="osnet_x0_5", start=straight / "last.safetensors")
+    with pytest.raises(ConfigError, match=r"last\.safetensors: expected a network of osnet_x0_5, found osnet_x0_25;"):
         run(tmp_path, other)
     with pytest.raises(ConfigError, match="No such file"):
         run(tmp_path / "b", msgspec.structs.replace(TINY, start=tmp_path / "none.safetensors"))

@@ -87,14 +87,14 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         raise ConfigError(f"recipe: {error}") from error
     meta = checkpoint.Checkpoint(height=recipe.height, width=recipe.width, seed=recipe.seed, commit=commit(),
                                  data=learnt.fingerprint(), learnt=(*before, *taught))
-    state = run.resume()
+    state, adopted = run.resume(), ""
     run.sign({"seed": recipe.seed, "commit": meta.commit, "data": meta.data, "crops": len(learnt),
               "identities": trainer.network.identities, "device": str(device), "processes": processes.count,
               "torch": str(torch.__version__)})
     if state is not None:
         trainer.load_state(state)
     elif recipe.start is not None:
-        trainer.start_from(recipe.start, meta.data)
+        adopted = trainer.start_from(recipe.start, meta.data)
     processes.wait()  # nobody reads a state while the first one replaces it
     schedule_end = recipe.until or recipe.steps
     end = schedule_end if stop_at is None else min(stop_at, schedule_end)
@@ -111,8 +111,8 @@ def _fit(recipe: Recipe, folder: Path, root: Path | None, cache: Path, device: t
         kept_at = trainer.step
 
     with Progress("steps", out, first=trainer.step) as progress, interruptible() as interrupted, run, closing(trainer):
-        if trainer.batches.odd:
-            progress.say(trainer.batches.odd)
+        for said in filter(None, (adopted, trainer.batches.odd)):
+            progress.say(said)
         while trainer.step < end and not processes.any(interrupted()):
             figures = trainer.advance()
             progress(trainer.step, schedule_end, f"loss {figures['loss']:.3g}")

@@ -33,8 +33,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         height: Rows of a crop.
         width: Columns of a crop.
         seed: Of initial weights, batches and augmentation.
-        start: Weights to begin with: a checkpoint of the same architecture, whose classifier is
-            taken along if it was trained on the very same crops; or a file of another project.
+        start: Weights to begin with: a checkpoint of the same backbone, whose classifier is taken along
+            if it was trained on the very same crops; of another architecture, it begins every branch, as
+            `train.networks.build.adopt` has it; or a file of another project.
         start_format: What wrote ``start``: this project, torchvision or torchreid; weights from
             elsewhere initialise every branch of a split site.
         steps: Batches until the schedule ends.

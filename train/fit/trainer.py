@@ -25,7 +25,7 @@ from train.fit.distributed import ALONE, World, gather, synchronise
 from train.fit.recipe import Recipe
 from train.losses.objective import objective
 from train.networks import checkpoint, importers
-from train.networks.build import Features, Network, build
+from train.networks.build import Features, Network, adopt, build
 
 __all__ = ["Trainer", "silence_branches"]
 
@@ -74,7 +74,7 @@ class Trainer:
         """End the threads that make batches."""
         self._ahead.close()
 
-    def start_from(self, path: Path, data: str) -> None:
+    def start_from(self, path: Path, data: str) -> str:
         """Take over the weights of a checkpoint, or of another project's file as the recipe's format says.
 
         Args:
@@ -82,16 +82,19 @@ class Trainer:
             data: Fingerprint of the crops learnt from now; the classifier is taken over
                 only if it was taught on the same.
 
+        Returns:
+            What a reader should know: that they are of another architecture, and so adopted as
+            `train.networks.build.adopt` has it; empty where they are of this one.
+
         Raises:
-            ConfigError: It is of another architecture, or not there.
+            ConfigError: It is of another backbone, or not there.
             BundleError: It cannot be read.
         """
         network = self.network
         if self._recipe.start_format == "checkpoint":
             found, meta = checkpoint.load(path)
             if found.arch != network.arch:
-                raise ConfigError(f"{path}: expected the architecture of the recipe ({network.arch.backbone}), found "
-                                  f"another one ({network.arch.differences(found.arch)}); change recipe.start")
+                return self._adopt(found, path, classifier=meta.data == data)
             taken = {name: tensor for name, tensor in found.state_dict().items()
                      if meta.data == data or not name.startswith("classifier.")}
         else:
@@ -103,6 +106,21 @@ class Trainer:
                      if name not in fresh and not name.startswith("classifier.")}
         for each in filter(None, (network, self.average)):
             each.load_state_dict(taken, strict=False)
+        return ""
+
+    def _adopt(self, found: Network, path: Path, *, classifier: bool) -> str:
+        """Start from a network of another architecture; in words, how."""
+        mine = self.network.arch
+        try:
+            fresh, _ = adopt(found, self.network, classifier=classifier)
+            if self.average is not None:
+                adopt(found, self.average, classifier=classifier)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {str(error).removeprefix('start: ')}") from error
+        own = [name for name in fresh if not name.startswith("classifier.")]
+        said = (f"{path.name} is of another architecture ({mine.differences(found.arch)}): what it shares begins every "
+                "branch")
+        return said + (f"; {len(own)} tensors that it lacks begin afresh, such as {own[0]}" if own else "")
 
     @property
     def kept(self) -> Network:
