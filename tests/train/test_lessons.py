@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,8 +15,11 @@ import torch
 
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.synthetic.files import Asked
+from cmnas_edge.synthetic.llcm import write_llcm
+from cmnas_edge.synthetic.market import write_market
 from cmnas_edge.synthetic.regdb import write_regdb
 from train.__main__ import main
+from train.data import datasets
 from train.data.drawn import Drawn, draw
 from train.fit.lessons import UNLABELLED, lesson, of, require_strangers, trial, unsure
 from train.fit.loop import final_recipe, fit
@@ -147,3 +152,47 @@ def test_a_run_is_not_judged_by_one_person(tmp_path: Path) -> None:
     alone = msgspec.structs.replace(TINY, validation=Drawn(identities=1, first_identity=9, cameras=(1, 2, 3)))
     with pytest.raises(ConfigError, match=r"at least two people in \[validation\], found one"):
         fit(alone, tmp_path / "run", out=io.StringIO())
+
+
+@pytest.mark.parametrize(("layout", "write"), [("regdb", write_regdb), ("llcm", write_llcm), ("market", write_market)])
+def test_drawn_people_on_disk_are_known_by_their_numbers_wherever_they_were_met(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str,
+        write: Callable[[Path, Asked], int]) -> None:
+    root = tmp_path / layout
+    write(root, Asked(train=4, validation=0, test=4, per_camera=1, height=32, width=16, seed=5))
+    for part in ("trainval", "test"):
+        for person, path in zip((found := datasets.read(root, part)).identity, found.paths, strict=True):
+            assert person < 1 or person in map(int, re.findall(r"\d+", path)), path
+    learnt, asked = (np.unique(datasets.read(root, part).identity) for part in ("trainval", "test"))
+    asked = asked[asked > 0]
+    assert not set(learnt) & set(asked)
+    drawn = Drawn(identities=1, first_identity=int(asked[1]), cameras=(1, 3), per_camera=1, seed=5)
+    path = kept(tmp_path / "runs" / "drawn" / "last.safetensors", taught(lesson(drawn, CROPS)))
+    assert evaluate(path, "--data", str(root)) == 78
+    assert f"found drawn ones that it did (1 of {len(asked)}, such as number {asked[1]} of world 5)" in (
+        capsys.readouterr().err)
+    for harmless in (msgspec.structs.replace(drawn, seed=6),
+                     msgspec.structs.replace(drawn, first_identity=int(learnt[0]))):
+        path = kept(tmp_path / "runs" / "drawn" / "last.safetensors", taught(lesson(harmless, CROPS)))
+        assert evaluate(path, "--data", str(root)) == 0
+
+
+def test_a_run_on_drawn_people_on_disk_is_not_scored_on_them_when_they_are_drawn_anew(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "regdb"
+    write_regdb(root, Asked(train=4, validation=0, test=4, per_camera=1, height=32, width=16, seed=5))
+    recipe = msgspec.structs.replace(TINY, train=Regdb(part="trainval", trial=3))
+    assert fit(recipe, tmp_path / "runs" / "one", root=root, out=io.StringIO())
+    path = tmp_path / "runs" / "one" / "last.safetensors"
+    (known,) = of(checkpoint.load(path)[1])
+    people = np.unique(datasets.read(root, "trainval", trial=3).identity)
+    assert known.world == 5
+    assert [n for first, last in known.numbers for n in range(first, last + 1)] == people.tolist()
+    asked = ["--identities", "2", "--per-camera", "1", "--cameras", "1", "2", "3", "--seed", "5"]
+    assert evaluate(path, *asked, "--first", str(people[-1] - 1)) == 78
+    assert f"give --first {people[-1] + 1} or above" in capsys.readouterr().err
+    assert evaluate(path, *asked, "--first", str(people[-1] + 1)) == 0
+    assert evaluate(path, "--data", str(root)) == 0  # its own test people
+    (root / "drawn.json").write_text("[]")
+    assert evaluate(path, "--data", str(root)) == 78
+    assert "drawn.json: expected how these people were drawn" in capsys.readouterr().err

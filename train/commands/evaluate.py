@@ -106,6 +106,9 @@ def _photographed(args: argparse.Namespace, network: Network, meta: Checkpoint) 
     people = strangers(args.data, trial=trial, kinds=args.protocol)
     if name == "regdb":
         lessons.require_strangers(args.checkpoint, meta, Regdb(trial=trial))
+    world, asked = datasets.world(args.data), np.unique(people.test.identity)
+    if world is not None:
+        lessons.require_strangers(args.checkpoint, meta, lessons.Numbers(world, asked[asked > 0]))
     cache, size = args.cache or args.checkpoint.parent.parent / "crops", (meta.height, meta.width)
     with Progress("crops decoded") as decoding, Progress("crops embedded") as embedding:
         if name == "folder":

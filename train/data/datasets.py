@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from cmnas_edge.errors import ConfigError
 from train.data.folder import FOLDER
 from train.data.layout import Dataset, readable
@@ -16,7 +18,12 @@ from train.data.pictures import Pictures
 from train.data.regdb import REGDB
 from train.data.sysu import SYSU
 
-__all__ = ["DATASETS", "DRAWN", "drawn", "read", "recognise"]
+__all__ = ["DATASETS", "DRAWN", "drawn", "read", "recognise", "world"]
+
+
+class _Made(msgspec.Struct):
+    seed: int
+
 
 # A line above that imports it makes a dataset known, under its name in lower case. Drawn people lie on disk in one of
 # these layouts, with a file DRAWN beside them.
@@ -87,6 +94,23 @@ def read(root: Path, part: str, *, name: str | None = None, trial: int = 1) -> P
 def drawn(root: Path) -> bool:
     """Whether the people in a folder are drawn ones, in however small a number."""
     return (root / DRAWN).is_file()
+
+
+def world(root: Path) -> int | None:
+    """Seed of the world that the people in a folder are drawn from; None if they are photographed.
+
+    In each of the layouts the identity of a drawn person is the number that the person has there.
+
+    Raises:
+        ConfigError: What says how they were drawn cannot be read.
+    """
+    if not drawn(root):
+        return None
+    try:
+        return msgspec.json.decode((root / DRAWN).read_bytes(), type=_Made).seed
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{root / DRAWN}: expected how these people were drawn, found something else ({error}); draw "
+                          "them again with cmnas-edge synth crops") from error
 
 
 def _named(root: Path, name: str | None) -> Dataset:

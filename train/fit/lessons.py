@@ -9,27 +9,51 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from cmnas_edge.errors import ConfigError
-from train.data.crops import Crops
+from train.data.crops import I64, Crops
 from train.data.drawn import Drawn
 from train.fit.sources import Folder, Regdb, Source
 from train.networks import checkpoint
 from train.networks.checkpoint import Checkpoint, Lesson
 
-__all__ = ["UNLABELLED", "before", "lesson", "of", "require_new_pictures", "require_strangers", "trial", "unsure"]
+__all__ = ["UNLABELLED", "Numbers", "before", "lesson", "of", "require_new_pictures", "require_strangers", "trial",
+           "unsure"]
 
 _UNKNOWN = Lesson({"dataset": "unknown"})
 UNLABELLED = Lesson({"dataset": "unlabelled"})
 """Pictures of nobody knows whom."""
 
 
-def lesson(source: Source, crops: Crops) -> Lesson:
-    """What a checkpoint says of a source, given what it holds."""
+class Numbers(NamedTuple):
+    """Drawn people.
+
+    Attributes:
+        world: Seed of theirs.
+        people: Who they are in it.
+    """
+
+    world: int
+    people: I64
+
+
+def lesson(source: Source, crops: Crops, world: int | None = None) -> Lesson:
+    """What a checkpoint says of a source.
+
+    Args:
+        source: As a recipe has it.
+        crops: What it holds.
+        world: Where that are drawn people on disk, the seed of their world (`train.data.datasets.world`).
+    """
     said = msgspec.to_builtins(source)
+    if world is not None:
+        people = np.unique(crops.identity[crops.identity > 0])
+        runs = np.split(people, np.flatnonzero(np.diff(people) > 1) + 1)
+        return Lesson(said, world=world, numbers=tuple((int(run[0]), int(run[-1])) for run in runs if len(run)))
     if not isinstance(source, Folder):
         return Lesson(said)
     return Lesson(said, tuple(_name(crops, int(row)) for row in np.unique(crops.identity, return_index=True)[1]))
@@ -55,13 +79,13 @@ def trial(meta: Checkpoint) -> int:
     return next((source.trial for source in reversed([*_sources(meta)]) if isinstance(source, Regdb)), 1)
 
 
-def require_strangers(path: Path, meta: Checkpoint, asked: Drawn | Regdb) -> None:
+def require_strangers(path: Path, meta: Checkpoint, asked: Drawn | Numbers | Regdb) -> None:
     """Make sure, by what both say, that nobody a checkpoint was taught is asked for.
 
     Args:
         path: The checkpoint.
         meta: What it says of itself.
-        asked: Drawn people, or the split of RegDB whose test people they are.
+        asked: Drawn people, now or on disk, or the split of RegDB whose test people they are.
 
     Raises:
         ConfigError: Somebody is.
@@ -71,11 +95,20 @@ def require_strangers(path: Path, meta: Checkpoint, asked: Drawn | Regdb) -> Non
             raise ConfigError(f"{path}: expected people it did not learn from, found test people of trial "
                               f"{asked.trial} of RegDB, half of whom trial {source.trial} taught it; evaluate with "
                               f"--trial {source.trial}, or train it on trial {asked.trial}")
-        if isinstance(source, Drawn) and isinstance(asked, Drawn) and source.overlaps(asked):
-            end = source.first_identity + source.identities
-            raise ConfigError(f"{path}: expected people it did not learn from, found some of those it did (numbers "
-                              f"{source.first_identity} to {end - 1} of world {source.seed}); give --first {end} or "
-                              "above, or another --seed")
+    for world, first, last in _numbers(meta):
+        if isinstance(asked, Drawn):
+            start, stop = asked.first_identity, asked.first_identity + asked.identities
+            if world == asked.seed and max(start, first) < min(stop, last + 1):
+                above = max(last for seed, _, last in _numbers(meta) if seed == world) + 1
+                raise ConfigError(f"{path}: expected people it did not learn from, found some of those it did (numbers "
+                                  f"{first} to {last} of world {world}); give --first {above} or above, or another "
+                                  "--seed")
+        elif isinstance(asked, Numbers) and world == asked.world:
+            known = asked.people[(asked.people >= first) & (asked.people <= last)]
+            if len(known):
+                raise ConfigError(f"{path}: expected people it did not learn from, found drawn ones that it did ("
+                                  f"{len(known)} of {len(asked.people)}, such as number {known[0]} of world {world}); "
+                                  "draw people to ask about with another --seed")
 
 
 def require_new_pictures(path: Path, meta: Checkpoint, root: Path, crops: Crops) -> None:
@@ -115,6 +148,16 @@ def _sources(meta: Checkpoint) -> Iterator[Source]:
             yield msgspec.convert(one.source, Source)
         except msgspec.ValidationError:
             continue
+
+
+def _numbers(meta: Checkpoint) -> Iterator[tuple[int, int, int]]:
+    """Drawn people whom it was taught: world, and first and last number of each run of them."""
+    for source in _sources(meta):
+        if isinstance(source, Drawn):
+            yield source.seed, source.first_identity, source.first_identity + source.identities - 1
+    for one in of(meta):
+        if one.world is not None:
+            yield from ((one.world, first, last) for first, last in one.numbers)
 
 
 def _name(crops: Crops, row: int) -> str:

@@ -171,7 +171,8 @@ def _people(recipe: Recipe, root: Path | None, cache: Path,
         with Progress("people drawn" if isinstance(source, Drawn) else "crops decoded", out) as progress:
             sets.append(sources.read(source, recipe.height, recipe.width, root=root, cache=cache, progress=progress))
     learnt = sources.together(tuple(sets))
-    taught = tuple(map(lessons.lesson, wanted, sets))
+    taught = tuple(lessons.lesson(source, crops, sources.world(source, root))
+                   for source, crops in zip(wanted, sets, strict=True))
     if recipe.validation is None or recipe.final:
         return learnt, None, taught
     others = sources.judges(recipe.validation, recipe.train, learnt, recipe.height, recipe.width, root=root,

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from cmnas_edge.errors import ConfigError
+from train.data import datasets
 from train.data.crops import Crops
 from train.data.datasets import DATASETS
 from train.data.drawn import Drawn, draw
@@ -22,7 +23,7 @@ from train.protocols.drawn import searchable
 from train.protocols.embeddings import Embeddings
 
 __all__ = ["Folder", "Llcm", "Market", "Photographed", "Regdb", "Source", "Sysu", "everybody", "judges",
-           "overlap", "read", "together"]
+           "overlap", "read", "together", "world"]
 
 Part = Literal["train", "validation", "trainval"]
 
@@ -90,11 +91,20 @@ def read(source: Source, height: int, width: int, *, root: Path | None = None, c
     name = str(source.__struct_config__.tag)
     if root is None or cache is None:
         raise ConfigError(f"recipe: expected the folder of {name}, found none; add --data ROOT")
-    from train.data import datasets, shards  # noqa: PLC0415 - drawn people need no cache of photographs
+    from train.data import shards  # noqa: PLC0415 - drawn people need no cache of photographs
 
     trial = source.trial if isinstance(source, Regdb) else 1
     pictures = datasets.read(root, source.part, name=name, trial=trial)
     return shards.decode(pictures, height, width, cache, progress=progress)
+
+
+def world(source: Source, root: Path | None) -> int | None:
+    """Seed of the world, where the people of a dataset are drawn ones that lie on disk; None elsewhere.
+
+    Raises:
+        ConfigError: What says how they were drawn cannot be read.
+    """
+    return None if root is None or isinstance(source, Drawn) else datasets.world(root)
 
 
 def judges(source: Source, of: Source, learnt: Crops, height: int, width: int, *, root: Path | None = None,

@@ -42,10 +42,14 @@ class Lesson(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         source: In full, as a recipe's ``[train]`` has it.
         pictures: One of each person, as the start of the SHA-256 of its crop, where no published split says who
             they are: they are known again whatever their folder is called by then.
+        world: Of drawn people who lay on disk in the layout of ``source``: the seed of their world.
+        numbers: Theirs in it, as the first and last of each run.
     """
 
     source: dict[str, Any]
     pictures: tuple[str, ...] = ()
+    world: int | None = None
+    numbers: tuple[tuple[int, int], ...] = ()
 
 
 class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -133,8 +133,9 @@ def _search(recipe: SearchRecipe, folder: Path, root: Path | None, cache: Path, 
         searcher = Searcher(recipe, learnt, device=device, world=processes)
     except ValueError as error:
         raise ConfigError(f"recipe: {error}") from error
+    taught = lessons.lesson(recipe.train, learnt, sources.world(recipe.train, root))
     meta = checkpoint.Checkpoint(height=recipe.height, width=recipe.width, seed=recipe.seed, commit=commit(),
-                                 data=learnt.fingerprint(), learnt=(*before, lessons.lesson(recipe.train, learnt)))
+                                 data=learnt.fingerprint(), learnt=(*before, taught))
     state = run.resume()
     run.sign({"seed": recipe.seed, "commit": meta.commit, "data": meta.data, "crops": len(learnt),
               "device": str(device), "processes": processes.count, "torch": str(torch.__version__)})
