@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from cmnas_edge.bundle import Bundle, default_path
+from cmnas_edge.bundle import Bundle, Trust, default_path, voucher
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import ConfigError
 
@@ -19,8 +19,8 @@ _MOST_THREADS = 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.epilog = ("verify shows that a bundle agrees with itself. Who made it, and that its fingerprint is that of "
-                     "its graphs, stays the word of whoever packed it: bundles are not signed yet.")
+    parser.epilog = ("verify shows that a bundle agrees with itself, and who signed it. That its fingerprint is that "
+                     "of its graphs stays the word of whoever packed it.")
     parser.add_argument("action", choices=("show", "verify"),
                         help="show: what it is, after checking every byte; verify: also run its graphs against "
                              "the golden embeddings, and draw its pictures again")
@@ -57,6 +57,7 @@ def _show(bundle: Bundle) -> list[str]:
         f"crops         {bundle.height} x {bundle.width} (height x width), BGR",
         f"embeddings    {bundle.dimension} numbers of unit length",
         f"fingerprint   {bundle.fingerprint_hex}",
+        *_origin(bundle),
         f"size          {own / 1e6:.2f} MB, and {drawn / 1e6:.2f} MB in {len(pictures)} files of validation crops",
         f"thresholds    calibrated on: {bundle.calibrated_on}",
     ]
@@ -91,6 +92,13 @@ def _verify(bundle: Bundle, threads: int) -> list[str]:
     lines.append(f"pictures      {report.picture_count} drawn again from their seed, worst mean difference "
                  f"{report.worst:.2f} grey levels")
     lines.append(f"verified      {bundle.name}: files, embeddings and pictures are those that were packed")
-    lines.append(f"fingerprint   {bundle.fingerprint_hex}, as claimed by whoever packed it: not computed again, not "
-                 "signed")
-    return lines
+    lines.append(f"fingerprint   {bundle.fingerprint_hex}, as claimed by whoever packed it: not computed again")
+    return [*lines, *_origin(bundle)]
+
+
+def _origin(bundle: Bundle) -> list[str]:
+    """Who has signed it; and whether it is the one of this package, which needs no signature."""
+    lines = [f"signed by     {key}" for key in bundle.signers]
+    shipped = not lines and voucher(bundle, Trust(allow_unsigned_bundle=True)) == "shipped"
+    return lines or ["signed by     nobody; " + ("it is the bundle that ships with this package" if shipped else
+                                                 "cameras refuse it unless allow_unsigned_bundle = true in [trust]")]

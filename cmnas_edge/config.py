@@ -9,7 +9,9 @@ file that holds one.
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import secrets
 import stat
 import sys
 import types
@@ -28,7 +30,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["load", "read_secret", "show"]
+__all__ = ["load", "read_secret", "show", "write_private"]
 
 T = TypeVar("T")
 _KEY = re.compile(r"""\s*(?P<key>[\w"'.-]+)\s*=""")
@@ -116,6 +118,31 @@ def read_secret(path: Path) -> str:
     if not secret:
         raise ConfigError(f"{path}: expected a secret, found an empty file; write it again")
     return secret
+
+
+def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write a file that only its owner may read, all of it or nothing, safe against power loss.
+
+    Raises:
+        OSError: It cannot be written; or it exists and ``replace`` is false.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if replace else path
+    handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _path(folder: Path, text: str) -> Path:

@@ -16,6 +16,7 @@ from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import open_engine
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError
 from cmnas_edge.preprocess import DEFINITION
+from export import signing
 from export.calibrate import FALSE_MATCH_RATE, drawn_people, thresholds
 from export.card import write_card
 from export.fold import fold
@@ -43,8 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     packing.add_argument("--validation-identities", type=int, default=32,
                          help="people whose drawn crops go along, for retrieval checks on a device; 0 for none")
     packing.add_argument("--replace", action="store_true", help="replace a bundle that is there")
+    signing.add_commands(commands)
     args = parser.parse_args(argv)
     try:
+        if "work" in args:
+            args.work(args)
+            return 0
         bundle = pack(args.checkpoint, args.out, name=args.name or args.checkpoint.stem,
                       drawn_identities=args.drawn_identities, validation_identities=args.validation_identities,
                       replace=args.replace)

@@ -13,18 +13,21 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from cmnas_edge.bundle import signature
 from cmnas_edge.bundle.manifest import PRECISIONS, FileRecord, Manifest
 from cmnas_edge.calibration import CalibratedOn, Calibration, Pair, Threshold, decode, printable, read_calibration
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import BundleError
 from cmnas_edge.sighting import Precision
 
-__all__ = ["CALIBRATION", "GOLDEN", "LABELS", "Bundle", "default_path", "graph_name", "seal", "weights_name"]
+__all__ = ["CALIBRATION", "GOLDEN", "LABELS", "MANIFEST", "SIGNATURE", "Bundle", "default_path", "graph_name",
+           "own_names", "seal", "weights_name"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
+SIGNATURE = "manifest.sig"
 GOLDEN = "golden.npz"
 CALIBRATION = "calibration.json"
 LABELS = "validation/labels.json"
@@ -59,26 +62,44 @@ def default_path() -> Path:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. Make one with `open`; the fields are what its files say."""
+    """A verified bundle. Make one with `open`; the fields are what its files say.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it says of itself.
+        calibration: Its thresholds.
+        manifest_sha256: Digest of its manifest in hexadecimal, and so of every byte but signatures.
+        signers: Public keys, in hexadecimal, that have signed it; nothing is said of whose they are.
+    """
 
     path: Path
     manifest: Manifest
     calibration: Calibration
+    manifest_sha256: str = ""
+    signers: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path | str) -> Bundle:
         """Verify a bundle, every byte of it, and read its manifest and thresholds.
 
+        A link is followed once, so that what is opened stays one bundle while the link is switched.
+
         Raises:
-            BundleError: A file is missing, changed, too many or of an unknown schema; the
-                message names it. Or this user may not read it.
+            BundleError: A file is missing, changed, too many or of an unknown schema, or a
+                signature does not hold; the message names it. Or this user may not read it.
+            DeviceError: It is signed, and the package that checks signatures is missing.
         """
         path = Path(path)
         try:
-            manifest = _read_manifest(path)
+            if path.is_symlink():
+                path = path.resolve()
+            data = _read_manifest(path)
+            signers = _read_signers(path, data)
+            manifest = decode(data, Manifest, str(path / MANIFEST))
             _verify_files(path, manifest)
             where = path / CALIBRATION
-            return cls(path, manifest, read_calibration(where.read_bytes(), manifest.fingerprint, str(where)))
+            return cls(path, manifest, read_calibration(where.read_bytes(), manifest.fingerprint, str(where)),
+                       hashlib.sha256(data).hexdigest(), signers)
         except OSError as error:
             raise BundleError(f"{printable(str(error.filename or path))}: expected a file this user can read, found "
                               f"{error.strerror}; check its owner and mode, or the disk") from error
@@ -168,7 +189,7 @@ class Bundle:
 
 
 def seal(folder: Path, manifest: Manifest) -> Bundle:
-    """Write the manifest over the files a folder holds now, and open the result.
+    """Write the manifest over the files a folder holds now, and open the result; nobody has signed it yet.
 
     Args:
         folder: Holds every other file of the bundle.
@@ -177,7 +198,7 @@ def seal(folder: Path, manifest: Manifest) -> Bundle:
     Raises:
         BundleError: What the folder holds makes no bundle.
     """
-    for name in (MANIFEST, MANIFEST_DIGEST):
+    for name in own_names():
         (folder / name).unlink(missing_ok=True)
     files = {}
     for name in sorted(_names(folder)):
@@ -187,6 +208,11 @@ def seal(folder: Path, manifest: Manifest) -> Bundle:
     (folder / MANIFEST).write_bytes(text + b"\n")
     (folder / MANIFEST_DIGEST).write_bytes(_digest_line(text + b"\n"))
     return Bundle.open(folder)
+
+
+def own_names() -> tuple[str, str, str]:
+    """The files of a bundle that its manifest cannot list: itself, its digest, and its signatures, if any."""
+    return MANIFEST, MANIFEST_DIGEST, SIGNATURE
 
 
 def _digest_line(data: bytes) -> bytes:
@@ -199,7 +225,7 @@ def _names(folder: Path) -> set[str]:
             if path.is_symlink() or not path.is_dir()}
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path) -> bytes:
     where = folder / MANIFEST
     if not where.is_file():
         raise BundleError(f"{folder}: expected a bundle with {MANIFEST}, found none; check the path")
@@ -213,7 +239,17 @@ def _read_manifest(folder: Path) -> Manifest:
     if (folder / MANIFEST_DIGEST).read_bytes() != _digest_line(data):
         raise BundleError(f"{where}: its digest is not the one in {MANIFEST_DIGEST}: one of the two was "
                           "changed or cut short; copy the bundle again")
-    return decode(data, Manifest, str(where))
+    return data
+
+
+def _read_signers(folder: Path, manifest: bytes) -> tuple[str, ...]:
+    where = folder / SIGNATURE
+    if not where.exists() and not where.is_symlink():
+        return ()
+    if not where.is_file() or where.is_symlink() or where.stat().st_size > signature.LARGEST:
+        raise BundleError(f"{where}: expected a plain file of at most {signature.LARGEST} bytes, found something else; "
+                          "copy the bundle again")
+    return signature.signers(where.read_bytes(), manifest, where)
 
 
 def _verify_files(folder: Path, manifest: Manifest) -> None:
@@ -226,7 +262,7 @@ def _verify_files(folder: Path, manifest: Manifest) -> None:
                               "use the cmnas-edge that made it")
     if missing := sorted(required - listed.keys()):
         raise BundleError(f"{folder / MANIFEST}: expected {', '.join(missing)} to be listed; export again")
-    present = _names(folder) - {MANIFEST, MANIFEST_DIGEST}
+    present = _names(folder) - set(own_names())
     if extra := sorted(present - listed.keys()):
         raise BundleError(f"{folder}/{printable(extra[0])}: not part of this bundle ({len(extra)} such); remove it")
     for name, record in listed.items():

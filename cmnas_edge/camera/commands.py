@@ -31,6 +31,9 @@ from cmnas_edge.errors import CmnasError, ConfigError
 
 __all__ = ["add_arguments", "run"]
 
+_log = logging.getLogger("cmnas.camera")
+_UNSIGNED = "nobody signed this bundle; it is used since allow_unsigned_bundle = true"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
@@ -69,10 +72,12 @@ def _watch(settings: DeviceSettings) -> None:
         transport = HttpTransport(settings.collector, settings.token, settings.link, tally)
         opened.callback(transport.close)
         spool = opened.enter_context(Spool(settings.spool.path, settings.spool.mib << 20))
-        model = bundle.Bundle.open(settings.bundle or bundle.default_path())
+        model = bundle.open_trusted(settings.bundle, settings.trust)
         engines = _engines(opened, model, settings)
         daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
                         spool=spool, transport=transport, tally=tally)
+        if bundle.voucher(model, settings.trust) == "nobody":
+            _log.warning("%s: %s", model.path, _UNSIGNED)
         signals.stop = daemon.stop
         for _ in range(signals.early_count):
             daemon.stop()
@@ -94,7 +99,7 @@ def _leave(code: int) -> NoReturn:
 
 def _check(settings: DeviceSettings) -> int:
     HttpTransport(settings.collector, settings.token, settings.link, Tally())
-    model = bundle.Bundle.open(settings.bundle or bundle.default_path())
+    model = bundle.open_trusted(settings.bundle, settings.trust)
     with ExitStack() as opened:
         engines = _engines(opened, model, settings)
     for camera in settings.cameras:
@@ -106,6 +111,8 @@ def _check(settings: DeviceSettings) -> int:
     sys.stdout.write(config.show(_without_secrets(settings)))
     sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, {model.dimension} dimensions; engines agree with its "
                      f"golden embeddings: {', '.join(engines)}\n")
+    if bundle.voucher(model, settings.trust) == "nobody":
+        sys.stdout.write(f"# {_UNSIGNED}\n")
     return 0
 
 

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from cmnas_edge import config
+from cmnas_edge.bundle import Trust
 from cmnas_edge.embedding import Packing
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.sighting import EngineName
@@ -244,6 +245,7 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         token: File with the token that enrolling printed, mode 0600.
         cameras: At least one.
         bundle: Folder of the model bundle; None: the one shipped, trained on drawn people.
+        trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
         engine: What runs it.
         spool: What waits on disk.
         link: How it is sent.
@@ -259,6 +261,7 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     token: Path
     cameras: Annotated[tuple[CameraSettings, ...], Meta(min_length=1)]
     bundle: Path | None = None
+    trust: Trust = Trust()
     engine: EngineSettings = EngineSettings()
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     link: LinkSettings = LinkSettings()

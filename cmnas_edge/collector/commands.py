@@ -20,12 +20,13 @@ from cmnas_edge.collector.admission import Admission
 from cmnas_edge.collector.api import Api
 from cmnas_edge.collector.app import build
 from cmnas_edge.collector.connection import Connection
-from cmnas_edge.collector.devices import Devices, new_token, write_private
+from cmnas_edge.collector.devices import Devices, new_token
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.journal import Journal
 from cmnas_edge.collector.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
+from cmnas_edge.config import write_private
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.log import Repeats
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
                           "run cmnas-edge collector --help")
     settings = collector_settings.load(Path(args.words[0]))
     if args.check:
-        model = bundle.Bundle.open(settings.bundle or bundle.default_path())
+        model = bundle.open_trusted(settings.bundle, settings.trust)
         devices = Devices(settings.data).known()
         sys.stdout.write(config.show(settings))
         sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, thresholds calibrated on: {model.calibrated_on}\n"
@@ -94,7 +95,7 @@ def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
 
 
 def _serve(settings: CollectorSettings) -> int:
-    model = bundle.Bundle.open(settings.bundle or bundle.default_path())
+    model = bundle.open_trusted(settings.bundle, settings.trust)
     devices = Devices(settings.data)
     devices.known()
     listener = _listen(settings)
@@ -105,6 +106,8 @@ def _serve(settings: CollectorSettings) -> int:
     hot, identities = gallery.counts()
     _log.info("%d sightings of the last %g h, %d identities read in %.1f s", hot, settings.hot_window_h, identities,
               time.monotonic() - began)
+    if bundle.voucher(model, settings.trust) == "nobody":
+        _log.warning("%s: nobody signed this bundle; it is used since allow_unsigned_bundle = true", model.path)
     if model.calibrated_on == "drawn":
         _log.warning("thresholds are calibrated on drawn people; expect them to be wrong for real ones until "
                      "calibrated on the site")

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import msgspec
 
+from cmnas_edge.config import write_private
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from cmnas_edge.sighting import is_name
 
-__all__ = ["Device", "Devices", "new_token", "write_private"]
+__all__ = ["Device", "Devices", "new_token"]
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,31 +142,6 @@ class Devices:
 def new_token() -> str:
     """Draw a token: 256 random bits."""
     return "cmnas_" + secrets.token_urlsafe(32)
-
-
-def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
-    """Write a file that only its owner may read, all of it or nothing, safe against power loss.
-
-    Raises:
-        OSError: It cannot be written; or it exists and ``replace`` is false.
-    """
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if replace else path
-    handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _explained(path: Path, error: OSError) -> CmnasError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from cmnas_edge import config
+from cmnas_edge.bundle import Trust
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["CollectorSettings", "address", "load"]
@@ -21,6 +22,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         data: Folder of the journal and the enrolled devices; made when absent, mode 0700.
         bundle: Model bundle whose fingerprint is accepted and whose thresholds decide.
             Empty: the bundle shipped with this package.
+        trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
         listen: ``address:port``; port 0 takes a free one, which the log names.
         hot_window_h: Sightings received in these last hours are matched and shown.
         hot_limit: At most this many of them are kept in memory; the oldest leave first.
@@ -34,6 +36,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     data: Path
     bundle: Path | None = None
+    trust: Trust = Trust()
     listen: str = "127.0.0.1:8700"
     hot_window_h: float = 24.0
     hot_limit: int = 200_000

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.demo.report import Across, Footage, Report
 from cmnas_edge.demo.score import Key, Seen, count_links, name_tracklets, rank_one
 from cmnas_edge.demo.stage import Api, Stage, run_to_end
@@ -64,7 +65,8 @@ def play(clips: Sequence[Clip], folder: Path, stage: Stage, *, truth: Path | Non
     folder.mkdir(parents=True)
     port = _free_port()
     middle = folder / "collector.toml"
-    middle.write_text(_toml(listen=f"127.0.0.1:{port}", data="collector", bundle=str(bundle), hot_window_h=72.0))
+    middle.write_text(_toml(listen=f"127.0.0.1:{port}", data="collector", bundle=str(bundle), hot_window_h=72.0)
+                      + _trust(bundle))
     api = Api(port)
     stage.start("collector", "collector", str(middle))
     stage.wait_for(api, "collector")
@@ -173,12 +175,21 @@ def _camera_settings(clip: Clip, folder: Path, port: int, began: float, detector
     path.write_text(
         _toml(device=clip.name, collector=f"http://127.0.0.1:{port}", token=f"{clip.name}.token", bundle=str(bundle),
               trace=f"{clip.name}.trace.jsonl", report=f"{clip.name}.report.json", status_s=5.0)
-        + f"spool = {{ path = {json.dumps(clip.name + '.spool')} }}\n"
+        + _trust(bundle) + f"spool = {{ path = {json.dumps(clip.name + '.spool')} }}\n"
         + "\n[[cameras]]\n" + _toml(name=clip.name)
         + f"detector = {found}\n"
         + f"source = {{ location = {json.dumps(str(clip.video.resolve()))}, pace = \"{pace}\", "
         + f"starts_at = {began!r} }}\n")
     return path
+
+
+def _trust(bundle: Path) -> str:
+    """Let both rooms use the bundle that the demo was told to; the shipped one needs no word."""
+    if bundle == default_path().resolve():
+        return ""
+    signers = Bundle.open(bundle).signers
+    return (f"trust = {{ keys = {json.dumps(signers)}, "
+            f"allow_unsigned_bundle = {json.dumps(not signers)} }}\n")
 
 
 def _toml(**settings: str | float) -> str:

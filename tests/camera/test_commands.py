@@ -50,6 +50,7 @@ class Device:
         self.port = 1
         self.lines = {
             "device": '"gate"', "collector": "", "token": '"gate.token"', "bundle": f'"{TINY}"', "drain_s": "10.0",
+            "trust": "{allow_unsigned_bundle = true}",
             "spool": '{path = "gate.spool"}', "engine": '{name = "onnxruntime"}', "link": "{wait_s = 0.01}"}
         self.camera = {
             "name": '"north"', "source": f'{{location = "{footage}", pace = "fast", starts_at = 1700000000.0}}',
@@ -135,6 +136,8 @@ def spoil(device: Device, what: str) -> None:
             device.lines["bundle"] = f'"{copy_tiny(device.folder)}"'
             weights = device.folder / "tiny" / "weights.bin"
             weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+        case "unsigned bundle":
+            del device.lines["trust"]
         case "empty video":
             cv2.VideoWriter(str(device.folder / "zero.avi"), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"),
                             FPS, (FRAME_WIDTH, FRAME_HEIGHT)).release()
@@ -155,6 +158,7 @@ BAD = [
     ("odd url", 78, "found another URL"), ("missing boxes", 78, "none.jsonl"), ("missing token", 78, "gate.token"),
     ("open token", 78, "chmod 600"), ("plain http", 78, "plain http to collector.example"),
     ("missing bundle", 65, "none"), ("damaged bundle", 65, "weights.bin"),
+    ("unsigned bundle", 65, "nobody signed"),
     ("tensorrt", 69, 'set name = "onnxruntime" in [engine]'),
     ("empty video", 78, "zero.avi"), ("pipe", 78, "found a pipe"), ("spool folder", 78, "spool"),
     ("trace nowhere", 78, "trace.jsonl"),

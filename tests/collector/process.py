@@ -28,7 +28,8 @@ class Process:
         self._process: subprocess.Popen[str] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         write_bundle(folder / "bundle")
-        self.config.write_text(f'data = "data"\nbundle = "bundle"\nlisten = "127.0.0.1:0"\n{settings}', "utf-8")
+        self.config.write_text(f'data = "data"\nbundle = "bundle"\nlisten = "127.0.0.1:0"\n'
+                               f"trust = {{allow_unsigned_bundle = true}}\n{settings}", "utf-8")
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run ``cmnas-edge collector`` with some words to its end."""

@@ -37,7 +37,7 @@ def config(tmp_path: Path) -> Path:
 
 def write(folder: Path, more: str) -> Path:
     path = folder / "collector.toml"
-    path.write_text(f'data = "data"\nbundle = "bundle"\n{more}', "utf-8")
+    path.write_text(f'data = "data"\nbundle = "bundle"\n{more}\n[trust]\nallow_unsigned_bundle = true\n', "utf-8")
     return path
 
 
@@ -129,6 +129,16 @@ def test_a_damaged_bundle_a_missing_file_and_too_many_words_are_one_sentence(
     code, _, said = run(capsys, config)
     assert code == 65
     assert "MODEL.md" in said
+
+
+def test_a_bundle_nobody_signed_is_used_only_where_the_settings_say_so(
+        config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, config, "--check")[0] == 0
+    config.write_text(config.read_text("utf-8").replace("= true", "= false"), "utf-8")
+    for words in ([config], [config, "--check"]):
+        code, _, said = run(capsys, *words)
+        assert code == 65
+        assert "nobody signed" in said
 
 
 def test_a_port_in_use_is_one_sentence_and_leaves_the_journal_free(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cmnas_edge import config
-from cmnas_edge.collector.devices import Devices, write_private
+from cmnas_edge.collector.devices import Devices
+from cmnas_edge.config import write_private
 from cmnas_edge.errors import ConfigError, DiskFull
 
 

@@ -11,8 +11,11 @@ import msgspec
 import psutil
 import pytest
 
-from cmnas_edge.demo import report
+from cmnas_edge import bundle, config
+from cmnas_edge.bundle import signature
+from cmnas_edge.demo import play, report
 from tests.shared import SHARED, needs_shared
+from tests.tiny_bundle import copy_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,3 +109,21 @@ def test_ended_from_outside_it_stops_what_it_started(tmp_path: Path) -> None:
 def test_the_published_schema_is_that_of_the_report() -> None:
     assert (ROOT / "docs" / "demo-report.schema.json").read_bytes() == report.schema(), (
         "write it anew: python -c \"from cmnas_edge.demo import report; print(report.schema().decode(), end='')\"")
+
+
+def test_rooms_use_the_bundle_the_demo_was_told_to_and_no_other(tmp_path: Path) -> None:
+    tiny = copy_tiny(tmp_path)
+    settings = tmp_path / "part.toml"
+
+    def trust() -> bundle.Trust:
+        class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+            trust: bundle.Trust = bundle.Trust()
+
+        settings.write_text(play._trust(tiny))
+        return config.load(settings, Part).trust
+
+    assert trust() == bundle.Trust(allow_unsigned_bundle=True)
+    manifest = (tiny / "manifest.json").read_bytes()
+    (tiny / bundle.SIGNATURE).write_text(signature.signed_by(signature.new_key(), manifest))
+    assert trust() == bundle.Trust(keys=bundle.Bundle.open(tiny).signers)
+    assert play._trust(bundle.default_path().resolve()) == ""
