@@ -1,0 +1,120 @@
+"""``cmnas-edge engine build|prove``: graphs made runnable on this device, and the proof that they are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from cmnas_edge.bundle import Bundle, Precision, default_path
+from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
+
+__all__ = ["add_arguments", "add_build_arguments", "run", "run_build"]
+
+_MOST_BATCH = 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add_build_arguments(actions.add_parser(
+        "build", help="make TensorRT plans of a bundle's graphs, for this very device",
+        description="Make TensorRT plans of a bundle's graphs, for this very device."))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the command line says.
+
+    Raises:
+        CmnasError: It cannot be done; see `cmnas_edge.errors`.
+    """
+    work: Callable[[argparse.Namespace], int] = args.work
+    return work(args)
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe how plans are built; also ``python -m export engine``."""
+    parser.set_defaults(work=run_build)
+    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle's folder; default: the one that ships")
+    parser.add_argument("--precision", action="append", metavar="P",
+                        help="fp32, fp16, int8 or int8_fp16; may be given again; default: all the bundle has")
+    parser.add_argument("--detector", type=Path, metavar="ONNX", help="build this detector's graph too")
+    parser.add_argument("--usual-batch", type=int, default=8, help="crops it shall be fastest at (8)")
+    parser.add_argument("--max-batch", type=int, default=32, help="most crops at once (32)")
+    parser.add_argument("--workspace-mib", type=int, default=512, help="memory a kernel may ask for (512)")
+    parser.add_argument("--level", type=int, default=3, help="how long TensorRT searches, 0 to 5 (3)")
+    parser.add_argument("--cache", type=Path, help="where plans are kept; default: $XDG_CACHE_HOME or ~/.cache")
+    parser.add_argument("--again", action="store_true", help="build what is there already, too")
+
+
+def run_build(args: argparse.Namespace) -> int:
+    """Build a bundle's plans, one for each of its graphs, and hold each against the golden embeddings.
+
+    Raises:
+        ConfigError: A choice that cannot be, or a cache that cannot be written to.
+        BundleError: TensorRT cannot read a graph, or computes something else.
+        DeviceError: This machine lacks something, or builds none of the precisions.
+        DiskFull: There is no room.
+    """
+    from cmnas_edge.engine import check_golden  # noqa: PLC0415 - a room of its own, only once it is known to be meant
+    from cmnas_edge.engine.tensorrt import RUNS, TensorRtEngine, Workplace  # noqa: PLC0415
+    from cmnas_edge.engine.tensorrt.build import How, bundle_job, detector_job  # noqa: PLC0415
+    from cmnas_edge.engine.tensorrt.plan import cache_folder  # noqa: PLC0415
+
+    how = How(*_choices(args))
+    bundle = Bundle.open(args.bundle or default_path())
+    precisions = _precisions(args.precision, bundle, RUNS)
+    cache = cache_folder(args.cache)
+    say = _say
+    failed: dict[Precision, CmnasError] = {}
+    with Workplace() as place:
+        say(f"device    {place.device}")
+        for precision in precisions:
+            try:
+                for modality in MODALITIES:
+                    path, plan = place.build(bundle_job(bundle, modality, precision), how, cache, again=args.again,
+                                             say=say)
+                    say(f"plan      {path}, {plan.file.bytes / 1e6:.2f} MB, built in {plan.build_s:.0f} s")
+                    with TensorRtEngine(bundle, modality, precision=precision, cache=cache, workplace=place) as engine:
+                        worst = check_golden(engine, bundle, modality)
+                    say(f"golden    {modality} in {precision}: reproduced, worst difference {worst:.1e}")
+            except (BundleError, DeviceError) as error:
+                # One precision may fail on one device alone (NVIDIA/TensorRT#4832); the others are still of use.
+                if len(precisions) == 1:
+                    raise
+                failed[precision] = error
+                say(f"refused   {precision}: {error}")
+        if args.detector is not None:
+            path, plan = place.build(detector_job(args.detector), how, cache, again=args.again, say=say)
+            say(f"plan      {path}, {plan.file.bytes / 1e6:.2f} MB, built in {plan.build_s:.0f} s")
+    if len(failed) == len(precisions):
+        raise DeviceError(f"{bundle.path}: expected a plan in one of {', '.join(precisions)}, found that TensorRT "
+                          "makes none here (each reason is above); use another engine, and report what it said")
+    return 0
+
+
+def _choices(args: argparse.Namespace) -> tuple[int, int, int, int]:
+    for option, value, least, most in (("--max-batch", args.max_batch, 1, _MOST_BATCH),
+                                       ("--usual-batch", args.usual_batch, 1, args.max_batch),
+                                       ("--workspace-mib", args.workspace_mib, 1, 1 << 20),
+                                       ("--level", args.level, 0, 5)):
+        if not least <= value <= most:
+            raise ConfigError(f"{option}: expected {least} to {most}, found {value}; correct it")
+    return args.usual_batch, args.max_batch, args.workspace_mib, args.level
+
+
+def _precisions(asked: list[str] | None, bundle: Bundle, runs: tuple[Precision, ...]) -> list[Precision]:
+    here: list[Precision] = [precision for precision in bundle.precisions if precision in runs]
+    if asked is None:
+        return here
+    if unknown := [word for word in asked if word not in here]:
+        raise ConfigError(f"--precision: expected some of {', '.join(here)}, which the bundle has and TensorRT runs, "
+                          f"found {unknown[0]!r}; correct it")
+    return [precision for precision in here if precision in asked]
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
