@@ -18,7 +18,7 @@ from cmnas_edge import sighting_pb2 as pb
 from cmnas_edge.embedding import Modality, Packing, packed_size, unpack
 
 __all__ = ["MAX_DIMENSION", "MAX_SEQUENCE", "EngineName", "Gap", "Outcome", "Precision", "Refusal", "Result",
-           "Sighting", "faults", "gap_faults", "is_name", "is_spool"]
+           "Sighting", "faults", "gap_faults", "is_name", "is_spool", "key_id"]
 
 F32 = npt.NDArray[np.float32]
 EngineName = Literal["onnxruntime", "openvino", "tensorrt"]
@@ -118,8 +118,13 @@ def is_spool(text: str) -> bool:
     return _SPOOL.fullmatch(text) is not None
 
 
+def key_id(transform: int) -> str:
+    """Write the number of a site key as people read it: 16 hexadecimal digits; "none" for 0."""
+    return f"{transform:016x}" if transform else "none"
+
+
 def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = None,
-           fingerprint: bytes | None = None) -> dict[str, str]:
+           fingerprint: bytes | None = None, transform: int | None = None) -> dict[str, str]:
     """Say of each field that is not legal why: what was expected, what was found.
 
     Args:
@@ -127,6 +132,7 @@ def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = No
         dimension: Entries its vector must have; None takes any up to `MAX_DIMENSION`.
         device: The name it must carry; None takes any.
         fingerprint: The bundle it must come from; None takes any.
+        transform: The site key that must have turned its vector, 0 for none; None takes any.
     """
     wrong: dict[str, str] = {}
 
@@ -151,6 +157,10 @@ def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = No
     if fingerprint is not None:
         check("fingerprint", m.fingerprint == fingerprint, f"bundle {fingerprint.hex()[:12]}",
               f"{m.fingerprint.hex()[:12]}; its vectors cannot be compared: give both the same bundle")
+    if transform is not None:
+        check("transform", m.transform == transform, f"site key {key_id(transform)}",
+              f"{key_id(m.transform)}; vectors of two keys cannot be compared: give every camera the same key, and the "
+              "collector its site_key_id")
     check("engine", m.engine in ENGINES, "a known engine", m.engine)
     check("precision", m.precision in PRECISIONS, "a known precision", m.precision)
     check("packing", m.packing in PACKINGS, "a known packing", m.packing)

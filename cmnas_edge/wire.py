@@ -96,7 +96,8 @@ def encode_batch(sightings: Iterable[Sighting | bytes], gaps: Iterable[Gap] = ()
 
 
 def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
-                 fingerprint: bytes | None = None) -> list[Sighting | Gap | Refusal]:
+                 fingerprint: bytes | None = None, transform: int | None = None
+                 ) -> list[Sighting | Gap | Refusal]:
     """Decode a batch, trusting nothing in it.
 
     Args:
@@ -104,6 +105,7 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
         dimension: Entries a vector must have; None takes any up to `MAX_DIMENSION`.
         device: Who the token says is sending; a record that names another is refused.
         fingerprint: The one bundle whose vectors are comparable; None takes any.
+        transform: The one site key whose vectors are, 0 for none; None takes any.
 
     Returns:
         One item per record, in the order sent.
@@ -120,7 +122,8 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
             raise WireError(f"batch: expected sightings (1) and gaps (2), found field {number}; "
                             "this collector does not know it")
         counts[number] += 1
-        items.append(_decode_gap(body) if number == 2 else _decode_one(body, dimension, device, fingerprint))
+        items.append(_decode_gap(body) if number == 2
+                     else _decode_one(body, dimension, device, fingerprint, transform))
     if counts[1] > MAX_SIGHTINGS or counts[2] > MAX_GAPS:
         raise WireError(f"batch: expected at most {MAX_SIGHTINGS} sightings and {MAX_GAPS} gaps, "
                         f"found {counts[1]} and {counts[2]}; send fewer")
@@ -171,13 +174,13 @@ def decode_answer(data: bytes) -> list[Outcome]:
 
 
 def _decode_one(body: bytes, dimension: int | None, device: str | None,
-                fingerprint: bytes | None) -> Sighting | Refusal:
+                fingerprint: bytes | None, transform: int | None) -> Sighting | Refusal:
     if len(body) > MAX_SIGHTING_BYTES:
         return Refusal(*_named(body), f"expected at most {MAX_SIGHTING_BYTES} bytes, found {len(body)}")
     message = pb.Sighting()
     if reason := _misread(message, body):
         return Refusal(*_named(body), reason)
-    for reason in faults(message, dimension, device, fingerprint).values():
+    for reason in faults(message, dimension, device, fingerprint, transform).values():
         return Refusal(*_named(body), reason)
     packing = PACKINGS[message.packing]
     size = len(message.vector)

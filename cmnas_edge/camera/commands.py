@@ -28,6 +28,8 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import Engine, open_engine
 from cmnas_edge.errors import CmnasError, ConfigError
+from cmnas_edge.sighting import key_id
+from cmnas_edge.site_key import Rotation, SiteKey
 
 __all__ = ["add_arguments", "run"]
 
@@ -75,7 +77,7 @@ def _watch(settings: DeviceSettings) -> None:
         model = bundle.open_trusted(settings.bundle, settings.trust)
         engines = _engines(opened, model, settings)
         daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
-                        spool=spool, transport=transport, tally=tally)
+                        spool=spool, transport=transport, tally=tally, rotation=_rotation(model, settings))
         if bundle.voucher(model, settings.trust) == "nobody":
             _log.warning("%s: %s", model.path, _UNSIGNED)
         signals.stop = daemon.stop
@@ -104,6 +106,7 @@ def _check(settings: DeviceSettings) -> int:
         engines = _engines(opened, model, settings)
     for camera in settings.cameras:
         check_camera(camera)
+    rotation = _rotation(model, settings)
     _writable(settings.spool.path, "[spool] path", makes_folders=True)
     for path, key in ((settings.trace, "trace"), (settings.report, "report")):
         if path is not None:
@@ -111,6 +114,7 @@ def _check(settings: DeviceSettings) -> int:
     sys.stdout.write(config.show(_without_secrets(settings)))
     sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, {model.dimension} dimensions; engines agree with its "
                      f"golden embeddings: {', '.join(engines)}\n")
+    sys.stdout.write(f"# site key {key_id(rotation.transform if rotation else 0)}\n")
     if bundle.voucher(model, settings.trust) == "nobody":
         sys.stdout.write(f"# {_UNSIGNED}\n")
     return 0
@@ -151,6 +155,15 @@ def _engines(opened: ExitStack, model: bundle.Bundle, settings: DeviceSettings) 
                 model, modality, name=settings.engine.name, threads=settings.engine.threads,
                 max_batch=settings.engine.max_batch))
             for modality in MODALITIES if "auto" in wanted or modality in wanted}
+
+
+def _rotation(model: bundle.Bundle, settings: DeviceSettings) -> Rotation | None:
+    """Read the site's key, if there is one.
+
+    Raises:
+        ConfigError: Its file is none, or others may read it.
+    """
+    return None if settings.site_key is None else SiteKey.load(settings.site_key).rotation(model.dimension)
 
 
 class _Signals:

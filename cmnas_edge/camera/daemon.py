@@ -40,6 +40,7 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, LinkDown, Transient
 from cmnas_edge.log import Repeats
+from cmnas_edge.site_key import Rotation
 
 __all__ = ["Daemon", "check_camera"]
 
@@ -54,6 +55,7 @@ class Daemon:
 
     def __init__(self, settings: DeviceSettings, engines: Mapping[Modality, Engine], *, fingerprint: bytes,
                  crop_size: tuple[int, int], spool: Spool, transport: Transport, tally: Tally,
+                 rotation: Rotation | None = None,
                  open_from: Callable[[SourceSettings], Source] = open_source,
                  backoff: Callable[[], Backoff] = Backoff) -> None:
         """Open every camera's detector and look at every source, before any frame is read.
@@ -66,6 +68,7 @@ class Daemon:
             spool: Where records wait.
             transport: The way to the collector.
             tally: What the transport counts into, too.
+            rotation: Turns vectors with the site's key; None leaves them as they are.
             open_from: Opens sources.
             backoff: Makes the patience of one camera's reading.
 
@@ -77,7 +80,7 @@ class Daemon:
         self._tally = tally
         self._backoff = backoff
         self._link = Link(spool, transport, settings.link, tally)
-        self._embedder = Embedder(settings.device, fingerprint, engines, settings.engine.packing, tally)
+        self._embedder = Embedder(settings.device, fingerprint, engines, settings.engine.packing, tally, rotation)
         self._outbox = Outbox(spool, settings.spool.memory_count, tally)
         detectors = [check_camera(camera, open_from) for camera in settings.cameras]
         self._trace = None if settings.trace is None else Trace(settings.trace)

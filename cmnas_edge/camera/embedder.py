@@ -1,4 +1,4 @@
-"""Picks become records: the crops of all cameras through one engine per modality, averaged, packed."""
+"""Picks become records: the crops of all cameras through one engine per modality, averaged, turned, packed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality, Packing, unit
 from cmnas_edge.engine import Engine
 from cmnas_edge.sighting import Sighting
+from cmnas_edge.site_key import Rotation
 from cmnas_edge.wire import encode_sighting
 
 __all__ = ["Embedder"]
@@ -25,7 +26,7 @@ class Embedder:
     """Makes encoded sightings, without spool and sequence yet. Used by one thread."""
 
     def __init__(self, device: str, fingerprint: bytes, engines: Mapping[Modality, Engine], packing: Packing,
-                 tally: Tally) -> None:
+                 tally: Tally, rotation: Rotation | None = None) -> None:
         """Keep what every sighting carries.
 
         Args:
@@ -34,12 +35,14 @@ class Embedder:
             engines: One for each modality that cameras can have.
             packing: Of vectors.
             tally: Where counts and time go.
+            rotation: Turns vectors with the site's key; None leaves them as they are.
         """
         self._device = device
         self._fingerprint = fingerprint
         self._engines = engines
         self._packing = packing
         self._tally = tally
+        self._rotation = rotation
 
     def records(self, picks: Sequence[tuple[str, Pick]]) -> list[bytes]:
         """Embed picks, each given with its camera's name; in their order, less those without direction."""
@@ -56,14 +59,18 @@ class Embedder:
             for row, views in zip(rows, np.split(embeddings, ends[:-1]), strict=True):
                 vectors[row] = views.mean(0)
         with self._tally.timed("pack"):
-            records = []
-            for row, (camera, pick) in enumerate(picks):
-                if np.isfinite(length := np.linalg.norm(vectors[row])) and length > _LEAST_LENGTH:
-                    records.append(encode_sighting(self._sighting(camera, pick, unit(vectors[row][None])[0])))
-                else:
-                    self._tally.add("no_direction")  # views the network does not respond to match nobody
+            kept = [row for row in range(len(picks))
+                    if np.isfinite(length := np.linalg.norm(vectors[row])) and length > _LEAST_LENGTH]
+            # Views the network does not respond to match nobody.
+            self._tally.add("no_direction", len(picks) - len(kept))
+            turned = self._turned(unit(np.stack([vectors[row] for row in kept]))) if kept else ()
+            records = [encode_sighting(self._sighting(*picks[row], vector))
+                       for row, vector in zip(kept, turned, strict=True)]
         self._tally.add("sightings", len(records))
         return records
+
+    def _turned(self, vectors: F32) -> F32:
+        return vectors if self._rotation is None else self._rotation.turn(vectors)
 
     def _sighting(self, camera: str, pick: Pick, vector: F32) -> Sighting:
         engine = self._engines[pick.modality]
@@ -73,6 +80,7 @@ class Embedder:
             quality=min(1.0, max(0.0, pick.quality)), box_width=_pixels(pick.box_width),
             box_height=_pixels(pick.box_height), fingerprint=self._fingerprint,
             engine=engine.name, precision=engine.precision,
+            transform=0 if self._rotation is None else self._rotation.transform,
             packing=self._packing, vector=vector)
 
 

@@ -246,6 +246,8 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         cameras: At least one.
         bundle: Folder of the model bundle; None: the one shipped, trained on drawn people.
         trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
+        site_key: File with the key that turns this site's vectors, mode 0600 (``cmnas-edge key make FILE``);
+            None: they go out as the network gives them.
         engine: What runs it.
         spool: What waits on disk.
         link: How it is sent.
@@ -262,6 +264,7 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cameras: Annotated[tuple[CameraSettings, ...], Meta(min_length=1)]
     bundle: Path | None = None
     trust: Trust = Trust()
+    site_key: Path | None = None
     engine: EngineSettings = EngineSettings()
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     link: LinkSettings = LinkSettings()

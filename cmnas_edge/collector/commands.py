@@ -114,7 +114,7 @@ def _serve(settings: CollectorSettings) -> int:
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
                     unwritten=unwritten, on_failure=lambda: setattr(server, "should_exit", True))
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
-    app = build(Receiver(devices, intake, model, admission),
+    app = build(Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16)),
                 Api(gallery, intake, devices, hot_window_h=settings.hot_window_h))
     _log_through_ours("uvicorn", "asyncio")
     server = _Server(_server_config(settings, app))

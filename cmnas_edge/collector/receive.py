@@ -34,10 +34,11 @@ class Receiver:
     """Takes batches from enrolled devices and answers for each record what became of it."""
 
     def __init__(self, devices: Devices, intake: Intake, model: Model, admission: Admission, *,
-                 clock: Callable[[], float] = time.time) -> None:
+                 transform: int = 0, clock: Callable[[], float] = time.time) -> None:
         self._devices = devices
         self._intake = intake
         self._model = model
+        self._transform = transform     # the site key that turns vectors here; 0: none does
         self._admission = admission
         self._clock = clock
         self._repeats = Repeats()
@@ -70,7 +71,7 @@ class Receiver:
             return _problem(413, f"body: expected at most {MAX_BATCH_BYTES} bytes, found more; send fewer records")
         try:
             items = await run_in_threadpool(decode_batch, body, dimension=self._model.dimension, device=device,
-                                            fingerprint=self._model.fingerprint)
+                                            fingerprint=self._model.fingerprint, transform=self._transform)
         except WireError as error:
             return _problem(400, str(error))
         now = self._clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -23,6 +24,8 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         bundle: Model bundle whose fingerprint is accepted and whose thresholds decide.
             Empty: the bundle shipped with this package.
         trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
+        site_key_id: Number of the site key that turns vectors on every camera, as ``cmnas-edge key show``
+            prints it; sightings of another key, or of none, are refused. Empty: cameras have no key.
         listen: ``address:port``; port 0 takes a free one, which the log names.
         hot_window_h: Sightings received in these last hours are matched and shown.
         hot_limit: At most this many of them are kept in memory; the oldest leave first.
@@ -37,6 +40,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     data: Path
     bundle: Path | None = None
     trust: Trust = Trust()
+    site_key_id: Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{16})?\Z")] = ""
     listen: str = "127.0.0.1:8700"
     hot_window_h: float = 24.0
     hot_limit: int = 200_000

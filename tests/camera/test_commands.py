@@ -23,6 +23,8 @@ from cmnas_edge.bundle import Bundle
 from cmnas_edge.camera import commands
 from cmnas_edge.camera.daemon import Daemon
 from cmnas_edge.camera.sending.spool import Spool
+from cmnas_edge.sighting import key_id
+from cmnas_edge.site_key import SiteKey
 from tests.camera.fakes import FPS, FRAME_HEIGHT, FRAME_WIDTH, Served, StrictCollector, film, write_boxes
 from tests.proof import KILLS
 from tests.tiny_bundle import TINY, copy_tiny
@@ -136,6 +138,10 @@ def spoil(device: Device, what: str) -> None:
             device.lines["bundle"] = f'"{copy_tiny(device.folder)}"'
             weights = device.folder / "tiny" / "weights.bin"
             weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+        case "open site key":
+            SiteKey.make(device.folder / "site.key")
+            (device.folder / "site.key").chmod(0o640)
+            device.lines["site_key"] = '"site.key"'
         case "unsigned bundle":
             del device.lines["trust"]
         case "empty video":
@@ -158,7 +164,7 @@ BAD = [
     ("odd url", 78, "found another URL"), ("missing boxes", 78, "none.jsonl"), ("missing token", 78, "gate.token"),
     ("open token", 78, "chmod 600"), ("plain http", 78, "plain http to collector.example"),
     ("missing bundle", 65, "none"), ("damaged bundle", 65, "weights.bin"),
-    ("unsigned bundle", 65, "nobody signed"),
+    ("unsigned bundle", 65, "nobody signed"), ("open site key", 78, "chmod 600"),
     ("tensorrt", 69, 'set name = "onnxruntime" in [engine]'),
     ("empty video", 78, "zero.avi"), ("pipe", 78, "found a pipe"), ("spool folder", 78, "spool"),
     ("trace nowhere", 78, "trace.jsonl"),
@@ -222,6 +228,17 @@ def test_a_recording_is_delivered_and_the_command_ends(device: Device, collector
     # 12 s of one person, told every 0.5 s (a frame later, since due is asked once a frame).
     assert len(stored) >= 20
     assert served.heads[0]["authorization"] == "Bearer cmnas_" + "s" * 40
+
+
+def test_a_device_with_a_site_key_sends_turned_vectors_and_check_says_which_key(
+        device: Device, collector: StrictCollector, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    key = SiteKey.make(device.folder / "site.key")
+    device.lines["site_key"] = '"site.key"'
+    code, err = check(device, capsys)
+    assert code == 0, err
+    assert {s.transform for s in collector.stored} == {key.transform}
+    assert cli.main(["camera", str(device.config()), "--check"]) == 0
+    assert f"# site key {key_id(key.transform)}\n# nobody signed this bundle" in capsys.readouterr().out
 
 
 def test_without_a_collector_a_recording_ends_as_something_to_try_again(

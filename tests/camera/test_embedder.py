@@ -10,6 +10,7 @@ from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import Modality, unit
+from cmnas_edge.site_key import SiteKey
 from cmnas_edge.wire import Sighting
 from tests.camera.fakes import DIMENSION, FINGERPRINT, HEIGHT, WIDTH, ColourEngine
 
@@ -20,9 +21,12 @@ def pick(tracklet: int, views: int, modality: Modality = "visible", seed: int = 
     return Pick(tracklet, crops, times, 99.0, 110.0, 0.5, 40, 100, modality)._replace(**changes)
 
 
-def embedder(tally: Tally | None = None, packing: str = "fp16") -> tuple[Embedder, dict[Modality, ColourEngine]]:
+def embedder(tally: Tally | None = None, packing: str = "fp16", key: SiteKey | None = None
+             ) -> tuple[Embedder, dict[Modality, ColourEngine]]:
     engines: dict[Modality, ColourEngine] = {"visible": ColourEngine(), "infrared": ColourEngine()}
-    return Embedder("gate", FINGERPRINT, engines, packing, tally or Tally()), engines  # type: ignore[arg-type]
+    made = Embedder("gate", FINGERPRINT, engines, packing, tally or Tally(),  # type: ignore[arg-type]
+                    key.rotation(DIMENSION) if key else None)
+    return made, engines
 
 
 def decoded(records: list[bytes]) -> list[Sighting]:
@@ -70,3 +74,17 @@ def test_what_cannot_be_is_brought_within_what_the_schema_allows() -> None:
 
 def test_no_picks_are_no_records() -> None:
     assert embedder()[0].records([]) == []
+
+
+@pytest.mark.parametrize("packing", ["fp16", "int8"])
+def test_a_site_key_turns_every_vector_and_goes_along_as_a_number(packing: str) -> None:
+    key, picks = SiteKey(bytes(range(32))), [("north", pick(1, 3)), ("south", pick(2, 2, "infrared"))]
+    plain = decoded(embedder(packing=packing)[0].records(picks))
+    turned = decoded(embedder(packing=packing, key=key)[0].records(picks))
+    assert [s.transform for s in plain] == [0, 0]
+    assert [s.transform for s in turned] == [key.transform] * 2
+    matrix = key.rotation(DIMENSION).matrix
+    for before, after in zip(plain, turned, strict=True):
+        # int8 moves an entry by half a step, so a vector by sqrt(d) / 254 at most, on either side.
+        assert np.abs(matrix @ before.vector - after.vector).max() <= 2 * DIMENSION**0.5 / 254
+        assert np.abs(before.vector - after.vector).max() > 0.1

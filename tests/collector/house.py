@@ -25,7 +25,7 @@ class House:
     """One collector on one data folder. ``now`` is its clock."""
 
     def __init__(self, folder: Path, *, now: float = 2000.0, limit_mib: int = 0, hot_window_s: float = 3600.0,
-                 hot_limit: int = 10_000, model: Model | None = None) -> None:
+                 hot_limit: int = 10_000, model: Model | None = None, transform: int = 0) -> None:
         self.now = now
         model = model or Model()
         self.devices = Devices(folder)
@@ -35,7 +35,7 @@ class House:
                              unwritten=unwritten, clock=lambda: self.now)
         self.api = Api(self.gallery, self.intake, self.devices, hot_window_h=1.0, clock=lambda: self.now)
         self.app = build(Receiver(self.devices, self.intake, model, Admission(hot_window_s, self.gallery.heard()),
-                                  clock=lambda: self.now), self.api)
+                                  transform=transform, clock=lambda: self.now), self.api)
         self.intake.start()
         self._tokens: dict[str, str] = {}
 

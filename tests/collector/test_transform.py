@@ -1,0 +1,71 @@
+"""One collector compares vectors that one site key has turned, and says so of any other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cmnas_edge import cli
+from cmnas_edge.sighting import Sighting, key_id
+from cmnas_edge.site_key import SiteKey
+from cmnas_edge.wire import MAX_REASON
+from tests.collector.house import House
+from tests.collector.people import DIMENSION, People
+
+OLD, NEW = SiteKey(bytes(32)), SiteKey(bytes(range(32)))
+
+
+def turned(sighting: Sighting, key: SiteKey) -> Sighting:
+    rotation = key.rotation(DIMENSION)
+    return dataclasses.replace(sighting, transform=key.transform, vector=rotation.turn(sighting.vector[None])[0])
+
+
+def test_a_collector_without_a_key_refuses_turned_vectors_with_the_number_of_theirs(house: House) -> None:
+    people = People()
+    plain, other = people.sighting(1, at=10), turned(people.sighting(2, at=20), NEW)
+    outcomes = house.send(plain, other)
+    assert [o.result for o in outcomes] == ["stored", "refused"]
+    assert outcomes[1].reason == (
+        f"transform: expected site key none, found {key_id(NEW.transform)}; vectors of two keys cannot be compared: "
+        "give every camera the same key, and the collector its site_key_id")
+    assert len(outcomes[1].reason) < MAX_REASON
+
+
+def test_a_collector_with_a_key_refuses_a_mix(tmp_path: Path) -> None:
+    people, house = People(), House(tmp_path / "data", transform=NEW.transform)
+    try:
+        outcomes = house.send(turned(people.sighting(1, at=10), NEW), people.sighting(2, at=20),
+                              turned(people.sighting(3, at=30), OLD))
+    finally:
+        house.close()
+    assert [o.result for o in outcomes] == ["stored", "refused", "refused"]
+    assert "found none" in outcomes[1].reason
+    assert key_id(OLD.transform) in outcomes[2].reason
+
+
+def test_one_key_finds_who_is_the_same_and_a_new_one_forgets_everybody(tmp_path: Path) -> None:
+    people, found = People(), []
+    for at, key in ((100.0, OLD), (200.0, OLD), (300.0, NEW), (400.0, NEW)):
+        house = House(tmp_path / "data", transform=key.transform)   # begun again each time, on the same journal
+        try:
+            (outcome,) = house.send(turned(people.sighting(1, at=at, camera=f"camera {at:.0f}"), key))
+            assert outcome.result == "stored"
+        finally:
+            house.close()
+        house = House(tmp_path / "data", transform=key.transform)
+        found.append(sorted(len(identity.cameras) for identity in house.gallery.identities().identities))
+        house.close()
+    assert found == [[1], [2], [1, 2], [2, 2]]
+
+
+@pytest.mark.parametrize("text", ["0123", "g" * 16, "A" * 16, "0" * 17, "0x" + "0" * 14])
+def test_a_number_that_no_key_has_is_one_sentence(
+        text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "collector.toml"
+    path.write_text(f'data = "data"\nsite_key_id = "{text}"\n')
+    assert cli.main(["collector", str(path), "--check"]) == 78
+    said = capsys.readouterr().err
+    assert "line 2" in said
+    assert len(said.splitlines()) == 1
