@@ -102,6 +102,8 @@ class PyCuda:
         if self._context is not None:
             gc.collect()  # whatever still owns memory must be gone while its context is current
             self._context.pop()
+            # Deleted alone, pycuda's object takes the primary context for one it made, and never releases it.
+            self._context.detach()
             self._context = None
 
     def stream(self) -> Any:

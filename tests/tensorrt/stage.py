@@ -1,0 +1,79 @@
+"""A pytest plugin: NVIDIA's bindings over the stand-ins, for the tests of `on_bindings`.
+
+Loaded by name, in a process whose ``LD_LIBRARY_PATH`` leads to the stand-ins and whose ``PYTHONPATH`` leads to one
+version of the bindings; see `on.py`. Every test begins with nothing on the GPU and must end so, no rule broken.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tensorrt.building import Builder, Parser
+from tests.tensorrt.cuda_driver import Driver
+from tests.tensorrt.gpu import Gpu
+from tests.tensorrt.library import Library
+from tests.tensorrt.loading import ParserRefitter, Refitter, Runtime
+from tests.tensorrt.rehearsal import rehearse
+from tests.tensorrt.world import World
+from tests.tiny_bundle import TINY
+
+FOLDER = Path(os.environ["CMNAS_STAND_INS"])
+
+
+@pytest.fixture(scope="session")
+def trt() -> Any:
+    """The real bindings."""
+    sys.modules["tensorrt_libs"] = None  # type: ignore[assignment]  # where TensorRT itself is installed it stays out
+    import tensorrt
+
+    return tensorrt
+
+
+@pytest.fixture(scope="session")
+def _stage(trt: Any) -> tuple[World, Driver]:
+    gpu = Gpu()
+    library = Library(FOLDER / f"libnvinfer.so.{trt.__version__.split('.')[0]}")
+    driver = Driver(FOLDER / "libcuda.so.1", gpu)
+    atexit.register(library.leave)
+    atexit.register(driver.leave)
+    world = World(library, gpu, trt.__version__, int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    world.makes(Builder, Parser, Runtime, Refitter, ParserRefitter)
+    rehearse(trt, world, TINY / "visible.onnx")
+    assert not gpu.broken, gpu.broken
+    gc.collect()
+    gc.freeze()  # so that collecting what a test left takes no time
+    if "CMNAS_PYCUDA" not in os.environ:
+        from tests.tensorrt import fake_pycuda
+
+        fake_pycuda.install(driver)
+    return world, driver
+
+
+@pytest.fixture
+def driver(_stage: tuple[World, Driver]) -> Driver:
+    """The driver, with a GPU that has eight multiprocessors and is called Orin."""
+    return _stage[1]
+
+
+@pytest.fixture
+def world(_stage: tuple[World, Driver]) -> Iterator[World]:
+    """TensorRT's stand-in, with nothing built, loaded or allocated."""
+    world, driver = _stage
+    world.gpu.clear()
+    world.clear()
+    driver.taught.clear()
+    driver.calls.clear()
+    with world.library.watched():
+        yield world
+        gc.collect()
+    assert not world.gpu.broken, world.gpu.broken
+    left = [f"{len(world.gpu.memory)} buffers", f"{len(world.gpu.streams)} streams", f"{driver.retained} contexts"]
+    assert left == ["0 buffers", "0 streams", "0 contexts"], f"left on the GPU: {', '.join(left)}"
