@@ -92,9 +92,14 @@ def open_engine(bundle: Bundle, modality: Modality, *, name: EngineName = "onnxr
 
 def _open(bundle: Bundle, modality: Modality, name: EngineName, precision: Precision, threads: int,
           max_batch: int) -> Engine:
-    if name in ("openvino", "tensorrt"):
-        raise DeviceError(f"engine {name!r}: expected an engine of this version, found only onnxruntime; set "
-                          "name = \"onnxruntime\" in [engine]")
+    if name == "tensorrt":
+        from cmnas_edge.engine.tensorrt import TensorRtEngine  # noqa: PLC0415 - where a GPU is
+
+        return TensorRtEngine(bundle, modality, precision=precision, max_batch=max_batch)
+    if name == "openvino":
+        from cmnas_edge.engine.openvino import OpenVinoEngine  # noqa: PLC0415 - an extra
+
+        return OpenVinoEngine(bundle, modality, precision=precision, threads=threads, max_batch=max_batch)
     if name != "onnxruntime":
         raise DeviceError(f"engine {name!r}: expected one of {', '.join(ENGINES)}; correct the name")
     from cmnas_edge.engine.onnx_runtime import OnnxRuntimeEngine  # noqa: PLC0415 - only who runs graphs pays for it

@@ -20,12 +20,17 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError, DeviceError
 from cmnas_edge.sighting import EngineName, Precision
 
-__all__ = ["OnnxRuntimeEngine"]
+__all__ = ["RUNS", "OnnxRuntimeEngine", "missing"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 RUNS: tuple[Precision, ...] = ("fp32", "int8")
 _QUIET = 3  # ONNX Runtime logs errors only; what matters is raised
+
+
+def missing() -> str | None:
+    """Say what this device lacks to run this engine: nothing, since every camera carries it."""
+    return None
 
 
 class OnnxRuntimeEngine:
