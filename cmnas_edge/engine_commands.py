@@ -60,8 +60,8 @@ def run_build(args: argparse.Namespace) -> int:
     """
     from cmnas_edge.engine import check_golden  # noqa: PLC0415 - a room of its own, only once it is known to be meant
     from cmnas_edge.engine.tensorrt import RUNS, TensorRtEngine, Workplace  # noqa: PLC0415
-    from cmnas_edge.engine.tensorrt.build import How, bundle_job, detector_job  # noqa: PLC0415
-    from cmnas_edge.engine.tensorrt.plan import cache_folder  # noqa: PLC0415
+    from cmnas_edge.engine.tensorrt.cache import cache_folder  # noqa: PLC0415
+    from cmnas_edge.engine.tensorrt.job import How, bundle_job, detector_job  # noqa: PLC0415
 
     how = How(*_choices(args))
     bundle = Bundle.open(args.bundle or default_path())

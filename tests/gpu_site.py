@@ -1,4 +1,4 @@
-"""A device with a GPU and a TensorRT of our own (`tests.fake_gpu`), a bundle and a cache."""
+"""A device with a GPU and a TensorRT of our own , a bundle and a cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from cmnas_edge.bundle import Bundle
 from cmnas_edge.engine.tensorrt import TensorRtEngine, Workplace
 from cmnas_edge.engine.tensorrt.build import How, bundle_job
 from cmnas_edge.engine.tensorrt.device import Gpu
-from tests.fake_gpu import ORIN, FakeCuda, FakeTensorRt
+from tests.fake_gpu import ORIN, FakeCuda
+from tests.fake_tensorrt import FakeTensorRt
 from tests.tiny_bundle import TINY
 
 HOW = How(usual_batch=2, most_batch=7)

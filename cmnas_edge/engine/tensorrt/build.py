@@ -13,6 +13,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,96 +21,23 @@ from typing import Any
 import msgspec
 
 from cmnas_edge import __version__
-from cmnas_edge.bundle import Bundle, FileRecord, Precision
-from cmnas_edge.embedding import Modality
+from cmnas_edge.bundle import FileRecord
 from cmnas_edge.engine.tensorrt.bytes_first import NotOnnx, cast_first
+from cmnas_edge.engine.tensorrt.cache import exclusive, write_together
 from cmnas_edge.engine.tensorrt.device import Device
+from cmnas_edge.engine.tensorrt.job import How, Job, bundle_job, detector_job
 from cmnas_edge.engine.tensorrt.logger import Log, reason
-from cmnas_edge.engine.tensorrt.plan import (
-    Graph,
-    Plan,
-    Profile,
-    Settings,
-    Tensor,
-    bundle_graph,
-    check,
-    detector_graph,
-    exclusive,
-    plan_path,
-    read_bytes,
-    read_manifest,
-    write_atomically,
-    writing,
-)
+from cmnas_edge.engine.tensorrt.plan import Plan, Profile, Settings, Tensor, check, plan_path, read_bytes, read_manifest
 from cmnas_edge.engine.tensorrt.worker import GpuWorker
 from cmnas_edge.errors import BundleError, DeviceError
 from cmnas_edge.progress import Progress
 
 __all__ = ["DTYPES", "How", "Job", "build", "bundle_job", "detector_job"]
 
+_LISTEN_S = 0.2
 # What TensorRT calls a type, and what numpy does.
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "UINT8": "uint8",
           "INT32": "int32", "INT64": "int64", "BOOL": "bool", "FP8": "float8", "INT4": "int4", "FP4": "float4"}
-
-
-@dataclass(frozen=True)
-class How:
-    """What the operator may choose.
-
-    Attributes:
-        usual_batch: The batch it shall be fastest at.
-        most_batch: The largest; more crops go through in several.
-        workspace_mib: Memory a kernel may ask for; on a Jetson it is taken from the processor's.
-        level: 0 to 5: how long TensorRT searches.
-    """
-
-    usual_batch: int = 8
-    most_batch: int = 32
-    workspace_mib: int = 512
-    level: int = 3
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.usual_batch <= self.most_batch or self.workspace_mib < 1 or not 0 <= self.level <= 5:
-            raise ValueError("expected 1 <= usual batch <= most batch, a workspace and a level of 0 to 5, found "
-                             f"{self}")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A graph to be built.
-
-    Attributes:
-        path: The ONNX file, its weights beside it.
-        graph: What names it.
-        preprocessing: Of a bundle's crops.
-        calibration: Of int8 graphs.
-    """
-
-    path: Path
-    graph: Graph
-    preprocessing: str = ""
-    calibration: tuple[tuple[Modality, str], ...] = ()
-
-
-def bundle_job(bundle: Bundle, modality: Modality, precision: Precision) -> Job:
-    """The job of one of a bundle's graphs.
-
-    Raises:
-        BundleError: The bundle has no such graph.
-    """
-    variant = bundle.manifest.variants.get(precision)
-    calibration = variant.ranges.sha256 if variant is not None and variant.ranges is not None else {}
-    return Job(bundle.graph(modality, precision), bundle_graph(bundle, modality, precision),
-               bundle.manifest.preprocessing, tuple(calibration.items()))
-
-
-def detector_job(path: Path) -> Job:
-    """The job of a detector's graph.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """
-    return Job(path, detector_graph(path))
 
 
 def build(job: Job, how: How, cache: Path, device: Device, worker: GpuWorker, trt: Any, *, again: bool = False,
@@ -135,6 +63,8 @@ def build(job: Job, how: How, cache: Path, device: Device, worker: GpuWorker, tr
         DiskFull: There is no room for the plan.
     """
     path = plan_path(cache, job.graph, device)
+    if not again and (kept := _kept(path, job, how, device)) is not None:
+        return path, kept   # also where the cache is one that nobody may write to
     with exclusive(cache, lambda: say("waiting   for another build into the same cache to end")):
         if not again and (kept := _kept(path, job, how, device)) is not None:
             return path, kept
@@ -148,13 +78,10 @@ def build(job: Job, how: How, cache: Path, device: Device, worker: GpuWorker, tr
             file=FileRecord(len(made.plan), hashlib.sha256(made.plan).hexdigest()), graph=job.graph, device=device,
             tensors=made.tensors, profile=made.profile, settings=made.settings, preprocessing=job.preprocessing,
             calibration=dict(job.calibration))
-        # A plan without its manifest is no plan, so a kill between any two of these lines leaves none, or a whole one.
-        with writing(path):
-            path.with_suffix(".json").unlink(missing_ok=True)
-        write_atomically(path, made.plan)
-        write_atomically(path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+        text = msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n"
+        write_together((path, made.plan), (path.with_suffix(".json"), text))
         if made.timings:
-            write_atomically(timings, made.timings)
+            write_together((timings, made.timings))
     return path, plan
 
 
@@ -194,30 +121,17 @@ def _read(path: Path) -> bytes:
 
 def _interruptible(worker: GpuWorker, work: Callable[[threading.Event], _Made]) -> _Made:
     """Have the worker do it; on Ctrl-C tell it to stop, and wait until it has."""
-    stop, done = threading.Event(), threading.Event()
-    result: list[_Made] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(worker(lambda: work(stop)))
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            done.set()
-
-    thread = threading.Thread(target=run, name="build")
-    thread.start()
+    stop = threading.Event()
     try:
-        done.wait()
+        begun = worker.begin(lambda: work(stop))
+        # In short waits: a signal that comes just before a long one is only heard at its end.
+        while not wait([begun], _LISTEN_S).done:
+            pass
+        return begun.result()
     except KeyboardInterrupt:
         stop.set()
-        thread.join()
+        worker(lambda: None)    # what was begun has ended once the next in the queue has
         raise
-    thread.join()
-    if errors:
-        raise errors[0]
-    return result[0]
 
 
 def _build(trt: Any, job: Job, model: bytes, how: How, timings: Path, stop: threading.Event) -> _Made:

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine.tensorrt.build import How, Job, build
+from cmnas_edge.engine.tensorrt.cache import cache_folder
 from cmnas_edge.engine.tensorrt.cuda import Cuda, PyCuda
 from cmnas_edge.engine.tensorrt.device import Device, device, missing
-from cmnas_edge.engine.tensorrt.plan import Graph, Plan, bundle_graph, cache_folder, find
+from cmnas_edge.engine.tensorrt.plan import Graph, Plan, bundle_graph, find
 from cmnas_edge.engine.tensorrt.run import Runner
 from cmnas_edge.engine.tensorrt.worker import GpuWorker, give_back, take
 from cmnas_edge.errors import BundleError, DeviceError
@@ -92,7 +93,7 @@ class TensorRtEngine:
         modality: Which of its graphs.
         precision: One of `RUNS`.
         max_batch: Most crops at once; the plan's own limit may be lower.
-        cache: Where plans are kept; None: see `cmnas_edge.engine.tensorrt.plan.cache_folder`.
+        cache: Where plans are kept; None: see `cmnas_edge.engine.tensorrt.cache.cache_folder`.
         workplace: This device; None: opened here, and closed with the engine.
 
     Raises:

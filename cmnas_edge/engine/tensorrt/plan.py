@@ -1,4 +1,4 @@
-"""A plan on disk: the manifest beside it, where both lie, and the order of checks before it may run.
+"""A plan on disk: the manifest beside it, where both lie, and the checks before TensorRT may see it.
 
 TensorRT has no way of asking whether it would take a plan. Given another version's, another GPU's or
 half of one it logs a line and returns nothing, or worse: a plan is code. So a plan is only loaded when
@@ -11,13 +11,7 @@ to an equal device, with the ``.json`` beside it.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import hashlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,10 +21,10 @@ from cmnas_edge.bundle import Bundle, FileRecord, Precision, weights_name
 from cmnas_edge.calibration import printable
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine.tensorrt.device import Device
-from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError, DiskFull
+from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
 
-__all__ = ["Found", "Graph", "Plan", "Profile", "Tensor", "bundle_graph", "cache_folder", "detector_graph",
-           "exclusive", "find", "plan_path", "read_bytes", "read_manifest", "write_atomically", "writing"]
+__all__ = ["Found", "Graph", "Plan", "Profile", "Settings", "Tensor", "bundle_graph", "check", "detector_graph", "find",
+           "plan_path", "read_bytes", "read_manifest"]
 
 _LARGEST_MANIFEST = 1 << 20
 _READ = 1 << 20
@@ -122,14 +116,6 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next(tensor for tensor in self.tensors if tensor.mode == "output")
 
 
-def cache_folder(setting: Path | None = None) -> Path:
-    """Where plans and timings are kept: the setting, else ``$XDG_CACHE_HOME``, else ``~/.cache``."""
-    if setting is not None:
-        return setting
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path("~/.cache").expanduser()) / "cmnas-edge"
-
-
 def bundle_graph(bundle: Bundle, modality: Modality, precision: Precision) -> Graph:
     """Name one of a bundle's graphs by its bytes and those of its weights.
 
@@ -173,7 +159,7 @@ def find(cache: Path, graph: Graph, device: Device, build: str) -> Found:
     """Find the plan of a graph for a device, and check everything that can be without TensorRT.
 
     Args:
-        cache: See `cache_folder`.
+        cache: See `cmnas_edge.engine.tensorrt.cache.cache_folder`.
         graph: From what.
         device: This one.
         build: The command that makes the plan, for the message.
@@ -288,73 +274,6 @@ def _damage(data: bytes, made: FileRecord) -> str:
     if len(data) < made.bytes:
         return f"expected {made.bytes} bytes, found {len(data)}: it was cut short"
     return f"expected the {made.bytes} bytes that were built, found others ({len(data)})"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is whole or not there, even when the power fails.
-
-    Raises:
-        DiskFull: There is no room.
-        ConfigError: The folder cannot be written to.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say in the house's words why the cache cannot be written to."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{path}: expected room for a plan, found the disk full; free some space and give the same "
-                           "command again") from error
-        raise ConfigError(f"{path}: expected a cache folder this user may write to, found {error.strerror or error}; "
-                          "name another with --cache, or set XDG_CACHE_HOME") from error
-
-
-@contextlib.contextmanager
-def exclusive(cache: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Be the only one that builds into a cache; call ``waiting`` once if somebody else does, and wait.
-
-    What an earlier builder left half-written, killed, is swept away.
-
-    Raises:
-        DiskFull: There is no room.
-        ConfigError: The folder cannot be written to.
-    """
-    with writing(cache):
-        (cache / "plans").mkdir(parents=True, exist_ok=True)
-        file = (cache / "plans" / ".lock").open("ab")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        with writing(cache):
-            for left in (cache / "plans").glob("**/.*.part"):
-                left.unlink(missing_ok=True)
-            with tempfile.NamedTemporaryFile(dir=cache / "plans", prefix=".", suffix=".part"):
-                pass  # a full or read-only disk is met here, not after minutes of building
-        yield
 
 
 def _sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from cmnas_edge.engine.tensorrt.cuda import Cuda
@@ -40,7 +40,11 @@ class GpuWorker:
 
     def __call__(self, work: Callable[[], T]) -> T:
         """Have something done by the worker, and wait for it; its errors come out here."""
-        return self._thread.submit(_cleanly, work).result()
+        return self.begin(work).result()
+
+    def begin(self, work: Callable[[], T]) -> Future[T]:
+        """Have something done by the worker, and do not wait."""
+        return self._thread.submit(_cleanly, work)
 
     def close(self) -> None:
         """Leave the context and end the thread, after what was asked before; again is harmless."""

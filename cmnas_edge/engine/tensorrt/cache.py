@@ -1,0 +1,102 @@
+"""The folder plans and timings are kept in: whole files or none, and one builder at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cmnas_edge.errors import ConfigError, DiskFull
+
+__all__ = ["cache_folder", "exclusive", "write_together"]
+
+
+def cache_folder(setting: Path | None = None) -> Path:
+    """Where plans and timings are kept: the setting, else ``$XDG_CACHE_HOME``, else ``~/.cache``."""
+    if setting is not None:
+        return setting
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if home.startswith("/") else Path("~/.cache").expanduser()) / "cmnas-edge"
+
+
+def write_together(*files: tuple[Path, bytes]) -> None:
+    """Write files that are whole or not there, even when the power fails; each vouches for those before it.
+
+    All of them lie on the disk before the first gets its name, and what vouches for others has none while
+    they change: so whoever is stopped in between leaves the old ones, the new ones, or nothing that vouches.
+
+    Raises:
+        DiskFull: There is no room; the old files are as they were.
+        ConfigError: The folder cannot be written to.
+    """
+    staged: list[Path] = []
+    with _explained(files[0][0]):
+        try:
+            for path, data in files:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+                staged.append(Path(name))
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                staged[-1].chmod(0o644)
+            for path, _ in files[:0:-1]:
+                path.unlink(missing_ok=True)
+            for part, (path, _) in zip(staged, files, strict=True):
+                part.replace(path)
+        finally:
+            for part in staged:
+                part.unlink(missing_ok=True)
+        for folder in {path.parent for path, _ in files}:
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+@contextlib.contextmanager
+def exclusive(cache: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Be the only one that builds into a cache; call ``waiting`` once if somebody else does, and wait.
+
+    What an earlier builder left half-written, killed, is swept away.
+
+    Raises:
+        DiskFull: There is no room.
+        ConfigError: The folder cannot be written to.
+    """
+    with _explained(cache):
+        (cache / "plans").mkdir(parents=True, exist_ok=True)
+        file = (cache / "plans" / ".lock").open("ab")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with _explained(cache):
+            for left in cache.glob("**/.*.part"):
+                left.unlink(missing_ok=True)
+            # A disk that takes nothing is met here, not after minutes of building.
+            with tempfile.NamedTemporaryFile(dir=cache / "plans", prefix=".", suffix=".part") as probe:
+                probe.write(b"x" * 65536)
+                probe.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in the house's words why the cache cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{path}: expected room for a plan, found the disk full; free some space and give the same "
+                           "command again") from error
+        raise ConfigError(f"{path}: expected a cache folder this user may write to, found {error.strerror or error}; "
+                          "name another with --cache, or set XDG_CACHE_HOME") from error

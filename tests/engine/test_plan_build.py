@@ -1,0 +1,329 @@
+"""Building a plan: everything TensorRT says is passed on, and whatever stops it leaves nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmnas_edge import cli
+from cmnas_edge.engine import check_golden
+from cmnas_edge.engine.tensorrt import engine as tensorrt_engine
+from cmnas_edge.engine.tensorrt.cache import cache_folder, exclusive
+from cmnas_edge.engine.tensorrt.job import How, bundle_job
+from cmnas_edge.engine.tensorrt.plan import read_manifest
+from cmnas_edge.errors import BundleError, ConfigError, DeviceError, DiskFull
+from tests.fake_tensorrt import Error
+from tests.gpu_site import HOW, Site
+from tests.tiny_bundle import TINY, copy_tiny, with_variant
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    with site.place:
+        yield site
+
+
+def files(site: Site) -> list[str]:
+    return sorted(path.name for path in site.cache.rglob("*") if path.is_file() and path.name != ".lock")
+
+
+def test_the_manifest_beside_a_plan_says_what_it_is(site: Site) -> None:
+    path = site.build()
+    plan = read_manifest(path, "")
+    assert plan.file.bytes == path.stat().st_size
+    assert plan.graph.bundle == site.bundle.fingerprint_hex
+    assert (plan.device.tensorrt, plan.device.gpu.sm_count) == ("10.3.0", 8)
+    assert (plan.input.name, plan.input.dtype, plan.input.shape) == ("crops", "uint8", (-1, 32, 16, 3))
+    assert (plan.profile.least[0], plan.profile.usual[0], plan.profile.most[0]) == (1, 2, 7)
+    assert plan.preprocessing == site.bundle.manifest.preprocessing
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert ("workspace", 512 << 20) in site.trt.calls
+    assert ("clear", site.trt.BuilderFlag.TF32) in site.trt.calls
+
+
+def test_what_is_built_is_not_built_again_unless_asked_or_asked_otherwise(site: Site) -> None:
+    for builds, wanted in ((1, {}), (1, {}), (2, {"again": True}), (3, {"how": How(4, 7)}), (3, {"how": How(4, 7)}),
+                           (4, {"how": How(4, 7, level=5)})):
+        site.build(**wanted)
+        assert site.trt.builds == builds
+
+
+def test_a_damaged_plan_is_built_again(site: Site) -> None:
+    path = site.build()
+    path.write_bytes(b"half of it")
+    site.build()
+    assert site.trt.builds == 2
+    with site.open() as engine:
+        assert check_golden(engine, site.bundle, "visible") < 1e-6
+
+
+def test_timings_are_kept_and_used_by_the_next_build_on_this_device_in_this_power_mode(site: Site) -> None:
+    site.build("visible")
+    site.build("infrared")
+    assert [call for call in site.trt.calls if call[0] == "timings"] == [("timings", b""), ("timings", b"timed ")]
+    (name,) = (site.cache / "timing").iterdir()
+    assert name.name == f"{site.place.device.key}.cache"
+
+
+@pytest.mark.parametrize("none", [True, False])
+def test_timings_tensorrt_does_not_want_are_begun_anew_and_break_nothing(site: Site, none: bool) -> None:
+    site.build("visible")
+    site.trt.logs["create_timing_cache"] = "timing cache was made on another device"
+    if none:
+        site.trt.refuses.add("create_timing_cache")
+    site.build("infrared")
+    assert site.trt.builds == 2
+
+
+def test_every_error_of_the_parser_is_in_the_message(site: Site) -> None:
+    site.trt.parse_errors = [Error("Einsum", "head/einsum", "no importer\n registered"),
+                             Error("NonZero", "", "unsupported dynamic output"), Error("Loop", "body", "")]
+    with pytest.raises(BundleError) as error:
+        site.build()
+    said = str(error.value)
+    graph = site.bundle.graph("visible")
+    assert said.startswith(f"{graph}: expected a graph TensorRT 10.3.0 can read, found 3 errors: ")
+    assert "(1) Einsum head/einsum: no importer registered; (2) NonZero 0: unsupported dynamic output" in said
+    assert "(3) Loop body: no reason given; export again" in said
+    assert files(site) == []
+
+
+@pytest.mark.parametrize(("log", "remedy"), [
+    ("Error Code 10: Could not find any implementation for node {ForeignNode[q...]}.", "choose another precision"),
+    ("Error Code 2: OutOfMemory (requested 8589934592 bytes)", "free memory, or lower --max-batch"),
+    (None, "it does not say why"),
+])
+def test_a_graph_that_tensorrt_builds_nothing_of_is_refused_with_what_it_logged(
+        site: Site, log: str | None, remedy: str) -> None:
+    site.trt.refuses.add("build_serialized_network")
+    if log is not None:
+        site.trt.logs["build_serialized_network"] = f"[11/21/2026-15:00:00] [E] [TRT] {log}"
+    with pytest.raises(DeviceError, match=r"to build a plan in fp32, found that it cannot") as error:
+        site.build()
+    assert remedy in str(error.value)
+    assert (log or "") in str(error.value)
+    assert "[TRT]" not in str(error.value)
+    assert files(site) == []
+
+
+def test_ctrl_c_in_the_middle_of_a_build_stops_it_at_the_next_step_and_leaves_nothing(site: Site) -> None:
+    steps: list[int | str] = []
+
+    def press(step: int) -> None:
+        steps.append(step)
+        if step == 1:
+            _ctrl_c()
+            steps.append("heard")
+
+    site.trt.on_step = press
+    with pytest.raises(KeyboardInterrupt):
+        site.build()
+    assert steps == [0, 1, "heard"]
+    assert files(site) == []
+    site.trt.on_step = lambda step: None
+    site.build()
+    assert len(files(site)) == 3
+
+
+def _ctrl_c() -> None:
+    """Press it, and see that the main thread has heard: it waits for the build to end, and for no news of it."""
+    main = threading.main_thread().ident or 0
+    signal.pthread_kill(main, signal.SIGINT)
+    for _ in range(2000):
+        frame = sys._current_frames()[main]
+        while frame is not None and frame.f_code.co_name != "_interruptible":
+            frame = frame.f_back  # type: ignore[assignment]
+        if frame is not None and frame.f_locals["stop"].is_set():
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError("nobody heard of it")
+
+
+def test_ctrl_c_is_one_sentence_and_130(site: Site, monkeypatch: pytest.MonkeyPatch,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("cmnas_edge.engine.tensorrt.Workplace", lambda: site.place)
+    site.trt.on_step = lambda step: _ctrl_c()
+    assert cli.main(["engine", "build", str(TINY), "--cache", str(site.cache)]) == 130
+    assert capsys.readouterr().err.strip().endswith("cmnas-edge engine: stopped")
+    assert files(site) == []
+
+
+def test_a_full_disk_leaves_the_old_plan_and_nothing_else(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = site.build()
+    before = {name.name: name.read_bytes() for name in site.cache.rglob("*") if name.is_file()}
+    for survived in (0, 1):     # the plan itself, or its manifest, finds no room
+        monkeypatch.setattr(tempfile, "mkstemp", _full_after(survived))
+        with pytest.raises(DiskFull, match="expected room for a plan, found the disk full; free some space"):
+            site.build(again=True)
+        monkeypatch.undo()
+        assert {name.name: name.read_bytes() for name in site.cache.rglob("*") if name.is_file()} == before
+    with site.open() as engine:
+        assert engine.plan.file.bytes == path.stat().st_size
+
+
+def _full_after(survived: int) -> object:
+    """Files after the first so many lie on a device that is always full."""
+    real = tempfile.mkstemp
+    made = []
+
+    def mkstemp(*args: object, **words: object) -> tuple[int, str]:
+        handle, name = real(*args, **words)  # type: ignore[call-overload]
+        made.append(name)
+        if len(made) <= survived:
+            return handle, name
+        os.close(handle)
+        return os.open("/dev/full", os.O_WRONLY), name
+
+    return mkstemp
+
+
+def test_a_disk_that_is_full_before_is_met_before_anything_is_built(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", _raise(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(DiskFull, match="found the disk full"):
+        site.build()
+    assert site.trt.builds == 0
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_cache_nobody_may_write_to_is_met_before_anything_is_built(
+        site: Site, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", _raise(OSError(number, os.strerror(number))))
+    with pytest.raises(ConfigError, match=f"found {os.strerror(number)}; name another with --cache"):
+        site.build()
+    assert site.trt.builds == 0
+
+
+def _raise(error: OSError) -> Callable[..., Any]:
+    def fails(*args: object, **words: object) -> object:
+        raise error
+    return fails
+
+
+def test_a_cache_that_is_no_folder_is_refused(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    site.cache = tmp_path / "file"
+    with pytest.raises(ConfigError, match="expected a cache folder this user may write to"):
+        site.build()
+
+
+def test_a_plan_that_is_there_needs_no_folder_that_can_be_written_to(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = site.build()
+    monkeypatch.setattr("cmnas_edge.engine.tensorrt.build.exclusive", _raise(OSError(errno.EROFS, "read-only")))
+    assert site.build() == path
+    with site.open() as engine:
+        assert check_golden(engine, site.bundle, "visible") < 1e-6
+
+
+def test_of_two_builders_at_once_one_waits_and_takes_what_the_other_made(site: Site, tmp_path: Path) -> None:
+    other = Site(tmp_path)
+    waits, said = threading.Event(), []
+
+    def say(text: str) -> None:
+        said.append(text)
+        waits.set()
+
+    def second() -> None:
+        other.place.build(bundle_job(other.bundle, "visible", "fp32"), HOW, other.cache, say=say)
+
+    thread = threading.Thread(target=second)
+
+    def on_step(step: int) -> None:
+        if step == 1:
+            thread.start()
+            assert waits.wait(20)
+
+    site.trt.on_step = on_step
+    with other.place:
+        site.build()
+        thread.join(20)
+    assert said == ["waiting   for another build into the same cache to end"]
+    assert (site.trt.builds, other.trt.builds) == (1, 0)
+
+
+def test_what_a_killed_builder_left_is_swept_away(site: Site) -> None:
+    path = site.build()
+    left = path.parent / ".tmp1234.part"
+    left.write_bytes(b"half")
+    site.build(again=True)
+    assert not left.exists()
+
+
+def test_a_killed_builder_holds_no_lock(tmp_path: Path) -> None:
+    script = ("import pathlib, signal, sys\nfrom cmnas_edge.engine.tensorrt.cache import exclusive\n"
+              "with exclusive(pathlib.Path(sys.argv[1]), lambda: None):\n    print('locked', flush=True)\n"
+              "    signal.pause()")
+    waited: list[int] = []
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as builder:
+        assert builder.stdout is not None
+        assert builder.stdout.readline() == "locked\n"
+        with pytest.raises(InterruptedError), exclusive(tmp_path, _raise(InterruptedError())):
+            pass
+        builder.kill()
+        builder.wait()
+    with exclusive(tmp_path, lambda: waited.append(1)):
+        pass
+    assert not waited
+
+
+@pytest.mark.parametrize(("setting", "xdg", "folder"), [
+    (Path("/srv/plans"), "/var/cache", "/srv/plans"), (None, "/var/cache", "/var/cache/cmnas-edge"),
+    (None, "", "/home/gate/.cache/cmnas-edge"), (None, "relative", "/home/gate/.cache/cmnas-edge"),
+])
+def test_plans_are_kept_where_the_operator_says_or_where_caches_belong(
+        setting: Path | None, xdg: str, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", xdg)
+    monkeypatch.setenv("HOME", "/home/gate")
+    assert cache_folder(setting) == Path(folder)
+
+
+@pytest.mark.parametrize("choice", [{"usual_batch": 0}, {"usual_batch": 9, "most_batch": 8}, {"workspace_mib": 0},
+                                    {"level": 6}])
+def test_choices_that_cannot_be_are_a_programmers_mistake(choice: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="usual batch <= most batch"):
+        How(**choice)
+
+
+def test_the_command_builds_every_graph_and_goes_on_where_one_precision_fails(
+        site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = with_variant(copy_tiny(tmp_path), "fp16")
+    monkeypatch.setattr(tensorrt_engine, "Workplace", lambda: site.place)
+    monkeypatch.setattr("cmnas_edge.engine.tensorrt.Workplace", lambda: site.place)
+    made = site.place.build
+
+    def build(job: object, *args: object, **words: object) -> object:
+        if job.graph.precision == "fp16":  # type: ignore[attr-defined]
+            raise DeviceError("no tactic for it on this GPU")
+        return made(job, *args, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(site.place, "build", build)
+    assert cli.main(["engine", "build", str(bundle.path), "--cache", str(site.cache)]) == 0
+    said = capsys.readouterr().out
+    assert "device    Orin, 8 multiprocessors of compute capability 8.7" in said
+    assert "golden    infrared in fp32: reproduced" in said
+    assert "refused   fp16: no tactic for it on this GPU" in said
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--max-batch", "0"], "--max-batch: expected 1 to 1024, found 0"),
+    (["--usual-batch", "9", "--max-batch", "8"], "--usual-batch: expected 1 to 8, found 9"),
+    (["--precision", "bf16"], "--precision: expected some of fp32, which the bundle has and TensorRT runs, found"),
+    (["--level", "7"], "--level: expected 0 to 5, found 7"),
+])
+def test_a_wrong_choice_is_answered_before_a_gpu_is_looked_for(
+        words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["engine", "build", str(TINY), *words]) == 78
+    assert says in capsys.readouterr().err
