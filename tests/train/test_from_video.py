@@ -28,7 +28,7 @@ from cmnas_edge.synthetic.film import write_site
 from cmnas_edge.synthetic.site import Site
 from tests.camera.footage import film, grey, noisy, numbered, room, with_people
 from train.data import from_video, private
-from train.data.tracklets import Tracklet
+from train.data.footage import Tracklet
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,14 +18,16 @@ import pytest
 
 from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
-from train import reproduce
 from train.__main__ import main
 from train.data.drawn import Drawn
 from train.fit.recipe import Recipe
 from train.fit.run import Run
 from train.fit.sources import Regdb, Sysu
 from train.protocols.rows import Row
-from train.reproduce import Plan, carry_out, figures, plan
+from train.reproduce import work as doing
+from train.reproduce.figures import figures
+from train.reproduce.plan import Plan, plan
+from train.reproduce.work import carry_out
 from train.search.recipe import SearchRecipe
 
 PEOPLE = Drawn(identities=4, cameras=(1, 3), per_camera=2)
@@ -190,7 +192,7 @@ def test_the_command_searches_trains_and_scores_and_then_has_nothing_left_to_do(
         more = ("--identities", "3", "--per-camera", "1") if words[0] == "evaluate" else ()
         return main([*words, *more])
 
-    monkeypatch.setattr(reproduce, "_in_a_process", here)
+    monkeypatch.setattr(doing, "_in_a_process", here)
     words = ["reproduce", "drawn", "--out", str(tmp_path / "out"), "--recipe", str(tmp_path / "r.toml"), "--search",
              str(tmp_path / "s.toml"), "--device", "cpu"]
     assert main(words) == 0
@@ -210,7 +212,7 @@ def test_the_command_searches_trains_and_scores_and_then_has_nothing_left_to_do(
 def test_published_rows_stand_behind_ours_in_the_table(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "r.toml").write_text(config.show(msgspec.structs.replace(RECIPE, train=Sysu())))
-    monkeypatch.setattr(reproduce, "_in_a_process", Told())
+    monkeypatch.setattr(doing, "_in_a_process", Told())
     assert main(["reproduce", "sysu", "--out", str(tmp_path / "out"), "--recipe", str(tmp_path / "r.toml"), "--data",
                  str(tmp_path), "--device", "cpu", "--schemes", "split", "--seeds", "2"]) == 0
     shown = capsys.readouterr().out
@@ -236,7 +238,7 @@ def test_another_recipe_is_refused_before_anything_of_a_finished_folder_changes(
                 Run(log.parent / "run", config.load(Path(words[1]), Recipe)).save({"step": 1})
             return super().__call__(words, env, log)
 
-    monkeypatch.setattr(reproduce, "_in_a_process", Trains())
+    monkeypatch.setattr(doing, "_in_a_process", Trains())
     assert main(words) == 0
     if change == "recipe":
         (tmp_path / "r.toml").write_text(config.show(msgspec.structs.replace(RECIPE, steps=2)))
@@ -248,7 +250,7 @@ def test_another_recipe_is_refused_before_anything_of_a_finished_folder_changes(
         (tmp_path / "w.safetensors").write_bytes(b"other weights under the old name")
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     again = Told()
-    monkeypatch.setattr(reproduce, "_in_a_process", again)
+    monkeypatch.setattr(doing, "_in_a_process", again)
     capsys.readouterr()
     assert main([*words, "--seeds", "2"]) == 78  # nor is the line of the second seed begun
     shown = capsys.readouterr()
@@ -297,11 +299,11 @@ def test_a_full_disk_is_worth_waiting_for(tmp_path: Path, monkeypatch: pytest.Mo
 
     told = Told()
     with monkeypatch.context() as disk:
-        disk.setattr(reproduce, "_in_a_process", here)
+        disk.setattr(doing, "_in_a_process", here)
         disk.setattr(Path, "open", unless(Path.open))
         disk.setattr(Path, "write_text", unless(Path.write_text))
         assert main(words) == 75
-    monkeypatch.setattr(reproduce, "_in_a_process", told)
+    monkeypatch.setattr(doing, "_in_a_process", told)
     shown = capsys.readouterr().err.splitlines()
     assert [line for line in shown if "full disk; free some space" in line] == shown[-1:]
     assert main(words) == 0  # once there is room
@@ -310,7 +312,7 @@ def test_a_full_disk_is_worth_waiting_for(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_job_that_may_end_well_later_ends_it_all_like_itself(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "r.toml").write_text(config.show(RECIPE))
-    monkeypatch.setattr(reproduce, "_in_a_process", lambda *_: 75)
+    monkeypatch.setattr(doing, "_in_a_process", lambda *_: 75)
     assert main(["reproduce", "drawn", "--out", str(tmp_path / "out"), "--recipe", str(tmp_path / "r.toml"),
                  "--device", "cpu", "--schemes", "split"]) == 75
 
@@ -323,13 +325,13 @@ def test_ctrl_c_says_the_command_that_goes_on(tmp_path: Path, monkeypatch: pytes
     given = ["reproduce", "drawn", "--out", str(tmp_path / "my tables"), "--data", str(tmp_path / "a b"), "--seeds",
              "2", "--schemes", "searched", "split", "--recipe", str(tmp_path / "r.toml"), "--search",
              str(tmp_path / "s.toml"), "--start", str(tmp_path / "w"), "--device", "cpu"]
-    monkeypatch.setattr(reproduce, "_in_a_process", lambda *_: 130)
+    monkeypatch.setattr(doing, "_in_a_process", lambda *_: 130)
     assert main(given) == 130
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("stopped; go on with: python -m train reproduce drawn ")
     words = shlex.split(last.partition("with: ")[2])
     assert words[3:] == given
     told = Told()
-    monkeypatch.setattr(reproduce, "_in_a_process", told)
+    monkeypatch.setattr(doing, "_in_a_process", told)
     assert main(words[3:]) == 0
     assert len(told.ran) == 10

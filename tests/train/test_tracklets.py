@@ -12,7 +12,8 @@ import pytest
 
 from cmnas_edge.errors import ConfigError
 from train.data import private, tracklets
-from train.data.tracklets import Made, Tracklet, Tracklets
+from train.data.footage import Made, Tracklet
+from train.data.tracklets import Tracklets
 
 MADE = Made("motion", "auto", 8, 20, 10)
 

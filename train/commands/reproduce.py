@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from train.fit.run import unwritable  # noqa: PLC0415
     from train.protocols.published import beside  # noqa: PLC0415
     from train.protocols.table import latex, markdown  # noqa: PLC0415
-    from train.reproduce import carry_out, figures, plan  # noqa: PLC0415
+    from train.reproduce.figures import figures  # noqa: PLC0415
+    from train.reproduce.plan import plan  # noqa: PLC0415
+    from train.reproduce.work import carry_out  # noqa: PLC0415
     from train.search.recipe import SearchRecipe  # noqa: PLC0415
 
     if args.seeds < 1:

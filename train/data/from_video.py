@@ -44,9 +44,10 @@ from cmnas_edge.camera.watch import Camera, watch
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.progress import Progress
+from train.data.footage import Box, Footage, Made, Tracklet
 from train.data.layout import readable
 from train.data.sheet import sheet
-from train.data.tracklets import Box, Footage, Made, Tracklet, Tracklets, read
+from train.data.tracklets import Tracklets, read
 
 __all__ = ["add_arguments", "read", "run"]
 

@@ -19,97 +19,25 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import cv2
 import msgspec
 import numpy as np
 
-from cmnas_edge.embedding import MODALITIES, Modality
+from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import ConfigError
 from train.data import private
 from train.data.crops import U8
+from train.data.footage import Footage, Made, Story, Tracklet
 from train.data.pictures import Pictures
 
-__all__ = ["Box", "Footage", "Made", "Tracklet", "Tracklets", "read"]
+__all__ = ["Recording", "Tracklets", "read"]
 
-Box = tuple[float, float, float, float]
 _MADE: Final = "from_video.json"
 _TRACKLETS: Final = "tracklets.jsonl"
 _JPEG_QUALITY: Final = 95
 _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp")
-
-
-class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the pictures of a folder were cut; the same for all of them.
-
-    Attributes:
-        detector: ``motion``, or a network's file name and the start of its SHA-256.
-        modality: ``auto``, or what the cameras were said to see.
-        per_tracklet: Most pictures of one.
-        height: Rows of a picture.
-        width: Columns of a picture.
-    """
-
-    detector: str
-    modality: Literal["auto", "visible", "infrared"]
-    per_tracklet: int
-    height: int
-    width: int
-
-
-class Footage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A recording that is done.
-
-    Attributes:
-        file: Its name.
-        fingerprint: By which it is known again.
-        frames: How many it had.
-        tracklets: How many were kept.
-        pictures: How many were kept of them together.
-    """
-
-    file: str
-    fingerprint: str
-    frames: int
-    tracklets: int
-    pictures: int
-
-
-class Tracklet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A person whom one camera followed without a break: a line of ``tracklets.jsonl``.
-
-    Attributes:
-        camera: Name of the recording, without its ending.
-        tracklet: Its number there.
-        modality: What the camera saw with.
-        seen_from: When it was first seen, epoch seconds as the footage counts them.
-        seen_at: When it was last seen.
-        quality: Of its best view, 0 to 1.
-        frames: Numbers of the frames its pictures are from, ascending.
-        times: When each was taken.
-        boxes: Where the person was in each, ``x1, y1, x2, y2`` in pixels of the frame.
-    """
-
-    camera: str
-    tracklet: int
-    modality: Modality
-    seen_from: float
-    seen_at: float
-    quality: float
-    frames: tuple[int, ...]
-    times: tuple[float, ...]
-    boxes: tuple[Box, ...]
-
-    @property
-    def paths(self) -> list[str]:
-        """Its pictures, below the folder."""
-        return [f"{self.camera}/{self.modality}/{self.tracklet:05d}/{frame:06d}.jpg" for frame in self.frames]
-
-
-class _Story(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    made: Made
-    footage: dict[str, Footage]
 
 
 class Tracklets:
@@ -161,12 +89,12 @@ class Tracklets:
                                   "at work in it; wait until it is done, or choose another --out") from None
             except OSError:
                 pass  # a file system without locks: as good as it gets
-            self._story = _Story(made, {})
+            self._story = Story(made, {})
             if (folder / _MADE).exists():
-                self._story = _decoded(folder / _MADE)
+                self._story = Story.read(folder / _MADE)
                 if self._story.made != made:
                     raise ConfigError(f"{folder}: expected pictures cut as asked for now, found others "
-                                      f"({_difference(self._story.made, made)}); choose another --out, or delete the "
+                                      f"({self._story.difference(made)}); choose another --out, or delete the "
                                       "folder to start over")
             elif folder.exists() and any(path.name != f".{_MADE}.part" for path in folder.iterdir()):
                 raise ConfigError(f"{folder}: expected an empty folder, or one that this command began, found files of "
@@ -252,7 +180,7 @@ class Tracklets:
         part.replace(whole)
         lines = [msgspec.json.encode(tracklet) + b"\n" for tracklet in (*self.tracklets(), *tracklets)]
         self._write(_TRACKLETS, b"".join(lines))
-        self._story = _Story(self._story.made, {**self._story.footage, camera: footage})
+        self._story = Story(self._story.made, {**self._story.footage, camera: footage})
         self._write(_MADE, msgspec.json.encode(self._story))
 
 
@@ -326,16 +254,3 @@ def read(folder: Path) -> Pictures:
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _decoded(path: Path) -> _Story:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Story)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected what this command wrote, found something else ({error}); delete the "
-                          "folder to start over") from error
-
-
-def _difference(found: Made, asked: Made) -> str:
-    return ", ".join(f"{name} {getattr(found, name)}, now {getattr(asked, name)}"
-                     for name in Made.__struct_fields__ if getattr(found, name) != getattr(asked, name))
