@@ -308,7 +308,17 @@ def test_weights_that_settled_on_a_path_are_scored_on_it_and_no_gap_from_the_mix
                     optimiser=Optimiser(rate=1e-2, warm_up=0))
     file = tmp_path / "settled.toml"
     file.write_text(config.show(recipe))
-    assert main(["search", str(file), "--out", str(tmp_path / "run")]) == 0
+    shown: dict[str, list[str]] = {}
+
+    def watch(figure: Any, path: Path) -> None:
+        axes = figure.axes[0]
+        shown[path.name] = [axes.get_title(), *axes.get_legend_handles_labels()[1]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.search.report._save", watch)
+        assert main(["search", str(file), "--out", str(tmp_path / "run")]) == 0
+    assert "settled on the decided path" in shown["bytes.png"][0]
+    assert shown["bytes.png"][1:3] == ["others, with weights that settled on the decided one", "decided"]
     assert "supernet" not in capsys.readouterr().out
     about = msgspec.json.decode((tmp_path / "run" / "arch.json").read_bytes())["search"]
     assert set(about["scores"]) == {"path", "derived"}

@@ -90,7 +90,7 @@ def draw_bytes(path: Path, points: Sequence[Point], weights: Bytes, supernet: fl
         points: The architectures; the first one is the decided one.
         weights: Bytes of the space.
         supernet: mAP of the whole mix, in percent; None where the weights settled on the decided path, as the title
-            then says.
+            then says, and the legend of the others, which are worth less with them than with their own.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -99,7 +99,9 @@ def draw_bytes(path: Path, points: Sequence[Point], weights: Bytes, supernet: fl
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     along = sorted(points, key=lambda point: point.bytes)
-    axes.plot([p.bytes / 1e6 for p in along], [p.mean_ap for p in along], "o-", color="#4c72b0", markersize=4)
+    apart = "_others" if supernet is not None else "others, with weights that settled on the decided one"
+    axes.plot([p.bytes / 1e6 for p in along], [p.mean_ap for p in along], "o-", color="#4c72b0", markersize=4,
+              label=apart)
     for p in along:
         axes.annotate(p.name, (p.bytes / 1e6, p.mean_ap), fontsize=6, xytext=(3, 3), textcoords="offset points")
     axes.plot(points[0].bytes / 1e6, points[0].mean_ap, "s", color="#dd8452", label="decided")
