@@ -18,7 +18,7 @@ from cmnas_edge import sighting_pb2 as pb
 from cmnas_edge.embedding import Modality, Packing, packed_size, unpack
 
 __all__ = ["MAX_DIMENSION", "MAX_SEQUENCE", "EngineName", "Gap", "Outcome", "Precision", "Refusal", "Result",
-           "Sighting", "faults", "gap_faults", "is_name", "is_spool", "key_id"]
+           "Sighting", "faults", "gap_faults", "is_name", "is_spool", "key_id", "vector_fault"]
 
 F32 = npt.NDArray[np.float32]
 EngineName = Literal["onnxruntime", "openvino", "tensorrt"]
@@ -33,6 +33,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _SPOOL = re.compile(r"[0-9a-f]{16}")
 _LAST_SECOND = 2.0**33          # the year 2242
 _MAX_BOX = 65535
+# Of a seal, as `cmnas_edge.sealing` makes it.
+_SEAL_KEY_BYTES, _ENCAPSULATED_BYTES, _SEAL_ADDED_BYTES, _MAX_NUMBER = 4, 32, 16, 2**32 - 1
 # One entry of a float32 unit vector is off by 2**-24 of itself; the norm by less than this.
 _FLOAT32_SLACK = 1e-6
 
@@ -75,6 +77,7 @@ class Sighting:
     packing: Packing
     vector: F32 = field(repr=False)     # biometric: it belongs in no log
     transform: int = 0
+    sealed: bool = False                # as it came; the vector here is open
     spool: str = ""
     sequence: int = 0
 
@@ -91,11 +94,15 @@ class Gap:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A record of a batch that is not legal, and why. Spool and sequence as far as readable."""
+    """A record of a batch that is not taken, and why. Spool and sequence as far as readable.
+
+    ``for_good`` is false for one that may be taken later, by a collector that has another key.
+    """
 
     spool: str
     sequence: int
     reason: str
+    for_good: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,25 +171,28 @@ def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = No
     check("engine", m.engine in ENGINES, "a known engine", m.engine)
     check("precision", m.precision in PRECISIONS, "a known precision", m.precision)
     check("packing", m.packing in PACKINGS, "a known packing", m.packing)
+    if m.HasField("seal") and (reason := _seal_fault(m.seal)):
+        wrong["seal"] = f"seal: {reason}"
     if m.packing not in PACKINGS:
         wrong["vector"] = "vector: expected a known packing, found bytes nobody can read"
-    elif reason := _vector_fault(m.vector, PACKINGS[m.packing], dimension):
+    elif m.HasField("seal"):
+        if reason := _size_fault(len(m.vector) - _SEAL_ADDED_BYTES, PACKINGS[m.packing], dimension):
+            wrong["vector"] = f"vector: {reason}, sealed"
+    elif reason := vector_fault(m.vector, PACKINGS[m.packing], dimension):
         wrong["vector"] = f"vector: {reason}"
     return wrong
 
 
-def _vector_fault(data: bytes, packing: Packing, dimension: int | None) -> str:
+def vector_fault(data: bytes, packing: Packing, dimension: int | None) -> str:
     """Say why these bytes are no packed unit vector, or nothing.
 
     A unit vector packed and unpacked is off unit length by no more than rounding moves it:
     fp16 rounds an entry by ``2**-11`` of itself, or ``2**-25`` near zero; int8 by half a
     step of its scale.
     """
-    entry_count = len(data) // 2 if packing == "fp16" else len(data) - 4
-    wanted = entry_count if dimension is None else dimension
-    if not 0 < wanted <= MAX_DIMENSION or len(data) != packed_size(packing, wanted):
-        return (f"expected {packing} of {dimension or f'1 to {MAX_DIMENSION}'} dimensions, "
-                f"found {len(data)} bytes")
+    if reason := _size_fault(len(data), packing, dimension):
+        return reason
+    wanted = _width(len(data), packing)
     with np.errstate(over="ignore", invalid="ignore"):
         norm = float(np.linalg.norm(unpack([data], packing, wanted)[0].astype(np.float64)))
     if packing == "fp16":
@@ -195,6 +205,26 @@ def _vector_fault(data: bytes, packing: Packing, dimension: int | None) -> str:
         slack = math.sqrt(wanted) * step / 2
     if not abs(norm - 1) <= slack + _FLOAT32_SLACK:  # also true of NaN
         return f"expected unit length, found {norm:.4g}"
+    return ""
+
+
+def _width(size: int, packing: Packing) -> int:
+    return size // 2 if packing == "fp16" else size - 4
+
+
+def _size_fault(size: int, packing: Packing, dimension: int | None) -> str:
+    wanted = _width(size, packing) if dimension is None else dimension
+    if not 0 < wanted <= MAX_DIMENSION or size != packed_size(packing, wanted):
+        return f"expected {packing} of {dimension or f'1 to {MAX_DIMENSION}'} dimensions, found {size} bytes"
+    return ""
+
+
+def _seal_fault(seal: pb.Seal) -> str:
+    if (len(seal.key), len(seal.encapsulated)) != (_SEAL_KEY_BYTES, _ENCAPSULATED_BYTES):
+        return (f"expected a key of {_SEAL_KEY_BYTES} bytes and {_ENCAPSULATED_BYTES} encapsulated, found "
+                f"{len(seal.key)} and {len(seal.encapsulated)}")
+    if seal.number > _MAX_NUMBER:
+        return f"expected a number of at most {_MAX_NUMBER}, found {seal.number}"
     return ""
 
 

@@ -14,31 +14,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63mnas_edge/sighting.proto\x12\x08\x63mnas.v1\"\x99\x03\n\x08Sighting\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61mera\x18\x02 \x01(\t\x12\r\n\x05spool\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x11\n\tseen_from\x18\x05 \x01(\x01\x12\x0f\n\x07seen_at\x18\x06 \x01(\x01\x12$\n\x08modality\x18\x07 \x01(\x0e\x32\x12.cmnas.v1.Modality\x12\x10\n\x08tracklet\x18\x08 \x01(\x04\x12\x12\n\nview_count\x18\t \x01(\r\x12\x0f\n\x07quality\x18\n \x01(\x02\x12\x11\n\tbox_width\x18\x0b \x01(\r\x12\x12\n\nbox_height\x18\x0c \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\r \x01(\x0c\x12 \n\x06\x65ngine\x18\x0e \x01(\x0e\x32\x10.cmnas.v1.Engine\x12&\n\tprecision\x18\x0f \x01(\x0e\x32\x13.cmnas.v1.Precision\x12\x11\n\ttransform\x18\x10 \x01(\x04\x12\"\n\x07packing\x18\x11 \x01(\x0e\x32\x11.cmnas.v1.Packing\x12\x0e\n\x06vector\x18\x12 \x01(\x0c\"@\n\x03Gap\x12\r\n\x05spool\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0c\n\x04last\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\"K\n\x05\x42\x61tch\x12%\n\tsightings\x18\x01 \x03(\x0b\x32\x12.cmnas.v1.Sighting\x12\x1b\n\x04gaps\x18\x02 \x03(\x0b\x32\r.cmnas.v1.Gap\"\\\n\x07Outcome\x12\r\n\x05spool\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12 \n\x06result\x18\x03 \x01(\x0e\x32\x10.cmnas.v1.Result\x12\x0e\n\x06reason\x18\x04 \x01(\t\"-\n\x06\x41nswer\x12#\n\x08outcomes\x18\x01 \x03(\x0b\x32\x11.cmnas.v1.Outcome*Q\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x14\n\x10MODALITY_VISIBLE\x10\x01\x12\x15\n\x11MODALITY_INFRARED\x10\x02*b\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NGINE_ONNXRUNTIME\x10\x01\x12\x13\n\x0f\x45NGINE_TENSORRT\x10\x02\x12\x13\n\x0f\x45NGINE_OPENVINO\x10\x03*\x8f\x01\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FP32\x10\x01\x12\x12\n\x0ePRECISION_FP16\x10\x02\x12\x12\n\x0ePRECISION_INT8\x10\x03\x12\x12\n\x0ePRECISION_BF16\x10\x04\x12\x17\n\x13PRECISION_INT8_FP16\x10\x05*F\n\x07Packing\x12\x17\n\x13PACKING_UNSPECIFIED\x10\x00\x12\x10\n\x0cPACKING_FP16\x10\x01\x12\x10\n\x0cPACKING_INT8\x10\x02*]\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x11\n\rRESULT_STORED\x10\x01\x12\x14\n\x10RESULT_DUPLICATE\x10\x02\x12\x12\n\x0eRESULT_REFUSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63mnas_edge/sighting.proto\x12\x08\x63mnas.v1\"\xb7\x03\n\x08Sighting\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61mera\x18\x02 \x01(\t\x12\r\n\x05spool\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x11\n\tseen_from\x18\x05 \x01(\x01\x12\x0f\n\x07seen_at\x18\x06 \x01(\x01\x12$\n\x08modality\x18\x07 \x01(\x0e\x32\x12.cmnas.v1.Modality\x12\x10\n\x08tracklet\x18\x08 \x01(\x04\x12\x12\n\nview_count\x18\t \x01(\r\x12\x0f\n\x07quality\x18\n \x01(\x02\x12\x11\n\tbox_width\x18\x0b \x01(\r\x12\x12\n\nbox_height\x18\x0c \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\r \x01(\x0c\x12 \n\x06\x65ngine\x18\x0e \x01(\x0e\x32\x10.cmnas.v1.Engine\x12&\n\tprecision\x18\x0f \x01(\x0e\x32\x13.cmnas.v1.Precision\x12\x11\n\ttransform\x18\x10 \x01(\x04\x12\"\n\x07packing\x18\x11 \x01(\x0e\x32\x11.cmnas.v1.Packing\x12\x0e\n\x06vector\x18\x12 \x01(\x0c\x12\x1c\n\x04seal\x18\x13 \x01(\x0b\x32\x0e.cmnas.v1.Seal\"9\n\x04Seal\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x14\n\x0c\x65ncapsulated\x18\x02 \x01(\x0c\x12\x0e\n\x06number\x18\x03 \x01(\x04\"@\n\x03Gap\x12\r\n\x05spool\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0c\n\x04last\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\"K\n\x05\x42\x61tch\x12%\n\tsightings\x18\x01 \x03(\x0b\x32\x12.cmnas.v1.Sighting\x12\x1b\n\x04gaps\x18\x02 \x03(\x0b\x32\r.cmnas.v1.Gap\"\\\n\x07Outcome\x12\r\n\x05spool\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12 \n\x06result\x18\x03 \x01(\x0e\x32\x10.cmnas.v1.Result\x12\x0e\n\x06reason\x18\x04 \x01(\t\"-\n\x06\x41nswer\x12#\n\x08outcomes\x18\x01 \x03(\x0b\x32\x11.cmnas.v1.Outcome*Q\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x14\n\x10MODALITY_VISIBLE\x10\x01\x12\x15\n\x11MODALITY_INFRARED\x10\x02*b\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NGINE_ONNXRUNTIME\x10\x01\x12\x13\n\x0f\x45NGINE_TENSORRT\x10\x02\x12\x13\n\x0f\x45NGINE_OPENVINO\x10\x03*\x8f\x01\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FP32\x10\x01\x12\x12\n\x0ePRECISION_FP16\x10\x02\x12\x12\n\x0ePRECISION_INT8\x10\x03\x12\x12\n\x0ePRECISION_BF16\x10\x04\x12\x17\n\x13PRECISION_INT8_FP16\x10\x05*F\n\x07Packing\x12\x17\n\x13PACKING_UNSPECIFIED\x10\x00\x12\x10\n\x0cPACKING_FP16\x10\x01\x12\x10\n\x0cPACKING_INT8\x10\x02*]\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x11\n\rRESULT_STORED\x10\x01\x12\x14\n\x10RESULT_DUPLICATE\x10\x02\x12\x12\n\x0eRESULT_REFUSED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmnas_edge.sighting_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_MODALITY']._serialized_start=735
-  _globals['_MODALITY']._serialized_end=816
-  _globals['_ENGINE']._serialized_start=818
-  _globals['_ENGINE']._serialized_end=916
-  _globals['_PRECISION']._serialized_start=919
-  _globals['_PRECISION']._serialized_end=1062
-  _globals['_PACKING']._serialized_start=1064
-  _globals['_PACKING']._serialized_end=1134
-  _globals['_RESULT']._serialized_start=1136
-  _globals['_RESULT']._serialized_end=1229
+  _globals['_MODALITY']._serialized_start=824
+  _globals['_MODALITY']._serialized_end=905
+  _globals['_ENGINE']._serialized_start=907
+  _globals['_ENGINE']._serialized_end=1005
+  _globals['_PRECISION']._serialized_start=1008
+  _globals['_PRECISION']._serialized_end=1151
+  _globals['_PACKING']._serialized_start=1153
+  _globals['_PACKING']._serialized_end=1223
+  _globals['_RESULT']._serialized_start=1225
+  _globals['_RESULT']._serialized_end=1318
   _globals['_SIGHTING']._serialized_start=40
-  _globals['_SIGHTING']._serialized_end=449
-  _globals['_GAP']._serialized_start=451
-  _globals['_GAP']._serialized_end=515
-  _globals['_BATCH']._serialized_start=517
-  _globals['_BATCH']._serialized_end=592
-  _globals['_OUTCOME']._serialized_start=594
-  _globals['_OUTCOME']._serialized_end=686
-  _globals['_ANSWER']._serialized_start=688
-  _globals['_ANSWER']._serialized_end=733
+  _globals['_SIGHTING']._serialized_end=479
+  _globals['_SEAL']._serialized_start=481
+  _globals['_SEAL']._serialized_end=538
+  _globals['_GAP']._serialized_start=540
+  _globals['_GAP']._serialized_end=604
+  _globals['_BATCH']._serialized_start=606
+  _globals['_BATCH']._serialized_end=681
+  _globals['_OUTCOME']._serialized_start=683
+  _globals['_OUTCOME']._serialized_end=775
+  _globals['_ANSWER']._serialized_start=777
+  _globals['_ANSWER']._serialized_end=822
 # @@protoc_insertion_point(module_scope)

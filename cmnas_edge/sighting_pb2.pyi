@@ -62,7 +62,7 @@ RESULT_DUPLICATE: Result
 RESULT_REFUSED: Result
 
 class Sighting(_message.Message):
-    __slots__ = ("device", "camera", "spool", "sequence", "seen_from", "seen_at", "modality", "tracklet", "view_count", "quality", "box_width", "box_height", "fingerprint", "engine", "precision", "transform", "packing", "vector")
+    __slots__ = ("device", "camera", "spool", "sequence", "seen_from", "seen_at", "modality", "tracklet", "view_count", "quality", "box_width", "box_height", "fingerprint", "engine", "precision", "transform", "packing", "vector", "seal")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     CAMERA_FIELD_NUMBER: _ClassVar[int]
     SPOOL_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,7 @@ class Sighting(_message.Message):
     TRANSFORM_FIELD_NUMBER: _ClassVar[int]
     PACKING_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
     device: str
     camera: str
     spool: str
@@ -99,7 +100,18 @@ class Sighting(_message.Message):
     transform: int
     packing: Packing
     vector: bytes
-    def __init__(self, device: _Optional[str] = ..., camera: _Optional[str] = ..., spool: _Optional[str] = ..., sequence: _Optional[int] = ..., seen_from: _Optional[float] = ..., seen_at: _Optional[float] = ..., modality: _Optional[_Union[Modality, str]] = ..., tracklet: _Optional[int] = ..., view_count: _Optional[int] = ..., quality: _Optional[float] = ..., box_width: _Optional[int] = ..., box_height: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., engine: _Optional[_Union[Engine, str]] = ..., precision: _Optional[_Union[Precision, str]] = ..., transform: _Optional[int] = ..., packing: _Optional[_Union[Packing, str]] = ..., vector: _Optional[bytes] = ...) -> None: ...
+    seal: Seal
+    def __init__(self, device: _Optional[str] = ..., camera: _Optional[str] = ..., spool: _Optional[str] = ..., sequence: _Optional[int] = ..., seen_from: _Optional[float] = ..., seen_at: _Optional[float] = ..., modality: _Optional[_Union[Modality, str]] = ..., tracklet: _Optional[int] = ..., view_count: _Optional[int] = ..., quality: _Optional[float] = ..., box_width: _Optional[int] = ..., box_height: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., engine: _Optional[_Union[Engine, str]] = ..., precision: _Optional[_Union[Precision, str]] = ..., transform: _Optional[int] = ..., packing: _Optional[_Union[Packing, str]] = ..., vector: _Optional[bytes] = ..., seal: _Optional[_Union[Seal, _Mapping]] = ...) -> None: ...
+
+class Seal(_message.Message):
+    __slots__ = ("key", "encapsulated", "number")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ENCAPSULATED_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    encapsulated: bytes
+    number: int
+    def __init__(self, key: _Optional[bytes] = ..., encapsulated: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("spool", "first", "last", "count")

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from cmnas_edge import sighting_pb2 as pb
 from cmnas_edge.embedding import pack, unpack
+from cmnas_edge.sealing import Opener, Seal, Sealer
 from cmnas_edge.sighting import (
     ENGINE_NUMBERS,
     ENGINES,
@@ -39,6 +40,7 @@ from cmnas_edge.sighting import (
     gap_faults,
     is_name,
     is_spool,
+    vector_fault,
 )
 
 __all__ = ["MAX_BATCH_BYTES", "MAX_GAPS", "MAX_REASON", "MAX_SIGHTINGS", "MAX_SIGHTING_BYTES", "EngineName",
@@ -61,16 +63,25 @@ class WireError(ValueError):
     """Bytes that are no batch (or no answer) at all."""
 
 
-def encode_sighting(sighting: Sighting) -> bytes:
-    """Encode one record; without spool and sequence if it has none yet."""
+def encode_sighting(sighting: Sighting, sealer: Sealer | None = None) -> bytes:
+    """Encode one record; without spool and sequence if it has none yet.
+
+    Args:
+        sighting: What to say.
+        sealer: Seals its vector to the collector's key; None leaves it open.
+    """
     message = pb.Sighting(
         device=sighting.device, camera=sighting.camera, spool=sighting.spool, sequence=sighting.sequence,
         seen_from=sighting.seen_from, seen_at=sighting.seen_at, modality=MODALITY_NUMBERS[sighting.modality],
         tracklet=sighting.tracklet, view_count=sighting.view_count, quality=sighting.quality,
         box_width=sighting.box_width, box_height=sighting.box_height, fingerprint=sighting.fingerprint,
         engine=ENGINE_NUMBERS[sighting.engine], precision=PRECISION_NUMBERS[sighting.precision],
-        transform=sighting.transform, packing=PACKING_NUMBERS[sighting.packing],
-        vector=pack(sighting.vector[None], sighting.packing)[0])
+        transform=sighting.transform, packing=PACKING_NUMBERS[sighting.packing])
+    vector = pack(sighting.vector[None], sighting.packing)[0]
+    if sealer is not None:
+        seal, vector = sealer.seal(vector, _beside(message))
+        message.seal.key, message.seal.encapsulated, message.seal.number = seal
+    message.vector = vector
     return bytes(message.SerializeToString(deterministic=True))
 
 
@@ -96,8 +107,8 @@ def encode_batch(sightings: Iterable[Sighting | bytes], gaps: Iterable[Gap] = ()
 
 
 def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
-                 fingerprint: bytes | None = None, transform: int | None = None
-                 ) -> list[Sighting | Gap | Refusal]:
+                 fingerprint: bytes | None = None, transform: int | None = None, opener: Opener | None = None,
+                 only_sealed: bool = False) -> list[Sighting | Gap | Refusal]:
     """Decode a batch, trusting nothing in it.
 
     Args:
@@ -106,6 +117,9 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
         device: Who the token says is sending; a record that names another is refused.
         fingerprint: The one bundle whose vectors are comparable; None takes any.
         transform: The one site key whose vectors are, 0 for none; None takes any.
+        opener: Has the keys that vectors may be sealed to. A record sealed to another is not taken, but not
+            for good either: whoever has that key may find it again.
+        only_sealed: Refuse a vector that came open.
 
     Returns:
         One item per record, in the order sent.
@@ -123,7 +137,7 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
                             "this collector does not know it")
         counts[number] += 1
         items.append(_decode_gap(body) if number == 2
-                     else _decode_one(body, dimension, device, fingerprint, transform))
+                     else _decode_one(body, dimension, device, fingerprint, transform, opener, only_sealed))
     if counts[1] > MAX_SIGHTINGS or counts[2] > MAX_GAPS:
         raise WireError(f"batch: expected at most {MAX_SIGHTINGS} sightings and {MAX_GAPS} gaps, "
                         f"found {counts[1]} and {counts[2]}; send fewer")
@@ -174,15 +188,28 @@ def decode_answer(data: bytes) -> list[Outcome]:
 
 
 def _decode_one(body: bytes, dimension: int | None, device: str | None,
-                fingerprint: bytes | None, transform: int | None) -> Sighting | Refusal:
+                fingerprint: bytes | None, transform: int | None, opener: Opener | None,
+                only_sealed: bool) -> Sighting | Refusal:
     if len(body) > MAX_SIGHTING_BYTES:
         return Refusal(*_named(body), f"expected at most {MAX_SIGHTING_BYTES} bytes, found {len(body)}")
     message = pb.Sighting()
     if reason := _misread(message, body):
         return Refusal(*_named(body), reason)
+    if not message.HasField("seal") and only_sealed:
+        return Refusal(*_named(body), "vector: expected it sealed, found it open; set seal_to in [link] of that camera")
     for reason in faults(message, dimension, device, fingerprint, transform).values():
         return Refusal(*_named(body), reason)
     packing = PACKINGS[message.packing]
+    if sealed := message.HasField("seal"):
+        if opener is None or not opener.has(message.seal.key):
+            return Refusal(*_named(body), "seal: expected one this collector has the key to, found another "
+                           f"({message.seal.key.hex()}); give it that key, in seal_keys", for_good=False)
+        if (plain := _opened(message, opener)) is None:
+            return Refusal(*_named(body), "seal: expected one unbroken, found that the record was changed after it was "
+                           "sealed; look at the camera's disk")
+        if reason := vector_fault(plain, packing, dimension):
+            return Refusal(*_named(body), f"vector: {reason}")
+        message.vector = plain
     size = len(message.vector)
     width = size // 2 if packing == "fp16" else size - 4
     return Sighting(
@@ -191,7 +218,21 @@ def _decode_one(body: bytes, dimension: int | None, device: str | None,
         tracklet=message.tracklet, view_count=message.view_count, quality=message.quality,
         box_width=message.box_width, box_height=message.box_height, fingerprint=message.fingerprint,
         engine=ENGINES[message.engine], precision=PRECISIONS[message.precision],
-        transform=message.transform, packing=packing, vector=unpack([message.vector], packing, width)[0])
+        transform=message.transform, sealed=sealed, packing=packing, vector=unpack([message.vector], packing, width)[0])
+
+
+def _beside(message: pb.Sighting) -> bytes:
+    """What a seal binds the vector to: all of the record that is known when it is made."""
+    rest = pb.Sighting()
+    rest.CopyFrom(message)
+    for field in ("spool", "sequence", "vector", "seal"):
+        rest.ClearField(field)
+    return bytes(rest.SerializeToString(deterministic=True))
+
+
+def _opened(message: pb.Sighting, opener: Opener) -> bytes | None:
+    seal = Seal(message.seal.key, message.seal.encapsulated, message.seal.number)
+    return opener.open(seal, message.vector, _beside(message))
 
 
 def _decode_gap(body: bytes) -> Gap | Refusal:

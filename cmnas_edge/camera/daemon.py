@@ -40,6 +40,7 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, LinkDown, Transient
 from cmnas_edge.log import Repeats
+from cmnas_edge.sealing import Sealer
 from cmnas_edge.site_key import Rotation
 
 __all__ = ["Daemon", "check_camera"]
@@ -80,7 +81,8 @@ class Daemon:
         self._tally = tally
         self._backoff = backoff
         self._link = Link(spool, transport, settings.link, tally)
-        self._embedder = Embedder(settings.device, fingerprint, engines, settings.engine.packing, tally, rotation)
+        self._embedder = Embedder(settings.device, fingerprint, engines, settings.engine.packing, tally, rotation,
+                                  Sealer(bytes.fromhex(settings.link.seal_to)) if settings.link.seal_to else None)
         self._outbox = Outbox(spool, settings.spool.memory_count, tally)
         detectors = [check_camera(camera, open_from) for camera in settings.cameras]
         self._trace = None if settings.trace is None else Trace(settings.trace)

@@ -11,6 +11,7 @@ from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality, Packing, unit
 from cmnas_edge.engine import Engine
+from cmnas_edge.sealing import Sealer
 from cmnas_edge.sighting import Sighting
 from cmnas_edge.site_key import Rotation
 from cmnas_edge.wire import encode_sighting
@@ -26,7 +27,7 @@ class Embedder:
     """Makes encoded sightings, without spool and sequence yet. Used by one thread."""
 
     def __init__(self, device: str, fingerprint: bytes, engines: Mapping[Modality, Engine], packing: Packing,
-                 tally: Tally, rotation: Rotation | None = None) -> None:
+                 tally: Tally, rotation: Rotation | None = None, sealer: Sealer | None = None) -> None:
         """Keep what every sighting carries.
 
         Args:
@@ -36,6 +37,7 @@ class Embedder:
             packing: Of vectors.
             tally: Where counts and time go.
             rotation: Turns vectors with the site's key; None leaves them as they are.
+            sealer: Seals them to the collector's key, before they reach the disk; None leaves them open.
         """
         self._device = device
         self._fingerprint = fingerprint
@@ -43,6 +45,7 @@ class Embedder:
         self._packing = packing
         self._tally = tally
         self._rotation = rotation
+        self._sealer = sealer
 
     def records(self, picks: Sequence[tuple[str, Pick]]) -> list[bytes]:
         """Embed picks, each given with its camera's name; in their order, less those without direction."""
@@ -64,7 +67,7 @@ class Embedder:
             # Views the network does not respond to match nobody.
             self._tally.add("no_direction", len(picks) - len(kept))
             turned = self._turned(unit(np.stack([vectors[row] for row in kept]))) if kept else ()
-            records = [encode_sighting(self._sighting(*picks[row], vector))
+            records = [encode_sighting(self._sighting(*picks[row], vector), self._sealer)
                        for row, vector in zip(kept, turned, strict=True)]
         self._tally.add("sightings", len(records))
         return records

@@ -231,6 +231,9 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     wait_s: NotNegative = 1.0
     timeout_s: Positive = 10.0
     backoff_s: Positive = 1.0
+        seal_to: The collector's public key, 64 hexadecimal digits, as ``cmnas-edge collector seal-key`` and
+            ``enrol`` print it: vectors are sealed to it before they reach this device's disk. Empty: they
+            lie on the disk, and pass whatever carries them, open.
     max_backoff_s: Positive = 60.0
     certificate_authority: Path | None = None
     allow_plain_http_off_loopback: bool = False
@@ -240,6 +243,7 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A device: one daemon, its token, its cameras.
 
     Attributes:
+    seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
         device: The name it was enrolled under (``cmnas-edge collector enrol NAME``).
         collector: URL of the collector.
         token: File with the token that enrolling printed, mode 0600.

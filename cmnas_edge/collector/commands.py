@@ -1,4 +1,4 @@
-"""``cmnas-edge collector``: run it, check its settings, enrol a device."""
+"""``cmnas-edge collector``: run it, check its settings, enrol a device, make its keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from cmnas_edge import bundle, config
+from cmnas_edge import bundle, config, sealing
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.admission import Admission
 from cmnas_edge.collector.api import Api
@@ -38,9 +38,11 @@ _log = logging.getLogger("cmnas.collector")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.usage = ("cmnas-edge collector CONFIG.toml [--check]\n"
-                    "       cmnas-edge collector enrol NAME --config CONFIG.toml [--out FILE] [--rotate]")
-    parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME",
-                        help="the settings file to run with; or enrol: give the device NAME a token")
+                    "       cmnas-edge collector enrol NAME --config CONFIG.toml [--out FILE] [--rotate]\n"
+                    "       cmnas-edge collector seal-key FILE")
+    parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME | seal-key FILE",
+                        help="the settings file to run with; or enrol: give the device NAME a token; or seal-key: make "
+                             "the key that cameras seal vectors to (mode 0600), print its public half")
     parser.add_argument("--check", action="store_true",
                         help="check settings, bundle and enrolled devices, print what is in effect, and end")
     parser.add_argument("--config", type=Path, help="enrol: the collector's settings file")
@@ -59,6 +61,10 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError("enrol: expected a device's name and the settings file, as in: "
                               "cmnas-edge collector enrol gate --config collector.toml")
         return _enrol(args.words[1], args.config, args.out, rotate=args.rotate)
+    if args.words[0] == "seal-key":
+        if len(args.words) != 2:
+            raise ConfigError("seal-key: expected the file to write, as in: cmnas-edge collector seal-key seal.pem")
+        return _seal_key(Path(args.words[1]))
     if len(args.words) != 1:
         raise ConfigError(f"expected one settings file, found {' '.join(args.words)!r}; "
                           "run cmnas-edge collector --help")
@@ -66,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         model = bundle.open_trusted(settings.bundle, settings.trust)
         devices = Devices(settings.data).known()
+        sealing.Opener.read(settings.seal_keys)
         sys.stdout.write(config.show(settings))
         sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, thresholds calibrated on: {model.calibrated_on}\n"
                          f"# {len(devices)} enrolled: {', '.join(d.name for d in devices) or 'none yet'}\n")
@@ -76,8 +83,10 @@ def run(args: argparse.Namespace) -> int:
 def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
     settings = collector_settings.load(path)
     devices = Devices(settings.data)
+    seal_to = sealing.public_key(settings.seal_keys[0]) if settings.seal_keys else ""
     if out is None:
         sys.stdout.write(devices.enrol(name, rotate=rotate) + "\n")
+        _tell(seal_to)
         return 0
     token = new_token()
     try:
@@ -91,6 +100,25 @@ def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
     except BaseException:
         out.unlink(missing_ok=True)
         raise
+    _tell(seal_to)
+    return 0
+
+
+def _tell(seal_to: str) -> None:
+    """Give the public key beside the token: on stderr, so that stdout stays the token alone."""
+    if seal_to:
+        sys.stderr.write(f'# and into [link] of this device\'s settings:\nseal_to = "{seal_to}"\n')
+
+
+def _seal_key(path: Path) -> int:
+    key = sealing.new_key()
+    try:
+        write_private(path, key, replace=False)
+    except OSError as error:
+        raise ConfigError(f"{path}: expected to write the key to a new file, found: {error.strerror}; name another, or "
+                          "move that file away") from None
+    sys.stdout.write(f'# the collector\nseal_keys = ["{path.name}"]\n\n# every camera\n[link]\n'
+                     f'seal_to = "{sealing.public_key(path)}"\n')
     return 0
 
 
@@ -98,6 +126,7 @@ def _serve(settings: CollectorSettings) -> int:
     model = bundle.open_trusted(settings.bundle, settings.trust)
     devices = Devices(settings.data)
     devices.known()
+    opener = sealing.Opener.read(settings.seal_keys) if settings.seal_keys else None
     listener = _listen(settings)
     journal = Journal(settings.data, limit_mib=settings.journal_mib)
     began = time.monotonic()
@@ -114,7 +143,9 @@ def _serve(settings: CollectorSettings) -> int:
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
                     unwritten=unwritten, on_failure=lambda: setattr(server, "should_exit", True))
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
-    app = build(Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16)),
+    receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
+                        opener=opener, only_sealed=settings.only_sealed)
+    app = build(receiver,
                 Api(gallery, intake, devices, hot_window_h=settings.hot_window_h))
     _log_through_ours("uvicorn", "asyncio")
     server = _Server(_server_config(settings, app))

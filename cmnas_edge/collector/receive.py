@@ -1,12 +1,19 @@
-"""``POST /v1/sightings``: who sends it, is it legal, is it on the disk; only then the answer."""
+"""What a device sends: who sends it, is it legal, is it on the disk; only then the answer.
+
+`Receiver.offer` is the same whatever carried the batch; `Receiver.serve` is ``POST /v1/sightings``,
+and `cmnas_edge.collector.mqtt` the other way in.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -15,47 +22,54 @@ from starlette.responses import Response
 from cmnas_edge.collector.admission import Admission
 from cmnas_edge.collector.body import BODY_S, read_body
 from cmnas_edge.collector.devices import Devices
-from cmnas_edge.collector.intake import Intake
+from cmnas_edge.collector.intake import Intake, Stored
 from cmnas_edge.collector.journal import Arrival
 from cmnas_edge.collector.match import Model
 from cmnas_edge.errors import CmnasError
 from cmnas_edge.log import Repeats
+from cmnas_edge.sealing import Opener
 from cmnas_edge.sighting import Gap, Outcome, Refusal, Sighting
 from cmnas_edge.wire import MAX_BATCH_BYTES, WireError, decode_batch, encode_answer
 
-__all__ = ["Receiver"]
+__all__ = ["Answer", "Receiver"]
 
 _log = logging.getLogger("cmnas.collector")
 _BEARER = re.compile(r"[Bb]earer +([\x21-\x7e]{1,512}) *")
 _RETRY_S = 5
 
 
+class Answer(NamedTuple):
+    """What goes back to a device: as in HTTP, and the bytes are outcomes if the status is 200, else a sentence."""
+
+    status: int
+    body: bytes
+    retry_s: int = 0
+
+
 class Receiver:
-    """Takes batches from enrolled devices and answers for each record what became of it."""
+    """Takes batches from enrolled devices and answers for each record what became of it. Any thread may call it."""
 
     def __init__(self, devices: Devices, intake: Intake, model: Model, admission: Admission, *,
-                 transform: int = 0, clock: Callable[[], float] = time.time) -> None:
+                 transform: int = 0, opener: Opener | None = None, only_sealed: bool = False,
+                 clock: Callable[[], float] = time.time) -> None:
         self._devices = devices
         self._intake = intake
         self._model = model
         self._transform = transform     # the site key that turns vectors here; 0: none does
+        self._opener = opener           # has the keys that cameras seal to
+        self._only_sealed = only_sealed
         self._admission = admission
+        self._judging = threading.Lock()
         self._clock = clock
         self._repeats = Repeats()
 
     async def serve(self, request: Request) -> Response:
         """Answer one batch."""
         try:
-            return await self._answer(request)
-        except CmnasError as error:     # disk full, too busy, a damaged file: nothing was stored
-            if self._repeats.admit(type(error).__name__) is not None:
-                _log.warning("%s", error)
-            return _problem(503, "collector: cannot store now; keep the batch and send it again",
-                            {"Retry-After": str(_RETRY_S)})
-
-    async def _answer(self, request: Request) -> Response:
-        bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
-        device = self._devices.recognise(bearer[1]) if bearer else None
+            bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
+            device = self._devices.recognise(bearer[1]) if bearer else None
+        except CmnasError as error:
+            return _response(self._cannot(error))
         if device is None:
             host = request.client.host if request.client else "?"
             if self._repeats.admit(f"token {host}") is not None:
@@ -69,24 +83,74 @@ class Receiver:
             return _problem(408, f"body: expected it within {BODY_S:.0f} s, found it unfinished; send it again")
         if body is None:
             return _problem(413, f"body: expected at most {MAX_BATCH_BYTES} bytes, found more; send fewer records")
+        return _response(await asyncio.wrap_future(await run_in_threadpool(self.offer, body, device)))
+
+    def offer(self, body: bytes, device: str) -> Future[Answer]:
+        """Judge a batch and hand what is legal to the disk; does not wait for that.
+
+        Args:
+            body: The batch, at most `MAX_BATCH_BYTES` long.
+            device: Who sent it; an enrolled one.
+
+        Returns:
+            The answer, which comes after the commit.
+        """
+        answer: Future[Answer] = Future()
+        answer.set_running_or_notify_cancel()   # a device that hangs up cannot cancel a commit
         try:
-            items = await run_in_threadpool(decode_batch, body, dimension=self._model.dimension, device=device,
-                                            fingerprint=self._model.fingerprint, transform=self._transform)
+            items = decode_batch(body, dimension=self._model.dimension, device=device,
+                                 fingerprint=self._model.fingerprint, transform=self._transform,
+                                 opener=self._opener, only_sealed=self._only_sealed)
+            now = self._clock()
+            with self._judging:
+                items = [item if isinstance(item, Refusal) else self._admission.judge(item, device, now)
+                         for item in items]
+            legal: list[Sighting | Gap] = [item for item in items if not isinstance(item, Refusal)]
+            if not legal:
+                answer.set_result(self._answer(items, [], device))
+                return answer
+            stored = self._intake.offer(Arrival(device, legal, now))
         except WireError as error:
-            return _problem(400, str(error))
-        now = self._clock()
-        items = [item if isinstance(item, Refusal) else self._admission.judge(item, device, now) for item in items]
-        legal: list[Sighting | Gap] = [item for item in items if not isinstance(item, Refusal)]
-        stored: list[int | None] = []
-        if legal:
-            stored = await asyncio.wrap_future(self._intake.offer(Arrival(device, legal, now)))
+            answer.set_result(Answer(400, str(error).encode()))
+            return answer
+        except CmnasError as error:
+            answer.set_result(self._cannot(error))
+            return answer
+
+        def tell(done: Future[Stored]) -> None:
+            try:
+                answer.set_result(self._answer(items, done.result(), device))
+            except CmnasError as error:     # disk full, a damaged file: nothing was stored
+                answer.set_result(self._cannot(error))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        stored.add_done_callback(tell)
+        return answer
+
+    def _answer(self, items: list[Sighting | Gap | Refusal], stored: Stored, device: str) -> Answer:
         fate = iter(stored)
-        outcomes = [_outcome(item, None if isinstance(item, Refusal) else next(fate)) for item in items]
+        outcomes = [_outcome(item, None if isinstance(item, Refusal) else next(fate)) for item in items
+                    if not isinstance(item, Refusal) or item.for_good]
         refused = [outcome.reason for outcome in outcomes if outcome.result == "refused"]
         if refused and (held := self._repeats.admit(f"refused {device}")) is not None:
-            _log.warning("%s: refused %d of %d records%s: %s", device, len(refused), len(items),
-                         f" (and some of {held} batches before)" if held else "", refused[0])
-        return Response(encode_answer(outcomes), media_type="application/x-protobuf")
+            _log.warning("%s: refused %d of %d records%s: %s", device, len(refused), len(items), _more(held),
+                         refused[0])
+        kept = [item.reason for item in items if isinstance(item, Refusal) and not item.for_good]
+        if kept and (held := self._repeats.admit(f"kept {device}")) is not None:
+            _log.warning("%s: cannot read %d of %d records, which it keeps%s: %s", device, len(kept), len(items),
+                         _more(held), kept[0])
+        open_count = sum(isinstance(item, Sighting) and not item.sealed for item in items)
+        if self._opener and open_count and (held := self._repeats.admit(f"open {device}")) is not None:
+            _log.warning("%s: sends vectors open; set seal_to in its [link]%s", device, _more(held))
+        if kept and not outcomes:
+            return Answer(409, kept[0].encode())
+        return Answer(200, encode_answer(outcomes))
+
+    def _cannot(self, error: CmnasError) -> Answer:
+        if self._repeats.admit(type(error).__name__) is not None:
+            _log.warning("%s", error)
+        return Answer(503, b"collector: cannot store now; keep the batch and send it again", _RETRY_S)
 
 
 def _outcome(item: Sighting | Gap | Refusal, stored: int | None) -> Outcome:
@@ -94,6 +158,17 @@ def _outcome(item: Sighting | Gap | Refusal, stored: int | None) -> Outcome:
         return Outcome(item.spool, item.sequence, "refused", item.reason)
     sequence = item.last if isinstance(item, Gap) else item.sequence
     return Outcome(item.spool, sequence, "duplicate" if stored is None else "stored")
+
+
+def _more(held: int) -> str:
+    return f" (and in {held} batches before)" if held else ""
+
+
+def _response(answer: Answer) -> Response:
+    if answer.status == 200:
+        return Response(answer.body, media_type="application/x-protobuf")
+    return _problem(answer.status, answer.body.decode(),
+                    {"Retry-After": str(answer.retry_s)} if answer.retry_s else None)
 
 
 def _problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:

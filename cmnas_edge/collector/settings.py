@@ -26,6 +26,11 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
         site_key_id: Number of the site key that turns vectors on every camera, as ``cmnas-edge key show``
             prints it; sightings of another key, or of none, are refused. Empty: cameras have no key.
+        seal_keys: Files with keys that cameras seal vectors to, mode 0600 (``cmnas-edge collector seal-key
+            FILE``). The first is the one ``enrol`` gives to devices; the others open what was sealed before.
+            Records sealed to a key that is not here stay on their camera until it is.
+        only_sealed: Refuse vectors that come open, for good: set it when every camera has its ``seal_to`` and
+            has sent what waited. Without it they are taken, and the log names the device.
         listen: ``address:port``; port 0 takes a free one, which the log names.
         hot_window_h: Sightings received in these last hours are matched and shown.
         hot_limit: At most this many of them are kept in memory; the oldest leave first.
@@ -41,6 +46,8 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     bundle: Path | None = None
     trust: Trust = Trust()
     site_key_id: Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{16})?\Z")] = ""
+    seal_keys: tuple[Path, ...] = ()
+    only_sealed: bool = False
     listen: str = "127.0.0.1:8700"
     hot_window_h: float = 24.0
     hot_limit: int = 200_000
@@ -63,6 +70,9 @@ def load(path: Path) -> CollectorSettings:
                                ("journal_mib", settings.journal_mib, 0)):
         if not value >= least:
             raise ConfigError(f"{path}: {name}: expected at least {least:g}, found {value:g}; raise it")
+    if settings.only_sealed and not settings.seal_keys:
+        raise ConfigError(f"{path}: only_sealed: expected seal_keys to open vectors with, found none; name a file that "
+                          "'cmnas-edge collector seal-key' made")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise ConfigError(f"{path}: tls_certificate and tls_key: expected both or neither, found one; "
                           "name the other PEM file")

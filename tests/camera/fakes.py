@@ -17,6 +17,7 @@ from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.settings import SourceSettings
 from cmnas_edge.errors import LinkDown
+from cmnas_edge.sealing import Opener
 from cmnas_edge.wire import Gap, Outcome, Sighting
 
 U8 = npt.NDArray[np.uint8]
@@ -159,6 +160,7 @@ class StrictCollector:
         self._dimension = dimension
         self._fingerprint = fingerprint
         self.up = True
+        self.opener: Opener | None = None
         self.sightings: dict[tuple[str, int], Sighting] = {}
         self.gaps: dict[tuple[str, int], Gap] = {}
 
@@ -174,7 +176,7 @@ class StrictCollector:
         assert wire.explained_bytes(body) == len(body)
         outcomes = []
         for item in wire.decode_batch(body, dimension=self._dimension, device=self.device,
-                                      fingerprint=self._fingerprint):
+                                      fingerprint=self._fingerprint, opener=self.opener):
             if isinstance(item, Sighting):
                 known = (item.spool, item.sequence) in self.sightings
                 self.sightings.setdefault((item.spool, item.sequence), item)

@@ -16,6 +16,7 @@ from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.journal import Arrival, Journal
 from cmnas_edge.collector.receive import Receiver
+from cmnas_edge.sealing import Opener
 from cmnas_edge.sighting import Gap, Outcome, Sighting
 from cmnas_edge.wire import decode_answer, encode_batch
 from tests.collector.people import Model
@@ -25,7 +26,8 @@ class House:
     """One collector on one data folder. ``now`` is its clock."""
 
     def __init__(self, folder: Path, *, now: float = 2000.0, limit_mib: int = 0, hot_window_s: float = 3600.0,
-                 hot_limit: int = 10_000, model: Model | None = None, transform: int = 0) -> None:
+                 hot_limit: int = 10_000, model: Model | None = None, transform: int = 0,
+                 opener: Opener | None = None, only_sealed: bool = False) -> None:
         self.now = now
         model = model or Model()
         self.devices = Devices(folder)
@@ -34,8 +36,9 @@ class House:
         self.intake = Intake(self.journal, self.gallery, hot_window_s=hot_window_s, hot_limit=hot_limit,
                              unwritten=unwritten, clock=lambda: self.now)
         self.api = Api(self.gallery, self.intake, self.devices, hot_window_h=1.0, clock=lambda: self.now)
-        self.app = build(Receiver(self.devices, self.intake, model, Admission(hot_window_s, self.gallery.heard()),
-                                  transform=transform, clock=lambda: self.now), self.api)
+        self.receiver = Receiver(self.devices, self.intake, model, Admission(hot_window_s, self.gallery.heard()),
+                                 transform=transform, opener=opener, only_sealed=only_sealed, clock=lambda: self.now)
+        self.app = build(self.receiver, self.api)
         self.intake.start()
         self._tokens: dict[str, str] = {}
 

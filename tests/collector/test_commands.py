@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cmnas_edge import cli
+from cmnas_edge import cli, sealing
 from cmnas_edge.collector.devices import Devices
 from tests.collector.people import People, write_bundle
 from tests.collector.process import Process
@@ -84,6 +84,29 @@ def test_a_token_that_cannot_be_written_changes_nothing(config: Path, capsys: py
     assert devices.recognise(out.read_text().strip()) == "gate"
 
 
+def test_a_seal_key_is_made_once_and_enrolling_gives_its_public_half(
+        config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = config.parent / "seal.pem"
+    code, out, _ = run(capsys, "seal-key", key)
+    assert (code, stat.S_IMODE(key.stat().st_mode)) == (0, 0o600)
+    public = sealing.public_key(key)
+    assert f'seal_to = "{public}"' in out
+    assert "PRIVATE" not in out
+    before = key.read_bytes()
+    code, _, said = run(capsys, "seal-key", key)
+    assert (code, said.count("\n"), key.read_bytes()) == (78, 1, before)
+    assert run(capsys, "seal-key")[0] == 78
+    with_key = write(config.parent, 'seal_keys = ["seal.pem"]')
+    code, out, said = run(capsys, "enrol", "gate", "--config", with_key)
+    assert (code, out.count("\n"), f'seal_to = "{public}"' in said) == (0, 1, True)
+    assert run(capsys, with_key, "--check")[0] == 0
+    key.chmod(0o644)
+    for words in ((with_key, "--check"), (with_key,), ("enrol", "yard", "--config", with_key)):
+        code, out, said = run(capsys, *words)
+        assert (code, out, "mode 0600" in said) == (78, "", True)
+    assert [device.name for device in Devices(config.parent / "data").known()] == ["gate"]
+
+
 def test_check_prints_what_is_in_effect(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "enrol", "gate", "--config", config)
     code, out, _ = run(capsys, config, "--check")
@@ -101,6 +124,7 @@ def test_check_prints_what_is_in_effect(config: Path, capsys: pytest.CaptureFixt
     ('listen = "[::]:8700"', 78, "without TLS tokens and embeddings would travel readable"),
     ('tls_certificate = "a.pem"', 78, "expected both or neither"),
     ('tls_certificate = "a.pem"\ntls_key = "b.pem"', 78, "expected a file with a secret"),
+    ("only_sealed = true", 78, "expected seal_keys to open vectors with"),
     ("hot_window_h = 0.0", 78, "hot_window_h: expected at least 0.01"),
     ("hot_window_h = nan", 78, "hot_window_h"),
     ("hot_limit = -1", 78, "hot_limit"),

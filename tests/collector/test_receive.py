@@ -9,14 +9,18 @@ import sqlite3
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge import wire
 from cmnas_edge.collector import body as body_module
 from cmnas_edge.collector.journal import Arrival, Journal
+from cmnas_edge.embedding import pack
 from cmnas_edge.errors import DiskFull
+from cmnas_edge.sealing import Opener, Sealer
 from cmnas_edge.sighting import Gap, Outcome
 from tests.collector.house import House
 from tests.collector.people import SPOOL, People
@@ -112,10 +116,10 @@ def test_no_body_whatever_is_answered_with_an_error_of_ours(
 
 def test_a_batch_from_a_later_version_is_refused_with_the_reason_and_stores_the_rest(house: House) -> None:
     known = wire.encode_sighting(people.sighting(1, at=10))
-    newer = wire.encode_sighting(people.sighting(2, at=20)) + b"\x9a\x01\x03new"    # field 19
+    newer = wire.encode_sighting(people.sighting(2, at=20)) + b"\xa2\x01\x03new"    # field 20
     outcomes = wire.decode_answer(house.post(wire.encode_batch([newer, known])).content)
     assert [o.result for o in outcomes] == ["refused", "stored"]
-    assert "unknown field 19" in outcomes[0].reason
+    assert "unknown field 20" in outcomes[0].reason
     answer = house.post(wire.encode_batch([known]) + b"\x1a\x00")                   # field 3 of a batch
     assert (answer.status_code, "field 3" in answer.text) == (400, True)
 
@@ -205,3 +209,54 @@ def test_devices_that_send_at_the_same_time_share_commits(house: House) -> None:
     assert all(len(future.result(10)) == 1 for future in futures)
     assert sum(commits) == 10
     assert len(commits) <= 2
+
+
+def test_sealed_vectors_are_stored_open_and_those_of_a_key_not_here_stay_on_the_camera(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keys = [X25519PrivateKey.generate() for _ in range(3)]
+    old, new, lost = (Sealer(key.public_key().public_bytes_raw()) for key in keys)
+    house = House(tmp_path / "data", opener=Opener(keys[:2]))
+    seen = [people.sighting(number, at=10 + number) for number in range(4)]
+    bodies = [wire.encode_sighting(one, sealer) for one, sealer in zip(seen, (old, new, lost, None), strict=True)]
+    outcomes = wire.decode_answer(house.post(wire.encode_batch(bodies)).content)
+    # Nothing is said of the third, so nothing frees it.
+    assert [(o.sequence, o.result) for o in outcomes] == [(seen[row].sequence, "stored") for row in (0, 1, 3)]
+    assert "cannot read 1 of 4 records, which it keeps: seal: expected one this collector has the key to" in caplog.text
+    assert "gate: sends vectors open; set seal_to" in caplog.text
+    answer = house.post(wire.encode_batch(bodies[2:3]))
+    assert (answer.status_code, "seal_keys" in answer.text) == (409, True)
+    reader = sqlite3.connect(f"file:{tmp_path}/data/journal.sqlite?mode=ro", uri=True)
+    stored = [row[0] for row in reader.execute("SELECT vector FROM sighting ORDER BY id")]
+    reader.close()
+    assert stored == [pack(seen[row].vector[None], "fp16")[0] for row in (0, 1, 3)]
+    house.close()
+    again = House(tmp_path / "data", opener=Opener(keys))
+    assert [o.result for o in wire.decode_answer(again.post(wire.encode_batch(bodies)).content)] == [
+        "duplicate", "duplicate", "stored", "duplicate"]
+    again.close()
+
+
+def test_a_collector_told_so_refuses_open_vectors(tmp_path: Path) -> None:
+    key = X25519PrivateKey.generate()
+    house = House(tmp_path / "data", opener=Opener([key]), only_sealed=True)
+    one = people.sighting(1, at=10)
+    assert [(o.result, "set seal_to" in o.reason) for o in house.send(one)] == [("refused", True)]
+    body = wire.encode_batch([wire.encode_sighting(one, Sealer(key.public_key().public_bytes_raw()))])
+    assert [o.result for o in wire.decode_answer(house.post(body).content)] == ["stored"]
+    house.close()
+
+
+def test_no_vector_and_no_key_stands_in_a_log_or_an_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key = X25519PrivateKey.generate()
+    house = House(tmp_path / "data", opener=Opener([key]))
+    one = people.sighting(1, at=10)
+    body = bytearray(wire.encode_sighting(one, Sealer(key.public_key().public_bytes_raw())))
+    body[body.index(b"north")] ^= 1     # "oorth": the seal no longer holds
+    answer = house.post(wire.encode_batch([bytes(body)]))
+    assert wire.decode_answer(answer.content)[0].reason.startswith("seal: expected one unbroken")
+    said = caplog.text + answer.text
+    for secret in (key.private_bytes_raw(), pack(one.vector[None], "fp16")[0], np.array(one.vector).tobytes()):
+        assert secret.hex() not in said
+        assert str(secret)[2:40] not in said
+    assert f"{one.vector[0]:.4f}" not in said
+    house.close()

@@ -14,18 +14,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cmnas_edge import sealing, wire
 from cmnas_edge import sighting_pb2 as pb
-from cmnas_edge import wire
 from cmnas_edge.embedding import pack, unit
+from cmnas_edge.sealing import Opener, Sealer
 from cmnas_edge.sighting import MAX_DIMENSION, MAX_SEQUENCE
 from cmnas_edge.wire import Gap, Outcome, Refusal, Sighting, WireError
 
 F32 = npt.NDArray[np.float32]
 ROOT = Path(__file__).resolve().parents[2]
 SPOOL = "0123456789abcdef"
+KEY = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
 def vector(d: int = 64, seed: int = 0) -> F32:
@@ -147,7 +150,7 @@ def test_a_foreign_bundle_is_named_before_its_dimension_confuses() -> None:
 
 def test_an_unknown_field_is_refused_by_number_wherever_it_stands() -> None:
     body = wire.encode_sighting(sighting())
-    for extra, name in ((b"\x9a\x01\x03abc", "unknown field 19"), (b"\xa0\x06\x01", "unknown field 100")):
+    for extra, name in ((b"\xa2\x01\x03abc", "unknown field 20"), (b"\xa0\x06\x01", "unknown field 100")):
         assert name in refusal(body + extra)
         assert name in refusal(extra + body)
     gap = pb.Gap(spool=SPOOL, first=1, last=2, count=1).SerializeToString() + b"\x2a\x01x"
@@ -205,7 +208,8 @@ def largest() -> pb.Sighting:
         device="d" * 64, camera="c" * 64, spool="f" * 16, sequence=MAX_SEQUENCE, seen_from=1e9, seen_at=1e9,
         modality=pb.MODALITY_INFRARED, tracklet=2**64 - 1, view_count=2**32 - 1, quality=1.0, box_width=65535,
         box_height=65535, fingerprint=b"\xff" * 32, engine=pb.ENGINE_TENSORRT, precision=pb.PRECISION_INT8,
-        transform=2**64 - 1, packing=pb.PACKING_FP16, vector=pack(x[None], "fp16")[0])
+        transform=2**64 - 1, packing=pb.PACKING_FP16, vector=pack(x[None], "fp16")[0] + bytes(sealing.ADDED_BYTES),
+        seal=pb.Seal(key=bytes(4), encapsulated=bytes(32), number=2**32 - 1))
 
 
 def test_the_largest_legal_sighting_stays_under_8_kib() -> None:
@@ -213,7 +217,9 @@ def test_the_largest_legal_sighting_stays_under_8_kib() -> None:
     most = {"device": 64, "camera": 64, "spool": 16, "fingerprint": 32, "vector": 2 * MAX_DIMENSION}
     varints = {"sequence": 9, "tracklet": 10, "transform": 10, "view_count": 5, "box_width": 3, "box_height": 3,
                "modality": 1, "engine": 1, "precision": 1, "packing": 1}
-    fixed = {"seen_from": 8, "seen_at": 8, "quality": 4}
+    # A sealed vector is 16 bytes longer, behind the same length; the seal's key, encapsulated and number.
+    most["vector"] += sealing.ADDED_BYTES
+    fixed = {"seen_from": 8, "seen_at": 8, "quality": 4, "seal": 1 + (1 + 1 + 4) + (1 + 1 + 32) + (1 + 5)}
     total = 0
     for field in pb.Sighting.DESCRIPTOR.fields:
         tag = 1 if field.number < 16 else 2
@@ -221,8 +227,12 @@ def test_the_largest_legal_sighting_stays_under_8_kib() -> None:
         total += tag + length + (most | varints | fixed)[field.name]  # KeyError: a new field has no limit here
     made = largest()
     assert made.ByteSize() == total < wire.MAX_SIGHTING_BYTES == 8192
+    assert wire.explained_bytes(batch := wire.encode_batch([made.SerializeToString()])) == len(batch)
+    made.vector = made.vector[:-sealing.ADDED_BYTES]
+    made.ClearField("seal")
     (item,) = wire.decode_batch(wire.encode_batch([made.SerializeToString()]), dimension=None, device=None)
     assert isinstance(item, Sighting), item
+    made = largest()
     full = wire.encode_batch([made.SerializeToString()] * wire.MAX_SIGHTINGS,
                              [Gap("f" * 16, MAX_SEQUENCE, MAX_SEQUENCE, 1)] * wire.MAX_GAPS)
     assert len(full) <= wire.MAX_BATCH_BYTES
@@ -249,7 +259,7 @@ def test_a_crop_smuggled_anywhere_into_a_batch_is_not_explained(where: str) -> N
     body = wire.encode_sighting(sighting())
     size = pb.Sighting(vector=picture).SerializeToString()[2:]  # length and bytes, without the tag
     data = {
-        "unknown field": lambda: wire.encode_batch([body + b"\x9a\x01" + size]),
+        "unknown field": lambda: wire.encode_batch([body + b"\xa2\x01" + size]),
         "vector": lambda: wire.encode_batch([message(vector=picture[:len(picture) // 2 * 2]).SerializeToString()]),
         "vector twice": lambda: wire.encode_batch([b"\x92\x01" + size + body]),
         "packing nobody knows": lambda: wire.encode_batch([message(vector=picture, packing=9).SerializeToString()]),
@@ -260,6 +270,82 @@ def test_a_crop_smuggled_anywhere_into_a_batch_is_not_explained(where: str) -> N
         "after the end": lambda: wire.encode_batch([body]) + b"\xff\xff\xff\xff" + picture,
     }[where]()
     assert len(data) - wire.explained_bytes(data) >= len(picture) - 1
+
+
+def sealed_by(key: X25519PrivateKey, **changes: object) -> bytes:
+    return wire.encode_sighting(sighting(**changes), Sealer(key.public_key().public_bytes_raw()))
+
+
+@pytest.mark.parametrize("packing", ["fp16", "int8"])
+def test_a_sealed_vector_arrives_as_it_was_sent_and_cannot_be_read_on_the_way(packing: str) -> None:
+    sent = sighting(packing=packing)
+    body = wire.encode_sighting(sent, Sealer(KEY.public_key().public_bytes_raw()))
+    assert pack(sent.vector[None], sent.packing)[0] in wire.encode_sighting(sent)
+    assert not any(pack(sent.vector[None], sent.packing)[0][at:at + 8] in body for at in range(0, 60, 4))
+    batch = wire.encode_batch([wire.address(wire.encode_sighting(replace(sent, spool="", sequence=0), Sealer(
+        KEY.public_key().public_bytes_raw())), SPOOL, 7)])
+    (got,) = wire.decode_batch(batch, dimension=64, device="gate", opener=Opener([KEY]), only_sealed=True)
+    assert isinstance(got, Sighting), got
+    assert fields(got) == {**fields(sent), "sealed": True}
+    assert np.array_equal(got.vector, decode(sent)[0].vector)
+    assert wire.explained_bytes(batch) == len(batch)
+
+
+def test_a_seal_adds_59_to_62_bytes_to_a_record() -> None:
+    sealer, plain = Sealer(KEY.public_key().public_bytes_raw()), len(wire.encode_sighting(sighting()))
+    added = [len(wire.encode_sighting(sighting(), sealer)) - plain for _ in range(sealing.MOST_RECORDS)]
+    assert (min(added), max(added)) == (59, 62)
+
+
+def test_a_record_sealed_to_another_key_is_not_taken_but_not_for_good() -> None:
+    for opener in (None, Opener([]), Opener([X25519PrivateKey.generate()])):
+        items = wire.decode_batch(wire.encode_batch([sealed_by(KEY), wire.encode_sighting(sighting(sequence=8))]),
+                                  dimension=64, device="gate", opener=opener)
+        assert isinstance(items[0], Refusal)
+        assert (items[0].spool, items[0].sequence, items[0].for_good) == (SPOOL, 7, False)
+        assert "give it that key, in seal_keys" in items[0].reason
+        assert isinstance(items[1], Sighting)
+
+
+@pytest.mark.parametrize(("field", "value"), [("camera", "south"), ("seen_at", 1_700_000_005.0), ("tracklet", 4),
+                                              ("quality", 0.5), ("transform", 9), ("modality", 1)])
+def test_a_sealed_vector_cannot_be_given_to_another_record(field: str, value: object) -> None:
+    made = pb.Sighting.FromString(sealed_by(KEY))
+    setattr(made, field, value)
+    (item,) = wire.decode_batch(wire.encode_batch([made.SerializeToString()]), dimension=64, device="gate",
+                                opener=Opener([KEY]))
+    assert isinstance(item, Refusal)
+    assert (item.for_good, "expected one unbroken" in item.reason) == (True, True)
+
+
+def test_what_is_sealed_is_judged_like_what_is_open() -> None:
+    one = sighting()
+    long = wire.encode_sighting(replace(one, vector=one.vector * np.float32(2)), Sealer(
+        KEY.public_key().public_bytes_raw()))
+    (item,) = wire.decode_batch(wire.encode_batch([long]), dimension=64, device="gate", opener=Opener([KEY]))
+    assert isinstance(item, Refusal)
+    assert "expected unit length, found 2" in item.reason
+    made = pb.Sighting.FromString(sealed_by(KEY))
+    for change, says in ((lambda m: setattr(m, "vector", m.vector + b"12"), "found 130 bytes, sealed"),
+                         (lambda m: setattr(m.seal, "key", b"12345"), "expected a key of 4 bytes"),
+                         (lambda m: setattr(m.seal, "encapsulated", b""), "expected a key of 4 bytes"),
+                         (lambda m: setattr(m.seal, "number", 2**32), "expected a number of at most")):
+        other = pb.Sighting.FromString(made.SerializeToString())
+        change(other)
+        assert says in refusal(other.SerializeToString())
+        batch = wire.encode_batch([other.SerializeToString()])
+        assert wire.explained_bytes(batch) < len(batch) or "sealed" in says     # a vector of more dimensions
+    assert "expected only fields of" in refusal(wire.encode_sighting(one) + b"\x9a\x01\x02\x20\x01")
+
+
+def test_an_open_vector_is_refused_only_where_seals_are_asked_for() -> None:
+    batch = wire.encode_batch([sighting()])
+    (item,) = wire.decode_batch(batch, dimension=64, device="gate", opener=Opener([KEY]))
+    assert isinstance(item, Sighting)
+    assert not item.sealed
+    (item,) = wire.decode_batch(batch, dimension=64, device="gate", opener=Opener([KEY]), only_sealed=True)
+    assert isinstance(item, Refusal)
+    assert (item.for_good, "set seal_to" in item.reason) == (True, True)
 
 
 def test_an_answer_comes_back_item_by_item() -> None:

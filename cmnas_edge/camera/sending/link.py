@@ -183,6 +183,8 @@ def _meaning(status: int) -> str:
         401: "the collector does not know this device's token (401); enrol the device and write its token file anew",
         403: "the collector does not let this device in (403); enrol the device and write its token file anew",
         404: "expected the collector, found a server without one (404); correct 'collector'",
+        409: "the collector does not have the key that vectors are sealed to (409); give it that key again, or correct "
+             "seal_to; records wait",
         413: "the collector finds even one record too large (413); give both the same release",
         429: "the collector asks for patience (429)",
         503: "the collector cannot store for now (503); look at its disk",
