@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmnas_edge import log
+from cmnas_edge import engine_commands, log
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.bundle.pictures import draw, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                          help="people whose drawn crops go along, for retrieval checks on a device; 0 for none")
     packing.add_argument("--replace", action="store_true", help="replace a bundle that is there")
     signing.add_commands(commands)
+    engine_commands.add_build_arguments(commands.add_parser(
+        "engine", help="make TensorRT plans of a bundle's graphs, for this very device"))
     args = parser.parse_args(argv)
     try:
         if "work" in args:

@@ -27,6 +27,7 @@ from cmnas_edge.camera.settings import DeviceSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import Engine, open_engine
+from cmnas_edge.engine.fallback import with_fallback
 from cmnas_edge.errors import CmnasError, ConfigError
 from cmnas_edge.sighting import key_id
 from cmnas_edge.site_key import Rotation, SiteKey
@@ -151,9 +152,10 @@ def _without_secrets(settings: DeviceSettings) -> DeviceSettings:
 def _engines(opened: ExitStack, model: bundle.Bundle, settings: DeviceSettings) -> dict[Modality, Engine]:
     """Open an engine for each modality that one of the cameras can have."""
     wanted = {camera.spectrum.modality for camera in settings.cameras}
-    return {modality: opened.enter_context(open_engine(
-                model, modality, name=settings.engine.name, threads=settings.engine.threads,
-                max_batch=settings.engine.max_batch))
+    threads, max_batch = settings.engine.threads, settings.engine.max_batch
+    return {modality: opened.enter_context(with_fallback(
+                open_engine(model, modality, name=settings.engine.name, threads=threads, max_batch=max_batch),
+                model, modality, threads=threads, max_batch=max_batch))
             for modality in MODALITIES if "auto" in wanted or modality in wanted}
 
 

@@ -55,8 +55,11 @@ class Embedder:
             if not rows:
                 continue
             crops = np.concatenate([picks[row][1].crops for row in rows])
+            engine = self._engines[modality]
+            before = engine.name, engine.precision
             with self._tally.timed("infer"):
-                embeddings = self._engines[modality].embed(crops)
+                embeddings = engine.embed(crops)
+            self._tally.add("engine_failures", (engine.name, engine.precision) != before)
             self._tally.add("crops", len(crops))
             ends = np.cumsum([picks[row][1].view_count for row in rows])
             for row, views in zip(rows, np.split(embeddings, ends[:-1]), strict=True):

@@ -16,6 +16,7 @@ Count = Literal[
     "detections",
     "tracklets",        # that ended
     "crops",            # embedded
+    "engine_failures",  # a network's engine gave way to ONNX Runtime; once for each modality
     "no_direction",     # views whose crops the network did not respond to: nothing to send
     "sightings",        # made
     "stored", "duplicate", "refused",   # answers of the collector

@@ -327,3 +327,14 @@ def test_a_wrong_choice_is_answered_before_a_gpu_is_looked_for(
         words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["engine", "build", str(TINY), *words]) == 78
     assert says in capsys.readouterr().err
+
+
+def test_export_engine_is_the_same_build(site: Site, monkeypatch: pytest.MonkeyPatch,
+                                         capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="the workshop is not installed")
+    from export.__main__ import main as export
+    monkeypatch.setattr("cmnas_edge.engine.tensorrt.Workplace", lambda: site.place)
+    assert export(["engine", str(TINY), "--cache", str(site.cache), "--max-batch", "7", "--usual-batch", "2"]) == 0
+    assert "golden    infrared in fp32: reproduced" in capsys.readouterr().out
+    assert site.build() == next(site.cache.rglob("visible*.plan"))
+    assert site.trt.builds == 2

@@ -137,7 +137,12 @@ def _interruptible(worker: GpuWorker, work: Callable[[threading.Event], _Made]) 
 def _build(trt: Any, job: Job, model: bytes, how: How, timings: Path, stop: threading.Event) -> _Made:
     """What happens on the GPU's thread."""
     log = Log(trt)
-    builder = trt.Builder(log.native)
+    try:
+        builder = trt.Builder(log.native)
+    except TypeError:   # so pybind11 says that TensorRT made none
+        raise DeviceError(f"TensorRT {trt.__version__}: expected a builder, found that it makes none "
+                          f"({reason(log.taken())}); look at nvidia-smi or dmesg, and update the driver if it is older "
+                          "than this TensorRT's CUDA") from None
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.native)
     read = parser.parse(model, str(job.path))
@@ -152,7 +157,12 @@ def _build(trt: Any, job: Job, model: bytes, how: How, timings: Path, stop: thre
     profile = _profile(tensors[0].shape, how)
     if -1 in tensors[0].shape:
         shapes = builder.create_optimization_profile()
-        shapes.set_shape(tensors[0].name, profile.least, profile.usual, profile.most)
+        try:
+            shapes.set_shape(tensors[0].name, profile.least, profile.usual, profile.most)
+        except RuntimeError as error:
+            raise DeviceError(f"{job.path}: expected TensorRT to take batches of 1, {how.usual_batch} and "
+                              f"{how.most_batch}, found that it does not ({error}; {reason(log.taken())}); choose "
+                              "others") from None
         config.add_optimization_profile(shapes)
     cache = _timing_cache(config, timings, log)     # must live through the build
     with Progress("steps") as progress:

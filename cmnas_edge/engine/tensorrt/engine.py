@@ -110,6 +110,8 @@ class TensorRtEngine:
         if precision not in RUNS:
             raise DeviceError(f"engine 'tensorrt': expected {', '.join(RUNS[:-1])} or {RUNS[-1]}, found {precision}; "
                               "choose another precision or engine")
+        if workplace is None and (lacking := missing()) is not None:
+            raise DeviceError(f"engine 'tensorrt': expected {lacking}; or set name = \"onnxruntime\" in [engine]")
         graph = bundle_graph(bundle, modality, precision)
         self.precision: Precision = precision
         self._own = Workplace() if workplace is None else None

@@ -145,7 +145,12 @@ class _State:
                               "free its memory, or build for smaller batches") from error
 
     def _load(self, found: Found, build: str) -> None:
-        self.runtime = self._trt.Runtime(self._log.native)
+        try:
+            self.runtime = self._trt.Runtime(self._log.native)
+        except TypeError:   # so pybind11 says that TensorRT made none
+            raise DeviceError(f"TensorRT {self._trt.__version__}: expected a runtime, found that it makes none "
+                              f"({reason(self._log.taken())}); look at nvidia-smi or dmesg, and update the driver if "
+                              "it is older than this TensorRT's CUDA") from None
         # Without a working GPU the runtime is there, logs errors, and crashes at the next call.
         if errors := self._log.taken():
             raise DeviceError(f"TensorRT {self._trt.__version__}: expected a runtime without complaints, found "

@@ -6,6 +6,7 @@ used by two at once. With one thread for all of it neither can go wrong, whoever
 
 from __future__ import annotations
 
+import logging
 import threading
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from cmnas_edge.errors import DeviceError
 __all__ = ["GpuWorker", "give_back", "take"]
 
 T = TypeVar("T")
+_log = logging.getLogger("cmnas.tensorrt")
 
 
 class GpuWorker:
@@ -52,6 +54,8 @@ class GpuWorker:
             self._open = False
             try:
                 self(self.cuda.leave)
+            except Exception as error:  # pycuda's errors are RuntimeErrors of several kinds
+                _log.warning("the GPU's context could not be left: %s", error)
             finally:
                 self._thread.shutdown()
 
@@ -61,7 +65,10 @@ def _cleanly(work: Callable[[], T]) -> T:
     try:
         return work()
     except BaseException as error:
-        traceback.clear_frames(error.__traceback__)
+        one: BaseException | None = error
+        while one is not None:  # and what caused it has a traceback of its own
+            traceback.clear_frames(one.__traceback__)
+            one = one.__cause__ or one.__context__
         raise
 
 
