@@ -21,7 +21,8 @@ LogicError = type("LogicError", (Error,), {})
 RuntimeError = type("RuntimeError", (Error,), {})  # noqa: A001 - pycuda's own name; it is not Python's
 MemoryError = type("MemoryError", (Error,), {})  # noqa: A001
 TEXTS = {1: "invalid argument", 2: "out of memory", 100: "no CUDA-capable device is detected",
-         201: "invalid device context", 400: "invalid resource handle", 801: "operation not supported"}
+         201: "invalid device context", 400: "invalid resource handle",
+         700: "an illegal memory access was encountered", 801: "operation not supported"}
 _driver: Driver
 _stack = threading.local()
 

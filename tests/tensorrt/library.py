@@ -13,6 +13,7 @@ struct on the stack, anything else the stand-in behind a pointer (None if it is 
 from __future__ import annotations
 
 import ctypes
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ class Call(NamedTuple):
     number: int  # the object's, counted from 1
     name: str  # "context.set_input_shape"
     arguments: tuple[Any, ...]
+    thread: str
 
 
 @dataclass
@@ -63,6 +65,7 @@ class StandIn:
     number: int = field(init=False)
     address: int = field(init=False)
     alive: bool = field(init=False, default=True)
+    logger: int = field(init=False, default=0)
     kind = ""
 
     def __post_init__(self) -> None:
@@ -79,13 +82,15 @@ class Library:
     """Listens to the compiled library and lets stand-ins answer.
 
     Attributes:
-        calls: Every call since `clear`, in order.
+        calls: Every call since a test began, in order.
+        events: The names of them, among what happened on the GPU.
         broken: Rules of TensorRT that calls broke, and what went wrong in here; a test wants none.
-        taught: By name of a method, what is done instead, given what would have been done.
+        taught: By name of a method, what is done instead, given the logger and what would have been done.
         ending: Whether a slot that nobody named is a destructor.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, events: list[str]) -> None:
+        self.events = events
         self.native = ctypes.CDLL(str(path))
         self.native.fake_object.restype = ctypes.c_void_p
         self.native.fake_call.restype = U64
@@ -96,7 +101,7 @@ class Library:
         self.calls: list[Call] = []
         self.broken: list[str] = []
         self.ending = False
-        self.taught: dict[str, Callable[[Callable[[], Any]], Any]] = {}
+        self.taught: dict[str, Callable[[int, Callable[[], Any]], Any]] = {}
         self._expected: list[str] = []
         self._memory: dict[str | bytes, ctypes.Array[ctypes.c_char]] = {}
         self._listener = LISTENER(self._called)  # ctypes keeps no reference of its own
@@ -160,8 +165,10 @@ class Library:
 
     def _answer(self, address: int, slot: int, result: int, registers: tuple[int, ...], stack: int) -> int:
         if not address:
-            made = self.makers[MAKERS[slot]](registers[0], self.things.get(registers[1]))
-            self.calls.append(Call(made.number if made else 0, f"make.{MAKERS[slot]}", ()))
+            name = f"make.{MAKERS[slot]}"
+            logger, of = registers[0], self.things.get(registers[1])
+            made = self._done(name, logger, lambda: self.makers[MAKERS[slot]](logger, of))
+            self._noted(made.number if made else 0, name, ())
             return made.address if made else 0
         thing = self.things[address]
         name = self.names.get((thing.kind, slot))
@@ -171,10 +178,17 @@ class Library:
         self.rule(thing.alive, f"{thing.kind}.{name} was called after the {thing.kind} was deleted")
         method = getattr(thing, name)
         arguments = tuple(self._arguments(method, registers, stack))
-        self.calls.append(Call(thing.number, f"{thing.kind}.{name}", arguments))
-        lesson = self.taught.get(f"{thing.kind}.{name}")
-        value = method(*arguments) if lesson is None else lesson(lambda: method(*arguments))
-        return self._returned(value, result)
+        self._noted(thing.number, f"{thing.kind}.{name}", arguments)
+        return self._returned(self._done(f"{thing.kind}.{name}", thing.logger, lambda: method(*arguments)), result)
+
+    def _noted(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        self.calls.append(Call(number, name, arguments, threading.current_thread().name))
+        self.events.append(name)
+
+    def _done(self, name: str, logger: int, do: Callable[[], Any]) -> Any:
+        """What was taught instead of it, else it."""
+        lesson = self.taught.get(name)
+        return do() if lesson is None else lesson(logger, do)
 
     def _arguments(self, method: Callable[..., Any], registers: tuple[int, ...], stack: int) -> Iterator[Any]:
         rest = iter(registers)

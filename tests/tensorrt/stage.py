@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.engine.tensorrt import Workplace
+from cmnas_edge.engine.tensorrt.build import How, bundle_job
 from tests.tensorrt.building import Builder, Parser
 from tests.tensorrt.cuda_driver import Driver
 from tests.tensorrt.gpu import Gpu
@@ -25,6 +28,7 @@ from tests.tensorrt.rehearsal import rehearse
 from tests.tensorrt.world import World
 from tests.tiny_bundle import TINY
 
+HOW = How(usual_batch=2, most_batch=5, workspace_mib=96, level=2)
 FOLDER = Path(os.environ["CMNAS_STAND_INS"])
 
 
@@ -40,7 +44,7 @@ def trt() -> Any:
 @pytest.fixture(scope="session")
 def _stage(trt: Any) -> tuple[World, Driver]:
     gpu = Gpu()
-    library = Library(FOLDER / f"libnvinfer.so.{trt.__version__.split('.')[0]}")
+    library = Library(FOLDER / f"libnvinfer.so.{trt.__version__.split('.')[0]}", gpu.log)
     driver = Driver(FOLDER / "libcuda.so.1", gpu)
     atexit.register(library.leave)
     atexit.register(driver.leave)
@@ -61,6 +65,28 @@ def _stage(trt: Any) -> tuple[World, Driver]:
 def driver(_stage: tuple[World, Driver]) -> Driver:
     """The driver, with a GPU that has eight multiprocessors and is called Orin."""
     return _stage[1]
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    """The tiny bundle."""
+    return Bundle.open(TINY)
+
+
+@pytest.fixture
+def place(world: World) -> Iterator[Workplace]:
+    """The project's own way to this device; nothing of it is a fake."""
+    with Workplace() as place:
+        yield place
+
+
+@pytest.fixture
+def plan(world: World, place: Workplace, bundle: Bundle, tmp_path: Path) -> Path:
+    """A plan of the visible graph, built; what it took is forgotten."""
+    path = place.build(bundle_job(bundle, "visible", "fp32"), HOW, tmp_path)[0]
+    world.library.calls.clear()
+    world.gpu.log.clear()
+    return path
 
 
 @pytest.fixture

@@ -42,37 +42,46 @@ class World:
     gpu: Gpu
     version: str
     strongly_typed: int  # the flag's number: 1, and 0 since 11
-    logger: int = 0
     parse_errors: list[dict[str, Any]] = field(default_factory=list)
     missing_weights: list[str] = field(default_factory=list)
-    monitor_slots: tuple[int, int, int] = (4, 5, 6)
+    steps: int = 2
+    on_step: Callable[[int], None] = lambda step: None
+
+    def __post_init__(self) -> None:
+        # Since 11 a logger is a versioned interface, whose four slots come first.
+        self.log_slot = 4 if int(self.version.split(".")[0]) >= 11 else 0
 
     def clear(self) -> None:
         """Forget what a test taught."""
         self.parse_errors.clear()
         self.missing_weights.clear()
         self.library.taught.clear()
+        self.steps = 2
+        self.on_step = lambda step: None
 
     def teach(self, name: str, *answer: Any, log: tuple[str, ...] = ()) -> None:
-        """Let a method, such as "builder.build_serialized_network", log errors and, if given, answer this."""
-        def lesson(do: Callable[[], Any]) -> Any:
+        """Let a method, such as "builder.build_serialized_network", log errors and, if given, answer this.
+
+        A class, such as "make.builder", answers None: the bindings then say that its factory returned a null.
+        """
+        def lesson(logger: int, do: Callable[[], Any]) -> Any:
             for text in log:
-                self.log(ERROR, text)
+                self.log(logger, ERROR, text)
             return answer[0] if answer else do()
 
         self.library.taught[name] = lesson
 
-    def log(self, severity: int, text: str) -> None:
-        """Say something to the project's logger, as TensorRT does."""
-        if self.logger:
-            self.library.call(self.logger, 0, severity, text)
+    def log(self, logger: int, severity: int, text: str) -> None:
+        """Say something to a logger of the project's, as TensorRT does."""
+        self.library.call(logger, self.log_slot, severity, text)
 
     def makes(self, *kinds: type[Thing]) -> None:
         """Let the C functions make these."""
         def maker(kind: type[Thing]) -> Callable[[int, StandIn | None], StandIn]:
             def make(logger: int, of: StandIn | None) -> StandIn:
-                self.logger = logger
-                return kind(self.library, self, of)
+                made = kind(self.library, self, of)
+                made.logger = logger
+                return made
             return make
 
         self.library.makers = {kind.kind: maker(kind) for kind in kinds}
@@ -87,7 +96,9 @@ class Thing(StandIn):
     told: dict[str, Any] = field(default_factory=dict)
 
     def make(self, kind: type[Thing], *further: Any) -> Any:
-        return kind(self.library, self.world, self, {}, *further)
+        made = kind(self.library, self.world, self, {}, *further)
+        made.logger = self.logger
+        return made
 
     def refuse(self, text: str) -> None:
-        self.world.log(ERROR, text)
+        self.world.log(self.logger, ERROR, text)
