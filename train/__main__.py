@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cmnas_edge import log
-from cmnas_edge.errors import CmnasError, DeviceError
+from cmnas_edge.errors import CmnasError, ConfigError, DeviceError
 
 __all__ = ["main"]
 
@@ -34,6 +34,8 @@ VERBS = {
     "search": ("train.search.commands", "find where two modalities should share a norm"),
     "evidence": ("train.evidence.commands", "what each idea buys, with seeds and error bars"),
 }
+
+_SHARED = ("fit", "search")  # several processes take each step of these together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     module, what = verbs[args.verb]
     try:
         room = importlib.import_module(module)
+        if args.verb not in _SHARED and os.environ.get("WORLD_SIZE", "1") != "1":
+            raise ConfigError(f"{args.verb}: expected one process, found {os.environ['WORLD_SIZE']} that torchrun "
+                              f"started; give python -m train {args.verb} alone: it spreads what it can by itself")
         verb = argparse.ArgumentParser(f"python -m train {args.verb}", description=what)
         room.add_arguments(verb)
         return int(room.run(verb.parse_args(args.rest, argparse.Namespace(again=_again(argv)))))

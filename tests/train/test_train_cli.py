@@ -86,3 +86,11 @@ def test_torchrun_is_left_the_sentence_and_only_the_first_process_says_it_itself
     assert said == f"{sentence}\n"
     assert ChildFailedError("train", failures).format_msg().count(sentence) == 2
     assert all(failure.timestamp > 0 for failure in failures.values())
+
+
+@pytest.mark.parametrize("verb", [verb for verb in HERE if verb not in ("fit", "search")])
+def test_what_processes_cannot_share_is_refused_under_torchrun(
+        verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.main([verb, "x", "--out", "y"]) == 78
+    assert f"{verb}: expected one process, found 2 that torchrun started" in capsys.readouterr().err
