@@ -17,22 +17,31 @@ from tests.tensorrt import wheels
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def environment(version: str) -> dict[str, str]:
+    """What a process needs to find these bindings, and the stand-ins under them.
+
+    Raises:
+        Missing: They are not at hand.
+    """
+    stand_ins, bindings, pycuda = wheels.libraries(), wheels.bindings(version), wheels.pycuda_folder()
+    found = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
+    found |= {"CMNAS_STAND_INS": str(stand_ins), "LD_LIBRARY_PATH": str(stand_ins), "OMP_NUM_THREADS": "1",
+              "PYTHONPATH": os.pathsep.join([str(bindings), *([str(pycuda)] if pycuda else [])])}
+    if pycuda:
+        found["CMNAS_PYCUDA"] = str(pycuda)
+    return found
+
+
 def run(version: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run them, all or those that pytest's arguments choose.
 
     Raises:
         Missing: They cannot run here.
     """
-    stand_ins, bindings, pycuda = wheels.libraries(), wheels.bindings(version), wheels.pycuda_folder()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
-    environment |= {"CMNAS_STAND_INS": str(stand_ins), "LD_LIBRARY_PATH": str(stand_ins), "OMP_NUM_THREADS": "1",
-                    "PYTHONPATH": os.pathsep.join([str(bindings), *([str(pycuda)] if pycuda else [])])}
-    if pycuda:
-        environment["CMNAS_PYCUDA"] = str(pycuda)
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist",
                "-p", "tests.tensorrt.stage", "--rootdir", str(ROOT), *(arguments or ["-x"]),
                str(Path(__file__).parent / "on_bindings")]
-    return subprocess.run(command, env=environment, cwd=ROOT, text=True, check=False, timeout=200,
+    return subprocess.run(command, env=environment(version), cwd=ROOT, text=True, check=False, timeout=200,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
