@@ -1,4 +1,4 @@
-"""``cmnas-edge bundle show|verify PATH``: what a bundle is, and whether it is what it says."""
+"""``cmnas-edge bundle show|verify|install PATH``: what a bundle is, whether it is what it says, and into its place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from msgspec import Struct
+
+from cmnas_edge import config
 from cmnas_edge.bundle import Bundle, Trust, default_path, voucher
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import ConfigError
@@ -17,14 +20,31 @@ _DRAWN_ONLY = "found on drawn people; what they promise on real ones is unknown 
 _MOST_THREADS = 256
 
 
+class Place(Struct, frozen=True, kw_only=True):
+    """What the settings of a room, camera or collector, say of its bundle; the rest of them is not read here.
+
+    Attributes:
+        bundle: Where it is.
+        trust: Whose bundles are used.
+    """
+
+    bundle: Path | None = None
+    trust: Trust = Trust()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.epilog = ("verify shows that a bundle agrees with itself, and who signed it. That its fingerprint is that "
                      "of its graphs stays the word of whoever packed it.")
-    parser.add_argument("action", choices=("show", "verify"),
+    parser.add_argument("action", choices=("show", "verify", "install"),
                         help="show: what it is, after checking every byte; verify: also run its graphs against "
-                             "the golden embeddings, and draw its pictures again")
-    parser.add_argument("path", nargs="?", type=Path, help="a bundle's folder; default: the one that ships")
+                             "the golden embeddings, and draw its pictures again; install: copy it to where --config "
+                             "has its bundle, and switch to it if it is trusted and this device can run it")
+    parser.add_argument("path", nargs="?", type=Path,
+                        help="a bundle's folder; default: that of --config, or the one that ships")
+    parser.add_argument("--config", type=Path, metavar="CONFIG.toml",
+                        help="settings of a camera or collector: refuse a bundle that it would not use")
+    parser.add_argument("--rollback", action="store_true", help="install: go back to the version before")
     parser.add_argument("--threads", type=int, default=1, help="processor threads for the graphs")
 
 
@@ -32,17 +52,42 @@ def run(args: argparse.Namespace) -> int:
     """Open a bundle and print what is asked.
 
     Raises:
-        BundleError: It is not what it says.
-        ConfigError: The number of threads is none.
+        BundleError: It is not what it says, or not what the settings trust.
+        CmnasError: It cannot be installed; see `cmnas_edge.install`.
+        ConfigError: The number of threads is none, or words are missing or do not go together.
     """
+    place = None if args.config is None else config.load(args.config, Place)
+    if args.action == "install" or args.rollback:
+        sys.stdout.write(_install(args, place))
+        return 0
     if not 1 <= args.threads <= _MOST_THREADS:
         raise ConfigError(f"--threads: expected 1 to {_MOST_THREADS}, found {args.threads}; correct it")
-    bundle = Bundle.open(args.path or default_path())
+    bundle = Bundle.open(args.path or (place and place.bundle) or default_path())
+    if place is not None:
+        voucher(bundle, place.trust)
     lines = _show(bundle) if args.action == "show" else _verify(bundle, args.threads)
     for line in lines:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     return 0
+
+
+def _install(args: argparse.Namespace, place: Place | None) -> str:
+    from cmnas_edge.install import install, roll_back  # noqa: PLC0415 - who only looks runs no graphs
+
+    if args.action != "install" or (args.path is None) != args.rollback or place is None:
+        raise ConfigError("install: expected a bundle or --rollback, and the settings it is for, as in: "
+                          "cmnas-edge bundle install new-bundle --config camera.toml")
+    if place.bundle is None:
+        raise ConfigError(f"{args.config}: expected the key 'bundle' to say where to install, found none; write "
+                          'bundle = "bundle"')
+    if args.rollback:
+        bundle, changed = roll_back(place.bundle, place.trust), True
+    else:
+        bundle, changed = install(args.path, place.bundle, place.trust)
+    what = "back to      " if args.rollback else "installed    " if changed else "in its place "
+    then = "healthy on this device; start the daemon again to use it" if changed else "whole; nothing was changed"
+    return f"{what} {bundle.name} as {place.bundle} ({bundle.path.name}), {then}\n"
 
 
 def _show(bundle: Bundle) -> list[str]:

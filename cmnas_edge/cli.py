@@ -23,7 +23,7 @@ __all__ = ["main"]
 VERBS = {
     "camera": ("cmnas_edge.camera.commands", "watch cameras and send embeddings"),
     "collector": ("cmnas_edge.collector.commands", "receive, match and show sightings"),
-    "bundle": ("cmnas_edge.bundle_commands", "show or verify a model bundle"),
+    "bundle": ("cmnas_edge.bundle_commands", "show, verify or install a model bundle"),
     "key": ("cmnas_edge.key_commands", "make the key that turns a site's vectors, or show its number"),
     "engine": ("cmnas_edge.engine_commands", "make a bundle's graphs run on this device, and prove it"),
     "synth": ("cmnas_edge.synthetic.commands", "draw people: crops, or a site of cameras"),

@@ -42,8 +42,8 @@ def load(path: Path, kind: type[T]) -> T:
 
     Args:
         path: A TOML file.
-        kind: A frozen ``msgspec.Struct`` that forbids unknown fields. ``Path`` fields are
-            resolved against the file's folder.
+        kind: A frozen ``msgspec.Struct``. One that forbids unknown fields is the whole file; one
+            that does not reads a part of it. ``Path`` fields are resolved against the file's folder.
 
     Raises:
         ConfigError: The file is missing, is not TOML, has an unknown key (the nearest valid
@@ -192,7 +192,7 @@ def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
         for key, item in tree.items():
             if key in fields:
                 yield from _unknown_keys(item, fields[key], (*where, key))
-            elif key != kind.__struct_config__.tag_field:
+            elif key != kind.__struct_config__.tag_field and kind.__struct_config__.forbid_unknown_fields:
                 yield where, key, list(fields)
 
 
