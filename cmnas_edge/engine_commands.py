@@ -1,4 +1,4 @@
-"""``cmnas-edge engine build|prove``: graphs made runnable on this device, and the proof that they are."""
+"""``cmnas-edge engine build|race``: graphs made runnable on this device, and the fastest of them chosen."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cmnas_edge.bundle import Bundle, Precision, default_path
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
+
+if TYPE_CHECKING:
+    from cmnas_edge.engine.results import Race
 
 __all__ = ["add_arguments", "add_build_arguments", "run", "run_build"]
 
@@ -22,6 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_build_arguments(actions.add_parser(
         "build", help="make TensorRT plans of a bundle's graphs, for this very device",
         description="Make TensorRT plans of a bundle's graphs, for this very device."))
+    _add_race_arguments(actions.add_parser(
+        "race", help="find the fastest engine and precision for a bundle here, for `name = \"auto\"` to use",
+        description="Find the fastest engine and precision for a bundle on this device, among those that give its "
+                    "golden embeddings and that its gate let pass. Cameras with `name = \"auto\"` in [engine], which "
+                    "is the default, use the winner from their next start on."))
+    from cmnas_edge.engine.prove_commands import add_prove_arguments  # noqa: PLC0415 - a room of its own
+
+    add_prove_arguments(actions.add_parser(
+        "prove", help="try a bundle on this device, and write down what to attach to a report",
+        description="Try a bundle on this device: build, load, agreement with ONNX Runtime, every batch, thousands of "
+                    "frames, memory. Writes a JSON and a picture to attach to a report."))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +62,59 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=int, default=3, help="how long TensorRT searches, 0 to 5 (3)")
     parser.add_argument("--cache", type=Path, help="where plans are kept; default: $XDG_CACHE_HOME or ~/.cache")
     parser.add_argument("--again", action="store_true", help="build what is there already, too")
+
+
+def _add_race_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(work=_run_race)
+    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle's folder; default: the one that ships")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], metavar="N",
+                        help="crops at once to be fast at (1 8 32)")
+    parser.add_argument("--threads", type=int, default=1, help="of each engine, as in [engine] (1)")
+    parser.add_argument("--rounds", type=int, default=15, help="times each is measured (15)")
+    parser.add_argument("--cache", type=Path, help="where races are kept; default: $XDG_CACHE_HOME or ~/.cache")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw here, not beside the race that is kept")
+
+
+def _run_race(args: argparse.Namespace) -> int:
+    from cmnas_edge.engine import results  # noqa: PLC0415 - a room of its own, only once it is known to be meant
+    from cmnas_edge.engine.race import candidates, run_race  # noqa: PLC0415
+
+    for option, values, most in (("--batch", args.batch, _MOST_BATCH), ("--threads", [args.threads], 256),
+                                 ("--rounds", [args.rounds], 10_000)):
+        if wrong := [value for value in values if not 1 <= value <= most]:
+            raise ConfigError(f"{option}: expected 1 to {most}, found {wrong[0]}; correct it")
+    bundle = Bundle.open(args.bundle or default_path())
+    batches = tuple(sorted(set(args.batch)))
+    here = results.machine()
+    _say(f"device    {here.cpu}, {here.cores} cores")
+    before = results.kept(bundle, here, args.threads, args.cache)
+    found = run_race(bundle, candidates(bundle, threads=args.threads, max_batch=batches[-1]), here,
+                     batches=batches, threads=args.threads, rounds=args.rounds,
+                     previous=None if isinstance(before, str) else before.winner, say=_say)
+    for line in results.table(found):
+        _say(line)
+    if found.winner is None:
+        raise DeviceError(f"{bundle.path}: expected an engine that gives the golden embeddings here, found none (the "
+                          "table says why of each); install the packages again, or export the bundle again")
+    path = results.race_path(bundle, here, args.threads, args.cache)
+    results.keep(found, path)
+    _say(f"winner    {found.winner}; kept in {path}")
+    return _draw(found, args.plot or path.with_suffix(".png"))
+
+
+def _draw(found: Race, path: Path) -> int:
+    from cmnas_edge.engine.race_plot import draw_race  # noqa: PLC0415
+
+    try:
+        draw_race(found, path)
+    except ModuleNotFoundError:
+        _say("picture   none: it needs matplotlib; install it with: pip install matplotlib")
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a file this user may write, found {error.strerror}; name another with "
+                          "--plot (the race itself is kept)") from error
+    else:
+        _say(f"picture   {path}")
+    return 0
 
 
 def run_build(args: argparse.Namespace) -> int:

@@ -107,8 +107,14 @@ def _open(bundle: Bundle, modality: Modality, name: EngineName, precision: Preci
     return OnnxRuntimeEngine(bundle, modality, precision=precision, threads=threads, max_batch=max_batch)
 
 
-def check_golden(engine: Engine, bundle: Bundle, modality: Modality) -> float:
+def check_golden(engine: Engine, bundle: Bundle, modality: Modality, n: int | None = None) -> float:
     """Compare an engine with a bundle's golden embeddings.
+
+    Args:
+        engine: Any, of that bundle and modality.
+        bundle: Has the golden crops and embeddings.
+        modality: Whose.
+        n: Crops at once, at least 1: as many of the golden ones, or those over and over. None: each once.
 
     Returns:
         In float32 the largest difference of an entry, which may be `TOLERANCE`; in any other precision the
@@ -118,6 +124,9 @@ def check_golden(engine: Engine, bundle: Bundle, modality: Modality) -> float:
         BundleError: It is beyond the limit.
     """
     crops, expected = bundle.golden(modality)
+    if n is not None:
+        rows = np.arange(n) % len(crops)
+        crops, expected = crops[rows], expected[rows]
     found = engine.embed(crops)
     if engine.precision == "fp32":
         worst, limit = float(np.abs(found - expected).max()), TOLERANCE

@@ -58,13 +58,15 @@ class OpenVinoEngine:
         self._threads = threads
         self._library = _library()
         self._core = self._library.Core()
-        self._path = bundle.graph(modality, precision)
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise DeviceError("engine 'openvino': expected a processor that computes in bfloat16, found "
                               f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}; choose another precision")
         self._model: Any = _read(self._library, bundle, modality, precision)
         self._requests: dict[int, Any] = {}
-        self._request(1)    # what cannot be compiled is to fail here
+        try:
+            self._request(1)    # what cannot be compiled is to fail here
+        except RuntimeError as error:
+            raise _refusal(self._library, bundle.graph(modality, precision), error) from error
 
     def embed(self, crops: U8) -> F32:
         """Embed crops ``(n, h, w, 3)`` to ``(n, d)``; see `cmnas_edge.engine.Engine`.
@@ -115,11 +117,7 @@ class OpenVinoEngine:
                        "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": self._threads,
                        # Bound to a core, two engines may meet on the same one while another idles.
                        "ENABLE_CPU_PINNING": False}
-            try:
-                compiled = self._core.compile_model(model, "CPU", options)
-            except RuntimeError as error:
-                raise _refusal(self._library, self._path, error) from error
-            self._requests[size] = compiled.create_infer_request()
+            self._requests[size] = self._core.compile_model(model, "CPU", options).create_infer_request()
         return self._requests[size]
 
 
