@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                     "golden embeddings and that its gate let pass. Cameras with `name = \"auto\"` in [engine], which "
                     "is the default, use the winner from their next start on."))
 
+    from cmnas_edge.engine.prove_commands import add_prove_arguments  # noqa: PLC0415 - a room of its own
+
+    add_prove_arguments(actions.add_parser(
+        "prove", help="try a bundle on this device, and write down what to attach to a report",
+        description="Try a bundle on this device: build, load, agreement with ONNX Runtime, every batch, thousands of "
+                    "frames, memory. Writes a JSON and a picture to attach to a report."))
+
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says.

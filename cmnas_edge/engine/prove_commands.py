@@ -1,0 +1,101 @@
+"""``cmnas-edge engine prove``: try a bundle on this device, and write down what to attach to a report."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from cmnas_edge.bundle import Bundle, default_path
+from cmnas_edge.engine.prove import Asked, Proof, prove
+from cmnas_edge.engine.tensorrt import RUNS, Workplace, missing
+from cmnas_edge.engine.tensorrt.cache import cache_folder, write_together
+from cmnas_edge.engine.tensorrt.job import How
+from cmnas_edge.errors import ConfigError, DeviceError
+
+__all__ = ["add_prove_arguments", "run_prove"]
+
+_MOST = {"frames": 10_000_000, "opens": 100_000, "max_batch": 1024, "workspace_mib": 1 << 20}
+
+
+def add_prove_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.set_defaults(work=run_prove)
+    parser.epilog = ("Nothing in the two files names this machine, you or your folders: attach them to a report as "
+                     "they are. Without a GPU and TensorRT the same is tried with ONNX Runtime, and the files say so.")
+    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle's folder; default: the one that ships")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the two files (here)")
+    parser.add_argument("--frames", type=int, default=10_000, help="frames each engine is shown (10000)")
+    parser.add_argument("--opens", type=int, default=20, help="how often each is opened and closed (20)")
+    parser.add_argument("--max-batch", type=int, default=32, help="most crops at once (32)")
+    parser.add_argument("--workspace-mib", type=int, default=512, help="memory a kernel of TensorRT may ask for (512)")
+    parser.add_argument("--precision", action="append", metavar="P", choices=RUNS,
+                        help="of TensorRT's; may be given again; default: all the bundle has")
+    parser.add_argument("--cache", type=Path, help="where plans are kept; default: $XDG_CACHE_HOME or ~/.cache")
+
+
+def run_prove(args: argparse.Namespace) -> int:
+    """Try everything, say how it goes, and write a JSON and a PNG.
+
+    Raises:
+        ConfigError: A number that cannot be, or a folder that cannot be written to.
+        BundleError: The bundle is damaged.
+        DeviceError: Something failed; which, stands above and in the files.
+        DiskFull: There is no room for the files.
+    """
+    for name, most in _MOST.items():
+        value, least = getattr(args, name), int(name != "opens")
+        if not least <= value <= most:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected {least} to {most}, found {value}; correct it")
+    bundle = Bundle.open(args.bundle or default_path())
+    how = How(min(8, args.max_batch), args.max_batch, args.workspace_mib)
+    lacking = missing() or ""
+    with ExitStack() as opened:
+        place = None if lacking else opened.enter_context(Workplace())
+        _say(f"bundle    {bundle.name}, fingerprint {bundle.fingerprint_hex[:16]}")
+        _say(f"device    {place.device}" if place is not None else
+             f"device    no figure of TensorRT will be made: expected {lacking}. ONNX Runtime alone is tried")
+        proof = prove(bundle, Asked(args.frames, args.opens, how), cache_folder(args.cache), place, lacking,
+                      precisions=tuple(args.precision or RUNS), say=_say)
+    written = args.out / f"prove-{_slug(proof)}.json"
+    write_together((written, msgspec.json.format(msgspec.json.encode(proof), indent=1) + b"\n"))
+    _say(f"\nwrote     {written}")
+    _picture(proof, written.with_suffix(".png"))
+    failed = [subject for subject in proof.subjects if subject.verdict != "passed"]
+    if lacking:
+        _say("verdict   no figure of TensorRT was made; ONNX Runtime "
+             + ("passed" if not failed else "failed") + f". For one: expected {lacking}")
+    else:
+        _say(f"verdict   {len(proof.subjects) - len(failed)} of {len(proof.subjects)} passed")
+    if failed:
+        raise DeviceError(f"{', '.join(map(str, failed))}: expected every subject to pass, found what stands above; do "
+                          f"not let it serve, and attach {written} to a report")
+    return 0
+
+
+def _picture(proof: Proof, path: Path) -> None:
+    from cmnas_edge.engine.prove_plot import draw_proof  # noqa: PLC0415 - only once there is something to draw
+
+    try:
+        draw_proof(proof, path)
+    except ModuleNotFoundError:
+        _say("picture   none: the Python package matplotlib is not here (pip install matplotlib); the JSON has it all")
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        _say(f"picture   none: {path} cannot be written ({error.strerror}); the JSON has it all")
+    else:
+        _say(f"wrote     {path}")
+
+
+def _slug(proof: Proof) -> str:
+    device = proof.device.partition(",")[0] if proof.device else "without-tensorrt"
+    return re.sub(r"[^a-z0-9.]+", "-", f"{device} {proof.fingerprint[:8]}".lower()).strip("-")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
