@@ -121,7 +121,9 @@ def _at_work(link: Path) -> Iterator[Path]:
                           "the bundle")
     lock = None
     try:
-        versions.mkdir(parents=True, exist_ok=True)
+        if not versions.is_dir():
+            versions.mkdir(parents=True, exist_ok=True)
+            versions.chmod(0o755)
         lock = os.open(versions / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -63,6 +63,19 @@ def test_what_is_installed_is_a_whole_bundle_of_its_own(link: Path, three: list[
     assert Bundle.open(link.parent.with_name("elsewhere") / "bundle").name == "one"
 
 
+def test_a_daemon_can_read_what_another_user_installs_however_private_that_one_is(
+        link: Path, three: list[Path]) -> None:
+    link.parent.mkdir()
+    before = os.umask(0o077)
+    try:
+        bundle, _ = install(three[0], link, ANY, healthy)
+    finally:
+        os.umask(before)
+    found = [link.with_name("bundle.versions"), bundle.path, *bundle.path.rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in found if path.is_dir()} == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in found if path.is_file()} == {0o644}
+
+
 def test_this_version_and_the_one_before_are_kept_and_older_ones_go(link: Path, three: list[Path]) -> None:
     for source in three:
         install(source, link, ANY, healthy)
