@@ -76,6 +76,16 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"erase_area: expected at least {erasing.LEAST_AREA}, the least that is hidden as "
                              f"published, found {self.erase_area:g}")
 
+    def require_smaller(self, height: int, width: int) -> None:
+        """Make sure that crops of a size can be padded so.
+
+        Raises:
+            ValueError: One could come out all black.
+        """
+        if self.pad >= min(height, width):
+            raise ValueError(f"augmentation.pad: expected less than a crop's height and width, {height} and {width}, "
+                             f"found {self.pad}; a crop could come out all black")
+
     def scaled(self, share: float) -> Augmentation:
         """The same at a share of its strength; a mirror image is as likely as before."""
         return msgspec.structs.replace(

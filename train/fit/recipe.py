@@ -88,9 +88,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     optimiser: Optimiser = Optimiser()
 
     def __post_init__(self) -> None:
-        if self.augmentation.pad >= min(self.height, self.width):
-            raise ValueError(f"augmentation.pad: expected less than a crop's height and width, {self.height} and "
-                             f"{self.width}, found {self.augmentation.pad}; a crop could come out all black")
+        self.augmentation.require_smaller(self.height, self.width)
 
     def architecture(self) -> Arch:
         """What to build.

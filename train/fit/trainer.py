@@ -98,10 +98,9 @@ class Trainer:
             taken = {name: tensor for name, tensor in found.state_dict().items()
                      if meta.data == data or not name.startswith("classifier.")}
         else:
-            with torch.random.fork_rng(devices=[]):  # what is fresh there is not taken over
-                read = (importers.from_torchvision if self._recipe.start_format == "torchvision" else
-                        importers.from_torchreid)
-                found, _, fresh = read(path, network.arch, identities=network.identities)
+            # What is fresh there is not taken over.
+            found, _, fresh = importers.read(path, self._recipe.start_format, network.arch,
+                                             identities=network.identities)
             taken = {name: tensor for name, tensor in found.state_dict().items()
                      if name not in fresh and not name.startswith("classifier.")}
         for each in filter(None, (network, self.average)):

@@ -30,8 +30,8 @@ from train.networks.osnet_layers import WIDTHS
 from train.networks.space import Arch
 from train.networks.state_files import State, likeness, read_state
 
-__all__ = ["Imported", "from_cmnas", "from_torchreid", "from_torchvision", "read_state",
-           "to_cmnas", "to_torchreid", "to_torchvision"]
+__all__ = ["Imported", "from_cmnas", "from_torchreid", "from_torchvision", "read",
+           "read_state", "to_cmnas", "to_torchreid", "to_torchvision"]
 
 _COUNTER = "num_batches_tracked"
 _COUNTER_REASON = "a counter that only a BatchNorm without momentum reads"
@@ -108,6 +108,17 @@ def from_torchvision(path: Path, arch: Arch | None = None, *, identities: int = 
         raise BundleError(f"{path}: expected torchvision's ResNet-50, found {likeness(state)}; give its state_dict, "
                           "or say what wrote this one (start_format)")
     return _import(path, state, arch, identities, source)
+
+
+def read(path: Path, wrote: Literal["torchreid", "torchvision"], arch: Arch, *, identities: int = 0) -> Imported:
+    """Read the file of one or the other, as a recipe's ``start_format`` says; random numbers are nobody's but its own.
+
+    Raises:
+        ConfigError: As `from_torchreid` and `from_torchvision`.
+        BundleError: Likewise.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return (from_torchvision if wrote == "torchvision" else from_torchreid)(path, arch, identities=identities)
 
 
 def from_cmnas(path: Path, line: str, *, weights: Literal["model", "ema"] = "model",

@@ -92,9 +92,8 @@ class Searcher:
         if recipe.start_format == "checkpoint":
             found, _ = checkpoint.load(recipe.start)
         else:
-            with torch.random.fork_rng(devices=[]):
-                read = importers.from_torchvision if recipe.start_format == "torchvision" else importers.from_torchreid
-                found, *_ = read(recipe.start, Arch.uniform(recipe.backbone, "shared", design=recipe.design))
+            found, *_ = importers.read(recipe.start, recipe.start_format,
+                                       Arch.uniform(recipe.backbone, "shared", design=recipe.design))
         # A classifier over other people would only have to be unlearnt.
         plain = build(found.arch)
         plain.load_state_dict({name: tensor for name, tensor in found.state_dict().items()

@@ -159,9 +159,7 @@ class SearchRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     optimiser: Optimiser = Optimiser()
 
     def __post_init__(self) -> None:
-        if self.augmentation.pad >= min(self.height, self.width):
-            raise ValueError(f"augmentation.pad: expected less than a crop's height and width, {self.height} and "
-                             f"{self.width}, found {self.augmentation.pad}; a crop could come out all black")
+        self.augmentation.require_smaller(self.height, self.width)
         how = self.preference
         if how.warm_up + how.settle >= self.steps:
             raise ValueError(f"preference.warm_up + preference.settle: expected less than the {self.steps} steps, "
