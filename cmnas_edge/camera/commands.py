@@ -28,7 +28,8 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import Engine, open_engine
 from cmnas_edge.engine.fallback import with_fallback
-from cmnas_edge.errors import CmnasError, ConfigError
+from cmnas_edge.engine.results import SAFE, Entrant, chosen
+from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
 from cmnas_edge.sighting import key_id
 from cmnas_edge.site_key import Rotation, SiteKey
 
@@ -152,11 +153,32 @@ def _without_secrets(settings: DeviceSettings) -> DeviceSettings:
 def _engines(opened: ExitStack, model: bundle.Bundle, settings: DeviceSettings) -> dict[Modality, Engine]:
     """Open an engine for each modality that one of the cameras can have."""
     wanted = {camera.spectrum.modality for camera in settings.cameras}
-    threads, max_batch = settings.engine.threads, settings.engine.max_batch
-    return {modality: opened.enter_context(with_fallback(
-                open_engine(model, modality, name=settings.engine.name, threads=threads, max_batch=max_batch),
-                model, modality, threads=threads, max_batch=max_batch))
+    entrant = _entrant(model, settings)
+    return {modality: opened.enter_context(_engine(model, modality, entrant, settings))
             for modality in MODALITIES if "auto" in wanted or modality in wanted}
+
+
+def _entrant(model: bundle.Bundle, settings: DeviceSettings) -> Entrant:
+    """The engine and precision that the settings name, or else the race."""
+    if settings.engine.name != "auto":
+        return Entrant(settings.engine.name, settings.engine.precision or "fp32")
+    choice = chosen(model, settings.engine.threads)
+    _log.info("engine: %s", choice.why)
+    return choice.entrant
+
+
+def _engine(model: bundle.Bundle, modality: Modality, entrant: Entrant, settings: DeviceSettings) -> Engine:
+    """Open an engine; a winner that does not open any more gives way to what runs anywhere."""
+    threads, max_batch = settings.engine.threads, settings.engine.max_batch
+    try:
+        engine = open_engine(model, modality, name=entrant.engine, precision=entrant.precision, threads=threads,
+                             max_batch=max_batch)
+    except (BundleError, DeviceError) as error:
+        if settings.engine.name != "auto" or entrant == SAFE:
+            raise
+        _log.warning("%s: %s won the race but cannot be opened (%s); %s serves", modality, entrant, error, SAFE)
+        engine = open_engine(model, modality, threads=threads, max_batch=max_batch)
+    return with_fallback(engine, model, modality, threads=threads, max_batch=max_batch)
 
 
 def _rotation(model: bundle.Bundle, settings: DeviceSettings) -> Rotation | None:

@@ -23,7 +23,7 @@ from cmnas_edge import config
 from cmnas_edge.bundle import Trust
 from cmnas_edge.embedding import Packing
 from cmnas_edge.errors import ConfigError
-from cmnas_edge.sighting import EngineName
+from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["CameraSettings", "DetectorSettings", "DeviceSettings", "EngineSettings", "LinkSettings",
            "SelectSettings", "SourceSettings", "SpectrumSettings", "SpoolSettings", "TrackSettings", "load"]
@@ -188,13 +188,16 @@ class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What runs the network.
 
     Attributes:
-        name: ``onnxruntime`` runs anywhere.
+        name: ``auto`` takes the winner of ``cmnas-edge engine race`` on this device, and without one
+            ``onnxruntime``, which runs anywhere; ``openvino`` and ``tensorrt`` need more installed.
+        precision: Arithmetic, one of the bundle's; None: float32, or with ``auto`` that of the winner.
         threads: Threads of one engine; there is one per modality.
         max_batch: Most crops in one call.
         packing: ``fp16``, or ``int8`` for half the bytes and a little less accuracy.
     """
 
-    name: EngineName = "onnxruntime"
+    name: Literal["auto", EngineName] = "auto"
+    precision: Precision | None = None
     threads: Threads = 1
     max_batch: Annotated[int, Meta(ge=1, le=1024)] = 32
     packing: Packing = "fp16"
@@ -292,6 +295,9 @@ def load(path: Path) -> DeviceSettings:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{path}: expected one camera of each name, found two called {name!r}; rename one")
+    if settings.engine.name == "auto" and settings.engine.precision is not None:
+        raise ConfigError(f"{path}: expected no 'engine.precision' with name = \"auto\", which chooses it, found "
+                          f"{settings.engine.precision!r}; remove it, or name an engine")
     folder = path.resolve().parent
     for camera in settings.cameras:
         for complaint in _complaints(camera):
