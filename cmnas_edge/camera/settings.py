@@ -227,6 +227,9 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         backoff_s: First pause after a failure; it doubles, and is drawn at random up to that.
         max_backoff_s: Longest pause.
         certificate_authority: PEM file to trust instead of the system's, for a collector with its own.
+        seal_to: The collector's public key, 64 hexadecimal digits, as ``cmnas-edge collector seal-key`` and
+            ``enrol`` print it: vectors are sealed to it before they reach this device's disk. Empty: they
+            lie on the disk, and pass whatever carries them, open.
         allow_plain_http_off_loopback: Send tokens and embeddings readable by the whole network.
     """
 
@@ -234,11 +237,9 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     wait_s: NotNegative = 1.0
     timeout_s: Positive = 10.0
     backoff_s: Positive = 1.0
-        seal_to: The collector's public key, 64 hexadecimal digits, as ``cmnas-edge collector seal-key`` and
-            ``enrol`` print it: vectors are sealed to it before they reach this device's disk. Empty: they
-            lie on the disk, and pass whatever carries them, open.
     max_backoff_s: Positive = 60.0
     certificate_authority: Path | None = None
+    seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
     allow_plain_http_off_loopback: bool = False
 
 
@@ -246,7 +247,6 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A device: one daemon, its token, its cameras.
 
     Attributes:
-    seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
         device: The name it was enrolled under (``cmnas-edge collector enrol NAME``).
         collector: URL of the collector.
         token: File with the token that enrolling printed, mode 0600.
