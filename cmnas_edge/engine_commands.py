@@ -1,4 +1,4 @@
-"""``cmnas-edge engine build|race``: graphs made runnable on this device, and the fastest of them chosen."""
+"""``cmnas-edge engine build|race|prove``: graphs made runnable on this device, the fastest chosen, and the proof."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Find the fastest engine and precision for a bundle on this device, among those that give its "
                     "golden embeddings and that its gate let pass. Cameras with `name = \"auto\"` in [engine], which "
                     "is the default, use the winner from their next start on."))
-
     from cmnas_edge.engine.prove_commands import add_prove_arguments  # noqa: PLC0415 - a room of its own
 
     add_prove_arguments(actions.add_parser(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import shutil
+import subprocess
 import sys
 import weakref
 from pathlib import Path
@@ -25,6 +27,7 @@ from cmnas_edge.engine.tensorrt.device import Device, missing, power_mode, too_o
 from cmnas_edge.engine.tensorrt.worker import GpuWorker, give_back, take
 from cmnas_edge.errors import DeviceError
 from tests.fake_gpu import ORIN, FakeCuda
+from tests.gpu_site import Site
 from tests.tiny_bundle import TINY, with_variant
 
 
@@ -315,3 +318,32 @@ def test_pycuda_is_used_in_the_primary_context_and_copies_only_where_memory_is_n
     assert ("pinned 2" in fake.said) is integrated
     assert "free pinned" in fake.said
     assert ("free device" in fake.said) is not integrated
+
+
+def test_what_nobody_closed_is_closed_in_order_by_the_gpus_thread_before_the_process_ends(tmp_path: Path) -> None:
+    script = ("import pathlib, sys\n"
+              "from tests.gpu_site import Site\n"
+              "site = Site(pathlib.Path(sys.argv[1]))\n"
+              "site.build()\n"
+              "site.cuda.events = type('Said', (list,), {'append': lambda self, word: print(word, flush=True)})()\n"
+              "engine = site.open()\n"
+              "del site\n")
+    ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True,
+                         cwd=Path(__file__).resolve().parents[2])
+    assert ran.stdout.splitlines() == [
+        "free context", "free engine", "free runtime", "free buffer", "free buffer", "leave"]
+    assert ran.stderr == ""
+
+
+def test_a_forgotten_engine_is_freed_and_its_gpu_stays_open_for_the_others(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.build()
+    engine = site.open()
+    del engine
+    gc.collect()
+    assert not site.cuda.buffers
+    with site.open() as another:
+        assert another.name == "tensorrt"
+    site.place.close()
+    with pytest.raises(ValueError, match="expected an open GPU worker, found it closed"):
+        site.open()

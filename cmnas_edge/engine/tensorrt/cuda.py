@@ -94,7 +94,11 @@ class PyCuda:
     def enter(self) -> None:
         """Retain the primary context and push it; retaining alone does not."""
         context = self._device.retain_primary_context()
-        context.push()
+        try:
+            context.push()
+        except Exception:
+            context.detach()
+            raise
         self._context = context
 
     def leave(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import shlex
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -49,19 +50,18 @@ class Workplace:
         if cuda is None and (lacking := missing()) is not None:
             raise DeviceError(f"engine 'tensorrt': expected {lacking}")
         self.trt: Any = importlib.import_module("tensorrt") if trt is None else trt
-        self._own = cuda is not None
-        self._open = True
         self.worker: GpuWorker = GpuWorker(cuda) if cuda is not None else take(PyCuda)
-        self.device: Device = device(self.trt, self.worker.cuda.gpu())
+        self._end = weakref.finalize(self, give_back if cuda is None else self.worker.close)
+        try:
+            self.device: Device = device(self.trt, self.worker.cuda.gpu())
+        except Exception as error:  # pycuda's errors are RuntimeErrors of several kinds
+            self.close()    # pycuda ends a process that leaves a thread with a context
+            raise DeviceError(f"GPU: expected one that says what it is, found {type(error).__name__} ({error}); look "
+                              "at nvidia-smi or dmesg") from error
 
     def close(self) -> None:
         """Give the GPU's thread back, once everything on it is closed; again is harmless."""
-        if self._open:
-            self._open = False
-            if self._own:
-                self.worker.close()
-            else:
-                give_back()
+        self._end()
 
     def __enter__(self) -> Workplace:
         return self
@@ -82,7 +82,7 @@ class Workplace:
             BundleError: It is damaged, or made from another graph.
             DeviceError: There is none for this device, or TensorRT does not take it.
         """
-        return Runner(find(cache, graph, self.device, command), self.worker, self.trt, command)
+        return Runner(find(cache, graph, self.device, command), self.worker, self.trt, command, self)
 
 
 class TensorRtEngine:

@@ -9,6 +9,7 @@ largest batch go through in several, and none at all give none.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,18 +49,22 @@ class Runner:
         worker: Owns the GPU; it outlives this.
         trt: The module tensorrt.
         build: The command that makes the plan again, for messages.
+        owner: Kept alive as long as this is; the worker's.
 
     Raises:
         BundleError: The plan is not what its manifest says.
         DeviceError: TensorRT does not take it, or the GPU has no room.
     """
 
-    def __init__(self, found: Found, worker: GpuWorker, trt: Any, build: str) -> None:
+    def __init__(self, found: Found, worker: GpuWorker, trt: Any, build: str, owner: object = None) -> None:
         self.plan: Plan = found.plan
         self.max_batch = int(found.plan.profile.most[0])
         self._path = found.path
         self._worker = worker
-        self._state: _State | None = worker(lambda: _State(found, worker, trt, build))
+        state = worker(lambda: _State(found, worker, trt, build))
+        self._state: _State | None = state
+        # Whoever forgets to close it: nothing of a plan may outlive the GPU's thread, not even at the process's end.
+        self._end = weakref.finalize(self, _end, worker, state, owner)
 
     def __call__(self, rows: Rows) -> Rows:
         """Run the network.
@@ -112,9 +117,12 @@ class Runner:
 
     def close(self) -> None:
         """Free context, engine, runtime, buffers and stream, in this order; again is harmless."""
-        state, self._state = self._state, None
-        if state is not None:
-            self._worker(state.close)
+        self._state = None
+        self._end()
+
+
+def _end(worker: GpuWorker, state: _State, _: object) -> None:
+    worker(state.close)
 
 
 class _State:

@@ -10,7 +10,8 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TypeVar
 
 from cmnas_edge.engine.tensorrt.cuda import Cuda
@@ -31,33 +32,64 @@ class GpuWorker:
 
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gpu worker")
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # A daemon, so that what nobody closed can still be closed, in this thread, when the process ends.
+        self._thread = threading.Thread(target=_serve, args=(self._queue,), name="gpu worker", daemon=True)
+        self._thread.start()
         self._open = True
         try:
             self(cuda.enter)
         except Exception as error:  # pycuda's errors are RuntimeErrors, of several kinds
-            self._thread.shutdown()
+            self._end()
             raise DeviceError(f"GPU: expected a context of its own, found {type(error).__name__} ({error}); free its "
                               "memory, or look at dmesg") from error
 
     def __call__(self, work: Callable[[], T]) -> T:
         """Have something done by the worker, and wait for it; its errors come out here."""
+        if threading.current_thread() is self._thread:  # what is collected as garbage may be so anywhere
+            return work()
         return self.begin(work).result()
 
     def begin(self, work: Callable[[], T]) -> Future[T]:
-        """Have something done by the worker, and do not wait."""
-        return self._thread.submit(_cleanly, work)
+        """Have something done by the worker, and do not wait.
+
+        Raises:
+            ValueError: It is closed.
+        """
+        if not self._open:
+            raise ValueError("expected an open GPU worker, found it closed")
+        done: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(_cleanly(work))
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._queue.put(run)
+        return done
 
     def close(self) -> None:
         """Leave the context and end the thread, after what was asked before; again is harmless."""
         if self._open:
-            self._open = False
             try:
                 self(self.cuda.leave)
             except Exception as error:  # pycuda's errors are RuntimeErrors of several kinds
                 _log.warning("the GPU's context could not be left: %s", error)
             finally:
-                self._thread.shutdown()
+                self._end()
+
+    def _end(self) -> None:
+        self._open = False
+        self._queue.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+
+def _serve(queue: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (run := queue.get()) is not None:
+        run()
+        del run  # it holds what was asked for, which must not live until the next
 
 
 def _cleanly(work: Callable[[], T]) -> T:
@@ -72,7 +104,7 @@ def _cleanly(work: Callable[[], T]) -> T:
         raise
 
 
-_mutex = threading.Lock()
+_mutex = threading.RLock()  # garbage may be collected, and given back, while it is held
 _shared: GpuWorker | None = None
 _user_count = 0
 
@@ -86,7 +118,12 @@ def take(make: Callable[[], Cuda]) -> GpuWorker:
     global _shared, _user_count  # noqa: PLW0603 - there is one GPU, and one worker for it
     with _mutex:
         if _shared is None:
-            _shared = GpuWorker(make())
+            try:
+                cuda = make()
+            except Exception as error:  # pycuda's errors are RuntimeErrors of several kinds
+                raise DeviceError(f"GPU: expected one that answers, found {type(error).__name__} ({error}); look at "
+                                  "nvidia-smi or dmesg") from error
+            _shared = GpuWorker(cuda)
         _user_count += 1
         return _shared
 
