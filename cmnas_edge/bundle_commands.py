@@ -6,18 +6,27 @@ import argparse
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from cmnas_edge import config
 from cmnas_edge.bundle import Bundle, Trust, default_path, voucher
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.sighting import EngineName
 
 __all__ = ["add_arguments", "run"]
 
 _DRAWN_ONLY = "found on drawn people; what they promise on real ones is unknown until calibrated on site"
 _MOST_THREADS = 256
+
+
+class Runs(Struct, frozen=True, kw_only=True):
+    """Of ``[engine]``: which, unless the device's race decides, and with how many threads."""
+
+    name: EngineName | Literal["auto"] = "auto"
+    threads: Annotated[int, Meta(ge=1, le=_MOST_THREADS)] = 1
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -26,10 +35,14 @@ class Place(Struct, frozen=True, kw_only=True):
     Attributes:
         bundle: Where it is.
         trust: Whose bundles are used.
+        engine: What runs it.
+        cameras: How many there are; a collector has none, and runs no graphs.
     """
 
     bundle: Path | None = None
     trust: Trust = Trust()
+    engine: Runs = Runs()
+    cameras: tuple[Any, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _install(args: argparse.Namespace, place: Place | None) -> str:
-    from cmnas_edge.install import install, roll_back  # noqa: PLC0415 - who only looks runs no graphs
+    from cmnas_edge.install import check_health, install, race_here, roll_back  # noqa: PLC0415 - who looks runs nothing
 
     if args.action != "install" or (args.path is None) != args.rollback or place is None:
         raise ConfigError("install: expected a bundle or --rollback, and the settings it is for, as in: "
@@ -81,10 +94,17 @@ def _install(args: argparse.Namespace, place: Place | None) -> str:
     if place.bundle is None:
         raise ConfigError(f"{args.config}: expected the key 'bundle' to say where to install, found none; write "
                           'bundle = "bundle"')
+
+    def health(bundle: Bundle) -> None:
+        name, threads = place.engine.name, place.engine.threads
+        check_health(bundle, "onnxruntime" if name == "auto" else name, threads)
+        if place.cameras and name == "auto":
+            sys.stdout.write(f"fastest here  {race_here(bundle, threads)}\n")
+
     if args.rollback:
-        bundle, changed = roll_back(place.bundle, place.trust), True
+        bundle, changed = roll_back(place.bundle, place.trust, health), True
     else:
-        bundle, changed = install(args.path, place.bundle, place.trust)
+        bundle, changed = install(args.path, place.bundle, place.trust, health)
     what = "back to      " if args.rollback else "installed    " if changed else "in its place "
     then = "healthy on this device; start the daemon again to use it" if changed else "whole; nothing was changed"
     return f"{what} {bundle.name} as {place.bundle} ({bundle.path.name}), {then}\n"

@@ -26,27 +26,59 @@ from pathlib import Path
 
 from cmnas_edge.bundle import Bundle, Trust, open_trusted, own_names, voucher
 from cmnas_edge.embedding import MODALITIES
-from cmnas_edge.engine import open_engine
-from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DiskFull, Transient
+from cmnas_edge.engine import open_engine, results
+from cmnas_edge.engine.race import candidates, run_race
+from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError, DiskFull, Transient
+from cmnas_edge.sighting import EngineName
 from cmnas_edge.validation import check_retrieval
 
-__all__ = ["Health", "check_health", "install", "roll_back"]
+__all__ = ["Health", "check_health", "install", "race_here", "roll_back"]
 
 Health = Callable[[Bundle], None]   # raises a CmnasError if this device cannot use a bundle
+_BATCHES = (1, 8, 32)
+_ROUNDS = 5
 _VERSION = re.compile(r"(\d{4,})-[0-9a-f]{16}")
 
 
-def check_health(bundle: Bundle) -> None:
+def check_health(bundle: Bundle, name: EngineName = "onnxruntime", threads: int = 1) -> None:
     """Run a bundle on this device: both golden pairs, and the search among its validation crops.
+
+    Args:
+        bundle: One that is trusted.
+        name: The engine.
+        threads: Of it.
 
     Raises:
         BundleError: It gives other embeddings here, or finds other people, than where it was packed.
         DeviceError: This device has nothing to run it.
     """
     with ExitStack() as stack:
-        engines = {modality: stack.enter_context(open_engine(bundle, modality)) for modality in MODALITIES}
+        engines = {modality: stack.enter_context(open_engine(bundle, modality, name=name, threads=threads))
+                   for modality in MODALITIES}
         if bundle.manifest.retrieval is not None:
             check_retrieval(bundle, lambda crops, modality: engines[modality].embed(crops))
+
+
+def race_here(bundle: Bundle, threads: int) -> str:
+    """Race this device's engines over a bundle, and keep who won for the daemon to use.
+
+    Returns:
+        Who won, as a line; and why that could not be kept, if so: the daemon then runs what runs everywhere.
+
+    Raises:
+        DeviceError: None of them gives the golden embeddings.
+    """
+    here = results.machine()
+    found = run_race(bundle, candidates(bundle, threads=threads, max_batch=_BATCHES[-1]), here, batches=_BATCHES,
+                     threads=threads, rounds=_ROUNDS)
+    if found.winner is None:
+        raise DeviceError(f"{bundle.path}: expected an engine that gives the golden embeddings here, found none: "
+                          + "; ".join(f"{row.entrant} {row.verdict}" for row in found.rows))
+    try:
+        results.keep(found, results.race_path(bundle, here, threads))
+    except CmnasError as error:
+        return f"{found.winner} (not kept: {error})"
+    return str(found.winner)
 
 
 def install(source: Path, link: Path, trust: Trust, health: Health = check_health) -> tuple[Bundle, bool]:

@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cmnas_edge import cli
 from cmnas_edge import install as module
 from cmnas_edge.bundle import SIGNATURE, Bundle, Trust, open_trusted
 from cmnas_edge.bundle.signature import new_key, public_key, signed_by
+from cmnas_edge.engine import race, results
 from cmnas_edge.errors import BundleError, ConfigError, DiskFull, Transient
 from cmnas_edge.install import check_health, install, roll_back
 from tests.proof import KILLS
@@ -217,8 +219,7 @@ def command(config: Path, *words: str | Path) -> int:
 def test_the_command_reads_place_and_trust_where_the_daemon_does(
         tmp_path: Path, three: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "gate.toml"
-    config.write_text('device = "gate"\nbundle = "bundle"\n[trust]\nallow_unsigned_bundle = true\n'
-                      '[[cameras]]\nname = "north"\n')
+    config.write_text('data = "data"\nbundle = "bundle"\n[trust]\nallow_unsigned_bundle = true\n')
     assert command(config, "install", three[0]) == 0
     assert "installed     one as" in capsys.readouterr().out
     assert command(config, "install", three[0]) == 0
@@ -231,6 +232,41 @@ def test_the_command_reads_place_and_trust_where_the_daemon_does(
     config.write_text(config.read_text().replace("true", "false"))
     for words in (["show"], ["verify", three[1]], ["install", three[1]], ["install", "--rollback"]):
         assert command(config, *words) == 65, words
+
+
+def only_onnxruntime(bundle: Bundle, **named: int) -> list[Any]:
+    return [c for c in race.candidates(bundle, **named) if c.entrant == results.SAFE]
+
+
+def test_a_camera_that_leaves_the_engine_to_us_races_before_it_switches(
+        tmp_path: Path, three: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "candidates", only_onnxruntime)
+    config = tmp_path / "gate.toml"
+    config.write_text('device = "gate"\nbundle = "bundle"\ntrust = {allow_unsigned_bundle = true}\n'
+                      'engine = {threads = 2, packing = "int8"}\n[[cameras]]\nname = "north"\n')
+    assert command(config, "install", three[0]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("fastest here  onnxruntime fp32\ninstalled     one")
+    assert isinstance(results.kept(Bundle.open(tmp_path / "bundle"), results.machine(), 2), results.Race)
+    (tmp_path / "cache").rename(tmp_path / "before")
+    (tmp_path / "cache").write_text("in the way")
+    assert command(config, "install", three[1]) == 0
+    assert "fastest here  onnxruntime fp32 (not kept: " in capsys.readouterr().out
+
+
+def test_a_bundle_that_no_engine_of_this_device_runs_is_not_installed(
+        tmp_path: Path, three: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "candidates", lambda bundle, **named: [
+        replace(c, excluded="needs luck") for c in only_onnxruntime(bundle, **named)])
+    config = tmp_path / "gate.toml"
+    config.write_text('bundle = "bundle"\ntrust = {allow_unsigned_bundle = true}\n[[cameras]]\nname = "north"\n')
+    assert command(config, "install", three[0]) == 69
+    assert "onnxruntime fp32 needs luck (nothing was changed: there is no bundle yet)" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").is_symlink()
+    config.write_text(config.read_text().replace("[[", 'engine = {name = "tensorrt"}\n[['))
+    assert command(config, "install", three[0]) == 69, "the engine that the settings name must run it"
+    assert not (tmp_path / "bundle").is_symlink()
 
 
 @pytest.mark.parametrize(("words", "text", "code", "says"), [
