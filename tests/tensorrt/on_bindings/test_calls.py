@@ -113,7 +113,7 @@ def test_everything_happens_in_one_thread_and_ends_in_order(world: World, place:
     engine.embed(bundle.golden("visible")[0])
     engine.close()
 
-    assert {call.thread for call in world.library.calls} == {"gpu worker_0"}
+    assert {call.thread for call in world.library.calls} == {"gpu worker"}
     ends = [event for event in world.gpu.log if event.endswith(".destroy") or event in ("free", "end stream")]
     assert ends == ["context.destroy", "engine.destroy", "runtime.destroy", *["free"] * 4, "end stream"]
 
