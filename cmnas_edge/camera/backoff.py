@@ -14,7 +14,9 @@ __all__ = ["Backoff"]
 
 
 class Backoff:
-    """Waits that double from `first_s` to `last_s`, each shortened by up to half at random.
+    """Waits that double from `first_s` to `last_s`, each drawn at random between half and all of it.
+
+    The very first is drawn between `first_s` and its double, so that not even those come back in step.
 
     Only an attempt that then held for `settled_s` starts over: a peer that accepts and dies at
     once is no better than one that refuses.
@@ -53,6 +55,6 @@ class Backoff:
     def failed(self) -> float:
         """Note that the current attempt failed; returns the seconds to wait before the next."""
         self._worked_since = None
-        full_s = min(self._last_s, self._first_s * 2.0 ** min(self._failures, 64))
+        full_s = min(self._last_s, self._first_s * 2.0 ** min(max(1, self._failures), 64))
         self._failures += 1
         return max(self._first_s, full_s * (1 - self._draw() / 2))

@@ -39,14 +39,15 @@ Threads = Annotated[int, Meta(ge=1, le=256)]
 # A year before the last second a sighting may carry, so that the footage ends before it.
 Start = Annotated[float, Meta(ge=0, le=2.0**33 - 366 * 86400)]
 Point = tuple[float, float]
+Side = Annotated[int, Meta(ge=16, le=16384)]
 
 
 class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where frames come from.
 
     Attributes:
-        location: A video file, a folder of images, a URL (``rtsp://``, ``http://``), or the
-            ``site.toml`` of a drawn site.
+        location: A video file, a folder of images, a URL (``rtsp://``, ``http://``), a camera on this
+            machine (``/dev/video0``), or the ``site.toml`` of a drawn site.
         kind: What ``location`` is; ``auto`` judges by its form.
         camera: Of a drawn site: which of its cameras.
         pace: Of a recorded source: ``real`` plays it as it was taken, ``fast`` as fast as it can be read.
@@ -54,7 +55,11 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             was last written, less its length.
         fps: Frames per second of a recorded source; None: what the file says.
         max_fps: Take no more than this many frames per second of footage; None: all.
-        silence_s: A live source is lost after this long without a frame.
+        silence_s: A live source is lost after this long without a frame, and tried again after 1 s at
+            first and 60 s at last.
+        size: Of a camera on this machine: width and height to ask for; None: what it gives unasked.
+        sender_within_s: The time that a live source itself tells of a frame is believed if it lies this
+            near to ours; else, and with 0, a frame's time is that of its arrival.
         loop: Start a recorded source again when it ends, for a rehearsal without an end.
     """
 
@@ -66,6 +71,8 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fps: Rate | None = None
     max_fps: Rate | None = None
     silence_s: Positive = 10.0
+    size: tuple[Side, Side] | None = None
+    sender_within_s: NotNegative = 5.0
     loop: bool = False
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.frames.frame import Frame, Source
+from cmnas_edge.camera.frames.times import TimeSource
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline
 from cmnas_edge.camera.settings import CameraSettings
@@ -41,7 +42,10 @@ class Camera:
         open: Opens its source; again after it was lost.
         state: For people: ``"starting"``, ``"live"``, ``"lost"``, ``"failed"`` or ``"ended"``.
         frame_count: Frames taken so far.
+        time_source: Whose word the newest frame's time is.
         source: What is being read now; closing it from another thread ends the reading.
+        shape: Of the newest frame.
+        shift_s: By how much the wall clock had been set at the newest frame.
     """
 
     settings: CameraSettings
@@ -49,7 +53,10 @@ class Camera:
     open: Callable[[], Source]
     state: str = "starting"
     frame_count: int = 0
+    time_source: TimeSource | None = None
     source: Source | None = None
+    shape: tuple[int, ...] | None = None
+    shift_s: float = 0.0
 
 
 def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, backoff: Backoff | None = None,
@@ -80,13 +87,13 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
                 _log.warning("camera %s: %s%s", name, error, f" (and {held} times since last said)" if held else "")
         except CmnasError:
             camera.state = "failed"
-            emit(name, camera.pipeline.end())
+            _end(camera, emit)
             raise
         camera.state = "lost"
-        emit(name, camera.pipeline.end())
+        _end(camera, emit)
         stop.wait(backoff.failed())
     camera.state = "ended"
-    emit(name, camera.pipeline.end())
+    _end(camera, emit)
 
 
 def _read(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, backoff: Backoff,
@@ -142,7 +149,7 @@ def watch_together(cameras: Sequence[Camera], emit: Emit, stop: threading.Event,
                     tally.add("source_failures")
                     cameras[row].state = "failed"
                     failed(cameras[row], end)
-                emit(cameras[row].settings.name, cameras[row].pipeline.end())
+                _end(cameras[row], emit)
             else:
                 heapq.heappush(next_frames, (frame.seen_at, row, frame))
 
@@ -155,12 +162,25 @@ def watch_together(cameras: Sequence[Camera], emit: Emit, stop: threading.Event,
             advance(row)
         for _, row, _ in next_frames:
             cameras[row].state = "ended"
-            emit(cameras[row].settings.name, cameras[row].pipeline.end())
+            _end(cameras[row], emit)
 
 
 def _take(camera: Camera, frame: Frame, emit: Emit) -> None:
     camera.state = "live"
     camera.frame_count += 1
-    picks = camera.pipeline.process(frame)
+    if camera.shape not in (None, frame.image.shape):
+        # Boxes are in pixels: nobody can be followed from one size of picture into another.
+        _end(camera, emit)
+    camera.shape, camera.shift_s, camera.time_source = frame.image.shape, frame.shift_s, frame.time_source
+    _tell(camera, camera.pipeline.process(frame), emit)
+
+
+def _end(camera: Camera, emit: Emit) -> None:
+    _tell(camera, camera.pipeline.end(), emit)
+
+
+def _tell(camera: Camera, picks: Sequence[Pick], emit: Emit) -> None:
     if picks:
-        emit(camera.settings.name, picks)
+        emit(camera.settings.name, [
+            pick._replace(seen_from=pick.seen_from + camera.shift_s, seen_at=pick.seen_at + camera.shift_s,
+                          times=tuple(time + camera.shift_s for time in pick.times)) for pick in picks])

@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cmnas_edge.camera.frames.times import TimeSource
+
 __all__ = ["Frame", "Source"]
 
 U8 = npt.NDArray[np.uint8]
@@ -21,14 +23,20 @@ class Frame:
     Attributes:
         image: BGR, shape ``(h, w, 3)``.
         index: Position in the footage, from 0; frames that were dropped or left out count.
-        seen_at: When it shows the world: the footage's time or the clock's, epoch seconds.
+        seen_at: When it shows the world, epoch seconds that never run backwards within a run:
+            the footage's time, or the time of `frames.times`.
         arrived_at: When it reached this process, monotonic seconds: lag is measured from here.
+        shift_s: What to add to `seen_at` for what the wall clock said then; 0 unless it was set.
+        time_source: Whose word `seen_at` is: the footage's, the moment of arrival, or the
+            sender's own clock.
     """
 
     image: U8
     index: int
     seen_at: float
     arrived_at: float
+    shift_s: float = 0.0
+    time_source: TimeSource = "footage"
 
 
 class Source(Protocol):

@@ -2,58 +2,55 @@
 
 Recorded sources (`footage`) lose nothing and bring their own clock; live ones (`stream`) keep
 only the newest frame. Whoever reads a live one waits between attempts as `Backoff` says.
+All live ones of a process tell time on one scale (`times`), however often they are opened.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from cmnas_edge.camera.backoff import Backoff
-from cmnas_edge.camera.frames.capture import open_device, open_url
+from cmnas_edge.camera.frames.capture import Capture, open_device, open_url
 from cmnas_edge.camera.frames.footage import Footage, Recording, folder, video
 from cmnas_edge.camera.frames.frame import Frame, Source
-from cmnas_edge.camera.frames.stream import Capture, Stream
+from cmnas_edge.camera.frames.refusal import why_not
+from cmnas_edge.camera.frames.stream import Stream
+from cmnas_edge.camera.frames.times import Timescale
 from cmnas_edge.camera.settings import SourceSettings
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, SourceLost
 
 __all__ = ["Backoff", "Frame", "Source", "open_source", "source_name"]
 
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
 _DEVICES = "/dev/video"
+_SINCE_START = Timescale()
 
 
-def open_source(settings: SourceSettings, clock: Callable[[], float] = time.time, *,
-                monotonic: Callable[[], float] = time.monotonic) -> Source:
+def open_source(settings: SourceSettings, scale: Timescale = _SINCE_START) -> Source:
     """Open what the settings name. A live source is only connected to on entering its context.
 
     Args:
         settings: What and how.
-        clock: Epoch seconds, of live frames.
-        monotonic: Seconds.
+        scale: What live frames' times are told in; also paces recorded ones.
 
     Raises:
         ConfigError: The location of a recorded source isn't what it should be, or a URL is none.
     """
     try:
-        return _open(settings, clock, monotonic)
+        return _open(settings, scale)
     except OSError as error:  # only files are touched here
         raise ConfigError(f"{settings.location}: cannot be read ({error.strerror}); check the path and its mode"
                           ) from None
 
 
-def _open(settings: SourceSettings, clock: Callable[[], float], monotonic: Callable[[], float]) -> Source:
+def _open(settings: SourceSettings, scale: Timescale) -> Source:
     kind = _kind(settings)
     if kind == "url":
-        name, location, silence_s = source_name(settings), settings.location, settings.silence_s
-
-        def connect() -> Capture | None:
-            return open_device(location) if location.startswith(_DEVICES) else open_url(location, silence_s)
-
-        return Stream(name, connect, silence_s, max_fps=settings.max_fps, clock=clock, monotonic=monotonic)
+        name = source_name(settings)
+        return Stream(name, lambda: _connect(settings, name), settings.silence_s, max_fps=settings.max_fps,
+                      scale=scale, sender_within_s=settings.sender_within_s)
     path = Path(settings.location)
     if kind == "video":
         recording = video(path, settings.fps)
@@ -64,7 +61,24 @@ def _open(settings: SourceSettings, clock: Callable[[], float], monotonic: Calla
     if settings.starts_at is not None:
         recording = recording._replace(starts_at=settings.starts_at)
     return Footage(recording, real_pace=settings.pace == "real", loop=settings.loop, max_fps=settings.max_fps,
-                   monotonic=monotonic)
+                   monotonic=scale.monotonic)
+
+
+def _connect(settings: SourceSettings, name: str) -> Capture:
+    """Reach a live camera.
+
+    Raises:
+        SourceLost: It is not there, refuses, or is not understood.
+    """
+    location, silence_s = settings.location, settings.silence_s
+    if location.startswith(_DEVICES):
+        if (device := open_device(location, settings.size)) is None:
+            raise SourceLost(f"{name}: expected a camera, found none that can be opened; check that it is plugged "
+                             "in, that nobody else uses it and that this user is in the group 'video'")
+        return device
+    if (stream := open_url(location, silence_s)) is None:
+        raise SourceLost(f"{name}: expected a stream, found {why_not(location, silence_s)}")
+    return stream
 
 
 def source_name(settings: SourceSettings) -> str:

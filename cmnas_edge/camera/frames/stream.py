@@ -6,28 +6,21 @@ touches the capture and lets it go by itself, since releasing one that is being 
 
 from __future__ import annotations
 
+import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
 
 import cv2
-import numpy as np
 
+from cmnas_edge.camera.frames.capture import Capture, Picture
 from cmnas_edge.camera.frames.frame import Frame
+from cmnas_edge.camera.frames.times import Stamper, Timescale
 from cmnas_edge.errors import SourceLost
 
-__all__ = ["Capture", "Stream"]
+__all__ = ["Stream"]
 
-
-class Capture(Protocol):
-    """What is read from: OpenCV's capture, or a test's."""
-
-    def read(self) -> tuple[bool, Any]:
-        """Wait for the next picture; False when there will be none."""
-
-    def release(self) -> None:
-        """Let it go."""
+_log = logging.getLogger("cmnas.camera")
+_EXPLAINING_S = 3.0     # what a failed attempt to connect has for finding out why
 
 
 class Stream:
@@ -38,25 +31,27 @@ class Stream:
 
     recorded = False
 
-    def __init__(self, name: str, connect: Callable[[], Capture | None], silence_s: float, *,
-                 max_fps: float | None = None, clock: Callable[[], float] = time.time,
-                 monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, name: str, connect: Callable[[], Capture], silence_s: float, *,
+                 max_fps: float | None = None, scale: Timescale | None = None,
+                 sender_within_s: float = 0.0) -> None:
         """Prepare; the camera is opened by entering the context.
 
         Args:
             name: What messages call it, without credentials.
-            connect: Opens the capture, in the stream's own thread; None when refused.
+            connect: Opens the capture, in the stream's own thread; raises what is to be told when it cannot.
             silence_s: Patience with opening, and between frames.
             max_fps: Leave out what arrives faster; that is not counted as dropped.
-            clock: Epoch seconds, the frames' `seen_at`.
-            monotonic: Seconds.
+            scale: What the frames' times are told in; the same for all connections of a camera.
+            sender_within_s: The sender's time of a frame is believed this near to ours; 0: never.
         """
         self._name = name
         self._connect = connect
         self._silence_s = silence_s
         self._interval_s = 0.0 if max_fps is None else 1 / max_fps
-        self._clock = clock
-        self._monotonic = monotonic
+        scale = scale or Timescale()
+        self._monotonic = scale.monotonic
+        self._stamper = Stamper(scale, sender_within_s)
+        self._doubted_sender = False
         self._changed = threading.Condition()
         # All below is shared with the thread, under the condition's lock.
         self._slot: Frame | None = None
@@ -74,7 +69,8 @@ class Stream:
         return self._dropped_count
 
     def __enter__(self) -> Stream:
-        self._heard_at = self._monotonic()
+        # Connecting ends by itself in time, and then has something to say.
+        self._heard_at = self._monotonic() + _EXPLAINING_S
         self._thread.start()
         return self
 
@@ -112,34 +108,40 @@ class Stream:
     def _fill(self) -> None:
         try:
             capture = self._connect()
-            if capture is None:
-                raise SourceLost(f"{self._name}: expected a stream, found none (refused, unreachable or not "
-                                 "video); check the address, the credentials and the camera")
             try:
                 while not self._closed:
-                    found, image = capture.read()
-                    if not found:
-                        raise SourceLost(f"{self._name}: the stream ended; check the camera and the network")
-                    self._put(np.asarray(image, np.uint8))
+                    if (picture := capture.read()) is None:
+                        raise SourceLost(f"{self._name}: expected more frames, found the stream ended; check the "
+                                         "camera and the network")
+                    self._put(picture)
             finally:
                 capture.release()
         except cv2.error as error:
-            self._fail(SourceLost(f"{self._name}: the stream cannot be decoded ({error.code}); check the camera"))
+            self._fail(SourceLost(f"{self._name}: expected video, found what cannot be decoded ({error.code}); check "
+                                  "the camera"))
         except BaseException as error:  # carried to the thread that asks for frames
             self._fail(error)
 
-    def _put(self, image: Any) -> None:
-        seen_at, arrived_at = self._clock(), self._monotonic()
+    def _put(self, picture: Picture) -> None:
+        stamp = self._stamper.stamp(picture.sent_at)
+        if stamp.foreign_s and not self._doubted_sender:
+            self._doubted_sender = True
+            _log.warning("%s: its own clock is %+.0f s off this one, so the time of arrival is told; let both follow "
+                         "one time server", self._name, stamp.foreign_s)
+        arrived_at = stamp.arrived_at
         with self._changed:
             self._heard_at = arrived_at
+            self._arrived_count += picture.missed_count
             index = self._arrived_count
             self._arrived_count += 1
+            if not self._interval_s:
+                self._dropped_count += picture.missed_count
             if self._closed or arrived_at < self._due_at:
                 return
             # From frame to frame, not from arrival to arrival: jitter must not add up to a lower rate.
             self._due_at = max(self._due_at if index else arrived_at, arrived_at - self._interval_s) + self._interval_s
             self._dropped_count += self._slot is not None
-            self._slot = Frame(image, index, seen_at, arrived_at)
+            self._slot = Frame(picture.image, index, stamp.seen_at, arrived_at, stamp.shift_s, stamp.source)
             self._changed.notify_all()
 
     def _fail(self, error: BaseException) -> None:
