@@ -49,7 +49,8 @@ class Rotation:
 
     def turn(self, x: F32) -> F32:
         """Turn unit vectors, ``(n, d)``; the cosine of any two moves by less than 1e-6, and so does a length."""
-        return x @ self.matrix.T
+        turned: F32 = x @ self.matrix.T
+        return turned
 
 
 class SiteKey:
