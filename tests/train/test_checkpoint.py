@@ -99,6 +99,8 @@ def test_a_save_that_fails_leaves_the_older_file_whole(
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="found no such file"):
         load(tmp_path / "none")
+    with pytest.raises(ConfigError, match=r"found a folder; name the \.safetensors file in it"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("cut", [0, 5, 200, -1])

@@ -94,3 +94,15 @@ def test_what_processes_cannot_share_is_refused_under_torchrun(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert cli.main([verb, "x", "--out", "y"]) == 78
     assert f"{verb}: expected one process, found 2 that torchrun started" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("verb", "other"), [("fit", "search"), ("search", "fit")])
+def test_a_recipe_of_another_verb_is_answered_with_its_name(verb: str, other: str, tmp_path: Path,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = next((ROOT / "train" / "recipes").glob(f"{'search_' if other == 'search' else ''}drawn_*.toml"))
+    assert cli.main([verb, str(recipe), "--out", str(tmp_path / "run")]) == 78
+    assert f"found one for python -m train {other}; give it to that" in capsys.readouterr().err
+    typo = tmp_path / "typo.toml"
+    typo.write_text(recipe.read_text().replace("steps", "stepps"))
+    assert cli.main([verb, str(typo), "--out", str(tmp_path / "run")]) == 78
+    assert "unknown key" in capsys.readouterr().err

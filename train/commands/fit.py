@@ -31,9 +31,12 @@ def run(args: argparse.Namespace) -> int:
     from cmnas_edge import config  # noqa: PLC0415 - torch takes seconds, --help should not
     from train.fit.loop import final_recipe, fit  # noqa: PLC0415
     from train.fit.recipe import Recipe, varied  # noqa: PLC0415
+    from train.search.commands import other_verb  # noqa: PLC0415
+    from train.search.recipe import SearchRecipe  # noqa: PLC0415
 
-    recipe = varied(config.load(args.recipe, Recipe), seed=args.seed, trial=args.trial, arch=args.arch,
-                    start=args.start)
+    with other_verb(args.recipe, SearchRecipe, "a training", "search"):
+        recipe = config.load(args.recipe, Recipe)
+    recipe = varied(recipe, seed=args.seed, trial=args.trial, arch=args.arch, start=args.start)
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks
     if args.final is not None:
         recipe = final_recipe(recipe, args.final)

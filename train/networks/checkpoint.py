@@ -128,7 +128,9 @@ def load(path: Path, *, expected: Arch | None = None) -> tuple[Network, Checkpoi
             tensors aren't exactly those of the network it names.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: expected a checkpoint, found no such file; train one with python -m train")
+        found = "a folder; name the .safetensors file in it" if path.is_dir() else (
+            "no such file; train one with python -m train")
+        raise ConfigError(f"{path}: expected a checkpoint, found {found}")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             text = (file.metadata() or {}).get(_KEY)
