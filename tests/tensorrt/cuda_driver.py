@@ -33,7 +33,7 @@ class Driver:
         self.gpu = gpu
         self.taught: dict[str, int] = {}
         self.calls: list[str] = []
-        self.contexts: dict[int, int] = {}  # how many this thread has pushed
+        self._thread = threading.local()  # has how many contexts it has pushed
         self.retained = 0
         self._listener = LISTENER(self._called)
         self.native.fake_listen_cuda(self._listener)
@@ -57,12 +57,14 @@ class Driver:
         if name in ("cuInit", "cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease_v2", "cuCtxPushCurrent_v2",
                     "cuCtxPopCurrent_v2") or name.startswith(("cuDevice", "cuDriver")):
             return self._without_context(name, a, b, c)
-        if not self.contexts.get(threading.get_ident()):
+        if not self._pushed():
             return INVALID_CONTEXT
         return self._in_context(name, a, b, c, d)
 
+    def _pushed(self) -> int:
+        return int(getattr(self._thread, "pushed", 0))
+
     def _without_context(self, name: str, a: int, b: int, c: int) -> int:
-        thread = threading.get_ident()
         if name == "cuDeviceGetCount":
             _int(a, 1)
         elif name == "cuDeviceGet":
@@ -83,11 +85,11 @@ class Driver:
         elif name == "cuDevicePrimaryCtxRelease_v2":
             self.retained -= 1
         elif name == "cuCtxPushCurrent_v2":
-            self.contexts[thread] = self.contexts.get(thread, 0) + 1
+            self._thread.pushed = self._pushed() + 1
         elif name == "cuCtxPopCurrent_v2":
-            if not self.contexts.get(thread):
+            if not self._pushed():
                 return INVALID_CONTEXT
-            self.contexts[thread] -= 1
+            self._thread.pushed -= 1
             _word(a, CONTEXT)
         elif name != "cuInit":
             return UNSUPPORTED

@@ -20,9 +20,11 @@ Error = type("Error", (Exception,), {})
 LogicError = type("LogicError", (Error,), {})
 RuntimeError = type("RuntimeError", (Error,), {})  # noqa: A001 - pycuda's own name; it is not Python's
 MemoryError = type("MemoryError", (Error,), {})  # noqa: A001
+LaunchError = type("LaunchError", (Error,), {})
 TEXTS = {1: "invalid argument", 2: "out of memory", 100: "no CUDA-capable device is detected",
-         201: "invalid device context", 400: "invalid resource handle",
-         700: "an illegal memory access was encountered", 801: "operation not supported"}
+         101: "invalid device ordinal", 201: "invalid device context", 400: "invalid resource handle",
+         700: "an illegal memory access was encountered", 719: "unspecified launch failure",
+         801: "operation not supported"}
 _driver: Driver
 _stack = threading.local()
 
@@ -30,7 +32,7 @@ _stack = threading.local()
 def _do(name: str, *arguments: int) -> None:
     code = _driver.answer(name, *arguments)
     if code:
-        kind = {2: MemoryError, 100: RuntimeError}.get(code, LogicError)
+        kind = {2: MemoryError, 100: RuntimeError, 719: LaunchError}.get(code, LogicError)
         raise kind(f"{name.partition('_v')[0]} failed: {TEXTS.get(code, 'unrecognized error code')}")
 
 
