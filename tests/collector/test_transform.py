@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cmnas_edge import cli
 from cmnas_edge.sighting import Sighting, key_id
 from cmnas_edge.site_key import SiteKey
-from cmnas_edge.wire import MAX_REASON
+from cmnas_edge.wire import MAX_REASON, decode_answer, encode_batch
 from tests.collector.house import House
 from tests.collector.people import DIMENSION, People
+from tests.collector.process import Process
 
 OLD, NEW = SiteKey(bytes(32)), SiteKey(bytes(range(32)))
 
@@ -69,3 +71,14 @@ def test_a_number_that_no_key_has_is_one_sentence(
     said = capsys.readouterr().err
     assert "line 2" in said
     assert len(said.splitlines()) == 1
+
+
+def test_the_settings_of_a_collector_say_whose_vectors_it_takes(tmp_path: Path) -> None:
+    people = People()
+    batch = [people.sighting(1, at=10), turned(people.sighting(2, at=20), NEW)]
+    with Process(tmp_path / "collector", f'site_key_id = "{key_id(NEW.transform)}"\n') as process:
+        token = process.enrol()
+        process.start()
+        answer = httpx.post(f"{process.url}/v1/sightings", content=encode_batch(batch), timeout=20,
+                            headers={"Authorization": f"Bearer {token}"})
+    assert [outcome.result for outcome in decode_answer(answer.content)] == ["refused", "stored"]
