@@ -22,7 +22,7 @@ from cmnas_edge.camera import settings as camera_settings
 from cmnas_edge.camera.daemon import Daemon, check_camera
 from cmnas_edge.camera.frames.source import source_name
 from cmnas_edge.camera.sending.spool import Spool
-from cmnas_edge.camera.sending.transport import HttpTransport
+from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import DeviceSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def _watch(settings: DeviceSettings) -> None:
     with _Signals() as signals, ExitStack() as opened:
         tally = Tally()
-        transport = HttpTransport(settings.collector, settings.token, settings.link, tally)
+        transport = open_transport(settings, tally)
         opened.callback(transport.close)
         spool = opened.enter_context(Spool(settings.spool.path, settings.spool.mib << 20))
         model = bundle.open_trusted(settings.bundle, settings.trust)
@@ -102,7 +102,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _check(settings: DeviceSettings) -> int:
-    HttpTransport(settings.collector, settings.token, settings.link, Tally())
+    open_transport(settings, Tally()).close()
     model = bundle.open_trusted(settings.bundle, settings.trust)
     with ExitStack() as opened:
         engines = _engines(opened, model, settings)

@@ -23,6 +23,7 @@ from cmnas_edge import config
 from cmnas_edge.bundle import Trust
 from cmnas_edge.embedding import Packing
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.mqtt import SITE
 from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["CameraSettings", "DetectorSettings", "DeviceSettings", "EngineSettings", "LinkSettings",
@@ -233,7 +234,10 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         timeout_s: For connecting, and for each answer.
         backoff_s: First pause after a failure; it doubles, and is drawn at random up to that.
         max_backoff_s: Longest pause.
-        certificate_authority: PEM file to trust instead of the system's, for a collector with its own.
+        certificate_authority: PEM file to trust instead of the system's, for a collector or broker with its own.
+        site: Of a broker: the part of its topics that names this site; the collector's is the same.
+        certificate: Of a broker: PEM file that says who this device is; its common name is the device's name.
+        certificate_key: Of a broker: the key of that certificate, PEM, mode 0600.
         seal_to: The collector's public key, 64 hexadecimal digits, as ``cmnas-edge collector seal-key`` and
             ``enrol`` print it: vectors are sealed to it before they reach this device's disk. Empty: they
             lie on the disk, and pass whatever carries them, open.
@@ -249,14 +253,17 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
     allow_plain_http_off_loopback: bool = False
 
+    site: Annotated[str, Meta(pattern=SITE)] = "site"
+    certificate: Path | None = None
+    certificate_key: Path | None = None
 
 class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A device: one daemon, its token, its cameras.
 
     Attributes:
         device: The name it was enrolled under (``cmnas-edge collector enrol NAME``).
-        collector: URL of the collector.
-        token: File with the token that enrolling printed, mode 0600.
+        collector: URL of the collector, or of the broker that it reads (``mqtts://broker.example:8883``).
+        token: File with the token that enrolling printed, mode 0600; a broker needs none.
         cameras: At least one.
         bundle: Folder of the model bundle; None: the one shipped, trained on drawn people.
         trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
@@ -274,11 +281,11 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     device: Name
     collector: str
-    token: Path
     cameras: Annotated[tuple[CameraSettings, ...], Meta(min_length=1)]
     bundle: Path | None = None
     trust: Trust = Trust()
     site_key: Path | None = None
+    token: Path | None = None
     engine: EngineSettings = EngineSettings()
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     link: LinkSettings = LinkSettings()

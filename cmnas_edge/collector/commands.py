@@ -15,6 +15,7 @@ from types import FrameType
 import uvicorn
 
 from cmnas_edge import bundle, config, sealing
+from cmnas_edge.collector import mqtt
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.admission import Admission
 from cmnas_edge.collector.api import Api
@@ -39,13 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.usage = ("cmnas-edge collector CONFIG.toml [--check]\n"
                     "       cmnas-edge collector enrol NAME --config CONFIG.toml [--out FILE] [--rotate]\n"
-                    "       cmnas-edge collector seal-key FILE")
-    parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME | seal-key FILE",
+                    "       cmnas-edge collector seal-key FILE\n"
+                    "       cmnas-edge collector mqtt-acl --config CONFIG.toml")
+    parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME | seal-key FILE | mqtt-acl",
                         help="the settings file to run with; or enrol: give the device NAME a token; or seal-key: make "
-                             "the key that cameras seal vectors to (mode 0600), print its public half")
+                             "the key that cameras seal vectors to (mode 0600), print its public half; or "
+                             "mqtt-acl: print what the broker needs to know")
     parser.add_argument("--check", action="store_true",
                         help="check settings, bundle and enrolled devices, print what is in effect, and end")
-    parser.add_argument("--config", type=Path, help="enrol: the collector's settings file")
+    parser.add_argument("--config", type=Path, help="enrol, mqtt-acl: the collector's settings file")
     parser.add_argument("--out", type=Path, help="enrol: write the token to this file (mode 0600), print nothing")
     parser.add_argument("--rotate", action="store_true", help="enrol: replace the token of an enrolled device")
 
@@ -65,6 +68,11 @@ def run(args: argparse.Namespace) -> int:
         if len(args.words) != 2:
             raise ConfigError("seal-key: expected the file to write, as in: cmnas-edge collector seal-key seal.pem")
         return _seal_key(Path(args.words[1]))
+    if args.words[0] == "mqtt-acl":
+        if len(args.words) != 1 or args.config is None:
+            raise ConfigError("mqtt-acl: expected the settings file, as in: "
+                              "cmnas-edge collector mqtt-acl --config collector.toml")
+        return _mqtt_acl(args.config)
     if len(args.words) != 1:
         raise ConfigError(f"expected one settings file, found {' '.join(args.words)!r}; "
                           "run cmnas-edge collector --help")
@@ -73,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         model = bundle.open_trusted(settings.bundle, settings.trust)
         devices = Devices(settings.data).known()
         sealing.Opener.read(settings.seal_keys)
+        if settings.mqtt is not None:
+            mqtt.check(settings.mqtt)
         sys.stdout.write(config.show(settings))
         sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, thresholds calibrated on: {model.calibrated_on}\n"
                          f"# {len(devices)} enrolled: {', '.join(d.name for d in devices) or 'none yet'}\n")
@@ -122,11 +132,21 @@ def _seal_key(path: Path) -> int:
     return 0
 
 
+def _mqtt_acl(path: Path) -> int:
+    settings = collector_settings.load(path)
+    if settings.mqtt is None:
+        raise ConfigError(f"{path}: expected [mqtt] with the broker's address, found none; write it")
+    sys.stdout.write(mqtt.acl(settings.mqtt))
+    return 0
+
+
 def _serve(settings: CollectorSettings) -> int:
     model = bundle.open_trusted(settings.bundle, settings.trust)
     devices = Devices(settings.data)
     devices.known()
     opener = sealing.Opener.read(settings.seal_keys) if settings.seal_keys else None
+    if settings.mqtt is not None:
+        mqtt.check(settings.mqtt)
     listener = _listen(settings)
     journal = Journal(settings.data, limit_mib=settings.journal_mib)
     began = time.monotonic()
@@ -153,12 +173,17 @@ def _serve(settings: CollectorSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     intake.start()
+    broker = mqtt.MqttReceiver(settings.mqtt, receiver, devices) if settings.mqtt is not None else None
     try:
+        if broker is not None:
+            broker.start()
         scheme = "https" if settings.tls_certificate else "http"
         host, port = listener.getsockname()[:2]
         _log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
         server.run(sockets=[listener])
     finally:
+        if broker is not None:
+            broker.stop()
         intake.stop()
         journal.close()
         listener.close()

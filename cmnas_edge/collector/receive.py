@@ -69,7 +69,7 @@ class Receiver:
             bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
             device = self._devices.recognise(bearer[1]) if bearer else None
         except CmnasError as error:
-            return _response(self._cannot(error))
+            return _response(self.cannot(error))
         if device is None:
             host = request.client.host if request.client else "?"
             if self._repeats.admit(f"token {host}") is not None:
@@ -114,14 +114,14 @@ class Receiver:
             answer.set_result(Answer(400, str(error).encode()))
             return answer
         except CmnasError as error:
-            answer.set_result(self._cannot(error))
+            answer.set_result(self.cannot(error))
             return answer
 
         def tell(done: Future[Stored]) -> None:
             try:
                 answer.set_result(self._answer(items, done.result(), device))
             except CmnasError as error:     # disk full, a damaged file: nothing was stored
-                answer.set_result(self._cannot(error))
+                answer.set_result(self.cannot(error))
             except BaseException as error:
                 answer.set_exception(error)
 
@@ -147,7 +147,8 @@ class Receiver:
             return Answer(409, kept[0].encode())
         return Answer(200, encode_answer(outcomes))
 
-    def _cannot(self, error: CmnasError) -> Answer:
+    def cannot(self, error: CmnasError) -> Answer:
+        """Say that nothing can be stored for now, and log why."""
         if self._repeats.admit(type(error).__name__) is not None:
             _log.warning("%s", error)
         return Answer(503, b"collector: cannot store now; keep the batch and send it again", _RETRY_S)

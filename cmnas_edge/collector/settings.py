@@ -12,8 +12,27 @@ import msgspec
 from cmnas_edge import config
 from cmnas_edge.bundle import Trust
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.mqtt import SITE
 
-__all__ = ["CollectorSettings", "address", "load"]
+__all__ = ["CollectorSettings", "MqttSettings", "address", "load"]
+
+
+class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A broker (MQTT 5) that cameras may send by, beside HTTP.
+
+    Attributes:
+        broker: ``mqtts://host:port``; always TLS, and both ends show certificates.
+        certificate: PEM file that says who this collector is; the ACL lets its common name read every device.
+        certificate_key: The key of that certificate, PEM, mode 0600.
+        certificate_authority: PEM file to trust instead of the system's.
+        site: The part of the topics that names this site; the cameras' is the same.
+    """
+
+    broker: str
+    certificate: Path
+    certificate_key: Path
+    certificate_authority: Path | None = None
+    site: Annotated[str, msgspec.Meta(pattern=SITE)] = "site"
 
 
 class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +50,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             Records sealed to a key that is not here stay on their camera until it is.
         only_sealed: Refuse vectors that come open, for good: set it when every camera has its ``seal_to`` and
             has sent what waited. Without it they are taken, and the log names the device.
+        mqtt: A broker that cameras may send by, too; see `MqttSettings`. Empty: none.
         listen: ``address:port``; port 0 takes a free one, which the log names.
         hot_window_h: Sightings received in these last hours are matched and shown.
         hot_limit: At most this many of them are kept in memory; the oldest leave first.
@@ -48,6 +68,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     site_key_id: Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{16})?\Z")] = ""
     seal_keys: tuple[Path, ...] = ()
     only_sealed: bool = False
+    mqtt: MqttSettings | None = None
     listen: str = "127.0.0.1:8700"
     hot_window_h: float = 24.0
     hot_limit: int = 200_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import httpx
@@ -20,15 +20,25 @@ _LISTENING = re.compile(r"listening on (https?://\S+)")
 class Process:
     """One collector's folder, and the process on it while it runs."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(self, folder: Path, settings: str = "", *, listen: str = "127.0.0.1:0",
+                 within: Sequence[str] = ()) -> None:
+        """Write its settings.
+
+        Args:
+            folder: Of settings and data.
+            settings: Further lines of the settings file.
+            listen: Address and port.
+            within: Words in front of the command, as of a network namespace.
+        """
         self.folder = folder
+        self._within = within
         self.config = folder / "collector.toml"
         self.url = ""
         self.said = ""
         self._process: subprocess.Popen[str] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         write_bundle(folder / "bundle")
-        self.config.write_text(f'data = "data"\nbundle = "bundle"\nlisten = "127.0.0.1:0"\n'
+        self.config.write_text(f'data = "data"\nbundle = "bundle"\nlisten = "{listen}"\n'
                                f"trust = {{allow_unsigned_bundle = true}}\n{settings}", "utf-8")
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -44,16 +54,31 @@ class Process:
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        self._process = subprocess.Popen([sys.executable, "-m", "cmnas_edge.cli", "collector", str(self.config)],
-                                         stderr=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen([*self._within, sys.executable, "-m", "cmnas_edge.cli", "collector",
+                                          str(self.config)], stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
         self.said = ""
+        self.url = self.wait_for(_LISTENING)[1]
+
+    def wait_for(self, pattern: re.Pattern[str]) -> re.Match[str]:
+        """Wait until it logs a line like this."""
+        assert self._process is not None
+        assert self._process.stderr is not None
         for line in self._process.stderr:
             self.said += line
-            if found := _LISTENING.search(line):
-                self.url = found[1]
-                return
+            if found := pattern.search(line):
+                return found
         raise AssertionError(f"the collector ended with {self._process.wait()}: {self.said}")
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, and wait for nothing."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is there."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """End it as a power cut would."""

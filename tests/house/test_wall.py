@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FAR = ("torch", "torchvision", "onnx", "onnxscript", "timm", "safetensors", "starlette", "uvicorn", "matplotlib",
        "av", "train", "export", "tensorrt", "pycuda", "cmnas_edge.collector")
-NEAR = {"cmnas_edge", "cv2", "google", "msgspec", "numpy", "onnxruntime", "tomli",
+NEAR = {"_cffi_backend", "cmnas_edge", "cryptography", "cv2", "google", "msgspec", "numpy", "onnxruntime", "tomli",
         "typing_extensions"}  # which msgspec takes if it is there, and does without
 
 PROBE = """

@@ -24,9 +24,9 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.config import read_secret
 from cmnas_edge.errors import ConfigError, LinkDown
 
-__all__ = ["HttpTransport", "Reply", "Transport", "read_token"]
+__all__ = ["LARGEST_ANSWER", "HttpTransport", "Reply", "Transport", "read_token"]
 
-_LARGEST_ANSWER = 256 << 10
+LARGEST_ANSWER = 256 << 10
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _PATH = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
@@ -108,9 +108,9 @@ class HttpTransport:
             "Content-Type": "application/x-protobuf", "Authorization": f"Bearer {token}",
             "User-Agent": f"cmnas-edge/{__version__}"})
         response = self._connection.getresponse()
-        answer = response.read(_LARGEST_ANSWER + 1)
-        if len(answer) > _LARGEST_ANSWER:
-            raise http.client.HTTPException(f"an answer of more than {_LARGEST_ANSWER} bytes")
+        answer = response.read(LARGEST_ANSWER + 1)
+        if len(answer) > LARGEST_ANSWER:
+            raise http.client.HTTPException(f"an answer of more than {LARGEST_ANSWER} bytes")
         self._fresh = response.will_close
         after = response.getheader("Retry-After", "")
         return Reply(response.status, answer, float(after) if re.fullmatch(r"\d{1,6}", after) else 0.0)

@@ -1,0 +1,105 @@
+"""Batches by way of a broker: the same body as over HTTP, and the same reply, which only the collector gives."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from cmnas_edge.camera.sending.transport import LARGEST_ANSWER, Reply
+from cmnas_edge.camera.settings import LinkSettings
+from cmnas_edge.camera.tally import Tally
+from cmnas_edge.errors import ConfigError, LinkDown
+from cmnas_edge.mqtt import (
+    CORRELATION_BYTES,
+    Connection,
+    Credentials,
+    Message,
+    address,
+    answer_topic,
+    batch_topic,
+    common_name,
+)
+
+__all__ = ["MqttTransport"]
+
+
+class MqttTransport:
+    """One batch at a time over one kept connection; a new one is made when that has ended."""
+
+    def __init__(self, url: str, device: str, settings: LinkSettings, tally: Tally) -> None:
+        """Check everything that can be checked without the broker.
+
+        Args:
+            url: Of the broker.
+            device: Name of this device; its certificate's common name is the same.
+            settings: Timeouts, site, certificates.
+            tally: Where bytes sent are counted.
+
+        Raises:
+            ConfigError: The address is none, or a certificate or its key cannot be used or is another's.
+            DeviceError: The package that speaks MQTT is missing.
+        """
+        self._broker = address(url, "collector")
+        if settings.certificate is None or settings.certificate_key is None:
+            raise ConfigError("collector: expected certificate and certificate_key in [link] for a broker, found "
+                              "not both; name this device's files")
+        self._credentials = Credentials(settings.certificate, settings.certificate_key, settings.certificate_authority)
+        self._credentials.context()
+        if (name := common_name(settings.certificate)) != device:
+            raise ConfigError(f"{settings.certificate}: expected the certificate of device {device!r}, found that of "
+                              f"{name!r}; name the right file, or correct 'device'")
+        self._device = device
+        self._batches = batch_topic(settings.site, device)
+        self._answers = answer_topic(settings.site, device)
+        self._timeout_s = settings.timeout_s
+        self._tally = tally
+        self._connection: Connection | None = None
+        self._asked = b""
+        self._answer: Message | None = None
+        Connection.check()
+
+    def post(self, body: bytes) -> Reply:
+        """Send one batch and wait for the collector's word; the broker's alone counts for nothing."""
+        deadline = time.monotonic() + self._timeout_s
+        connection = self._connected()
+        try:
+            connection.wait_ready(deadline)
+            self._answer, self._asked = None, secrets.token_bytes(CORRELATION_BYTES)
+            connection.publish(Message(self._batches, body, self._asked, {}), expires_s=int(self._timeout_s) + 1)
+            connection.wait_until(lambda: self._answer is not None, deadline)
+            return _reply(self._answer)
+        except LinkDown:
+            # Also a connection that may still stand: the next one starts with nothing under way.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; the next `post` makes another. One that waits in another thread ends."""
+        if (connection := self._connection) is not None:
+            self._connection = None
+            connection.close()
+
+    def _connected(self) -> Connection:
+        if self._connection is not None and self._connection.ended:
+            self.close()
+        if self._connection is None:
+            try:
+                self._connection = Connection(
+                    self._broker, self._credentials, name=self._device, reads=self._answers, take=self._take,
+                    timeout_s=self._timeout_s, sent=lambda count: self._tally.add("sent_bytes", count))
+            except ConfigError as error:    # files may come back, as a token may
+                raise LinkDown(str(error)) from None
+        return self._connection
+
+    def _take(self, message: Message) -> None:
+        if message.correlation == self._asked and self._answer is None:
+            self._answer = message
+
+
+def _reply(message: Message | None) -> Reply:
+    assert message is not None
+    status, after = (message.properties.get(name, "") for name in ("status", "retry-after"))
+    if len(message.body) > LARGEST_ANSWER or not (status.isdecimal() and len(status) == 3):
+        raise LinkDown(f"{message.topic}: expected the collector's answer, found something else; look at who may write "
+                       "there by the broker's ACL")
+    return Reply(int(status), message.body, float(after) if after.isdecimal() and len(after) < 7 else 0.0)

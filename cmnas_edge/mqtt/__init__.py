@@ -1,0 +1,40 @@
+"""MQTT 5 over mutual TLS, as both rooms speak it: topics, credentials, one connection.
+
+::
+
+    cmnas/v1/SITE/DEVICE/batch      a device writes, the collector reads: what POST /v1/sightings carries
+    cmnas/v1/SITE/DEVICE/answer     the collector writes, that device reads: what HTTP would answer
+
+A batch carries correlation data of 16 bytes, its answer the same, and the user properties
+``status`` and ``retry-after``. Who a device is says the broker, which lets only the certificate
+with the name DEVICE write to its topic.
+
+A broker's word for a message (PUBACK) says that it took it, not that it kept it: Mosquitto loses
+what it acknowledged when it is killed. So nothing here counts as delivered but by an answer.
+"""
+
+from __future__ import annotations
+
+from cmnas_edge.mqtt.connection import Connection, Message
+from cmnas_edge.mqtt.credentials import Address, Credentials, address, common_name
+
+__all__ = ["CORRELATION_BYTES", "SITE", "Address", "Connection", "Credentials", "Message", "address", "answer_topic",
+           "batch_topic", "common_name", "device_of"]
+
+SITE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+CORRELATION_BYTES = 16
+
+
+def batch_topic(site: str, device: str) -> str:
+    """Where a device writes its batches; ``+`` for every device."""
+    return f"cmnas/v1/{site}/{device}/batch"
+
+
+def answer_topic(site: str, device: str) -> str:
+    """Where a device reads what became of them."""
+    return f"cmnas/v1/{site}/{device}/answer"
+
+
+def device_of(topic: str) -> str:
+    """Name the device whose topic this is."""
+    return topic.split("/")[3]
