@@ -7,9 +7,9 @@ Settings name a link; beside it lie the versions it may point to::
     bundle.versions/.lock                 one install at a time
 
 Only the link says which version counts, and it is switched by one rename, after every byte of the
-new version is on the disk and this device has shown that it can run it. So there is no moment, power
-cuts included, at which a camera that starts could find half a bundle or an unhealthy one. A version above
-the current one was never switched to, or was rolled back from; the next install sweeps it away.
+new version is on the disk and this device has shown that it can run it. So there is no moment at which
+a camera that starts could find half a bundle or an unhealthy one. A version above the current one was
+never switched to, or was rolled back from; the next install sweeps it away.
 """
 
 from __future__ import annotations
