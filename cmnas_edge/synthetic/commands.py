@@ -58,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     site = verbs.add_parser(
         "site", help="a walk through several cameras", description="Film a site, with the truth beside the footage."
     )
-    site.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="empty or new")
+    site.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER",
+        help="empty or new; one that was stopped is begun again (the default takes under a minute of one core)",
+    )  # fmt: skip
     site.add_argument(
         "--cameras", nargs="+", default=list(KINDS), metavar="KIND",
         help="visible, infrared, or dual: visible until dusk (default: visible visible infrared dual)",
@@ -110,7 +113,8 @@ def _crops(args: argparse.Namespace) -> str:
 
 def _site(args: argparse.Namespace) -> str:
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise ConfigError(f"{args.out}: expected an empty or new folder, found something there; choose another")
+        raise ConfigError(f"{args.out}: expected an empty or new folder, found something there; choose another, or "
+                          "delete it if a film was stopped there")
     site = Site.draw(
         args.seed,
         args.people,

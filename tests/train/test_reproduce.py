@@ -268,6 +268,16 @@ def test_a_recipe_of_which_nothing_was_begun_can_be_corrected(tmp_path: Path) ->
     assert config.load(tmp_path / "searched_0_0" / "search.toml", SearchRecipe).steps == 5
 
 
+def test_weights_that_are_not_there_are_missed_before_anything_is_written(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["reproduce", "sysu", "--out", str(out), "--data", str(tmp_path), "--device", "cpu", "--start",
+                 str(tmp_path / "none.pth")]) == 78
+    assert "none.pth: expected the weights that the recipe begins with, found no such file; give" in (
+        capsys.readouterr().err)
+    assert not out.exists()
+
+
 def test_weights_to_start_from_may_lie_elsewhere_by_now(tmp_path: Path) -> None:
     here, there = tmp_path / "here.safetensors", tmp_path / "there.safetensors"
     here.write_bytes(b"weights")

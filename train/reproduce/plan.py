@@ -76,13 +76,16 @@ def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
         flags: Further words for ``evaluate``.
 
     Raises:
-        ConfigError: The folder cannot be written or began with other recipes, or recipes and folder do not belong
-            together; nothing was written then.
+        ConfigError: The folder cannot be written or began with other recipes, recipes and folder do not belong
+            together, or the weights to begin with are not there; nothing was written then.
         DiskFull: There is no room for the recipes.
     """
     drawn = isinstance(recipe.train, Drawn)
     if not drawn and root is None:
         raise ConfigError("reproduce: expected the folder of the dataset, found none; add --data ROOT")
+    if recipe.start is not None and not recipe.start.is_file():
+        raise ConfigError(f"{recipe.start}: expected the weights that the recipe begins with, found no such file; give "
+                          "yours with --start")
     if "searched" in schemes and search.backbone != recipe.backbone:
         raise ConfigError(f"reproduce: expected a search on {recipe.backbone}, the backbone that is trained, found one "
                           f"on {search.backbone}; give recipes of one backbone")
