@@ -155,7 +155,8 @@ def run_build(args: argparse.Namespace) -> int:
                 failed[precision] = error
                 say(f"refused   {precision}: {error}")
         if args.detector is not None:
-            path, plan = place.build(detector_job(args.detector), how, cache, again=args.again, say=say)
+            alone = How(1, 1, how.workspace_mib, how.level)     # a frame at a time
+            path, plan = place.build(detector_job(args.detector), alone, cache, again=args.again, say=say)
             say(f"plan      {path}, {plan.file.bytes / 1e6:.2f} MB, built in {plan.build_s:.0f} s")
     if len(failed) == len(precisions):
         raise DeviceError(f"{bundle.path}: expected a plan in one of {', '.join(precisions)}, found that TensorRT "

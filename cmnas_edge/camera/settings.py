@@ -108,6 +108,8 @@ class DetectorSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         score: Detections below this score are dropped (``onnx``, ``boxes``).
         overlap: Non-maximum suppression: of two boxes that overlap more (IoU), one stays.
         threads: Threads of the network.
+        engine: What runs the network: ``auto`` takes TensorRT where this device has a plan of it
+            (``cmnas-edge engine build --detector``), else ONNX Runtime.
         max_side: ``motion`` looks at the frame scaled down to this many pixels.
         min_area: ``motion`` ignores blobs below this share of the frame.
     """
@@ -118,6 +120,7 @@ class DetectorSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     score: Share = 0.1
     overlap: Share = 0.45
     threads: Threads = 1
+    engine: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     max_side: Count = 480
     min_area: Share = 0.002
 

@@ -20,6 +20,7 @@ def open_detector(settings: DetectorSettings) -> Detector:
 
     Raises:
         ConfigError: Its file is missing, or not what it should be.
+        DeviceError: It shall run on a GPU, and cannot.
     """
     if settings.kind == "motion":
         return MotionDetector(settings)
@@ -37,4 +38,4 @@ def open_detector(settings: DetectorSettings) -> Detector:
     from cmnas_edge.camera.people.yolox import YoloxDetector  # noqa: PLC0415 (ONNX Runtime, only for who needs it)
 
     return YoloxDetector(settings.path, least_score=settings.score, most_iou=settings.overlap,
-                         threads=settings.threads)
+                         threads=settings.threads, engine=settings.engine)

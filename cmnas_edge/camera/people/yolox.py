@@ -1,4 +1,4 @@
-"""People by a network of YOLOX's layout (Ge et al., arXiv 2107.08430) in ONNX Runtime.
+"""People by a network of YOLOX's layout (Ge et al., arXiv 2107.08430), in ONNX Runtime or on the GPU.
 
 The graph takes one BGR picture, 0 to 255, letterboxed with grey 114 at the lower and right
 edge, and gives a row per cell of three grids (strides 8, 16, 32): box, objectness, and a
@@ -10,7 +10,7 @@ has that built in; a blank picture tells which.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ import onnxruntime
 
 from cmnas_edge.camera.people.detection import Detections, nobody
 from cmnas_edge.camera.people.geometry import suppress
+from cmnas_edge.camera.people.on_gpu import on_gpu
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["YoloxDetector", "grid"]
@@ -35,7 +36,8 @@ _DEFAULT_SIDE = 416     # of a graph that takes any size
 class YoloxDetector:
     """Finds people with the user's network; checks at opening that it has the layout."""
 
-    def __init__(self, path: Path, *, least_score: float, most_iou: float, threads: int) -> None:
+    def __init__(self, path: Path, *, least_score: float, most_iou: float, threads: int,
+                 engine: Literal["auto", "onnxruntime", "tensorrt"] = "onnxruntime") -> None:
         """Load and probe the graph.
 
         Args:
@@ -43,13 +45,15 @@ class YoloxDetector:
             least_score: Objectness times class score below which nothing is reported.
             most_iou: Of two boxes that overlap more, the better stays.
             threads: CPU threads.
+            engine: What runs it; see `cmnas_edge.camera.people.on_gpu`.
 
         Raises:
             ConfigError: No ONNX, or a graph of another layout.
+            DeviceError: TensorRT is asked for and cannot be had.
         """
         self._least_score = least_score
         self._most_iou = most_iou
-        self._session = _session(path, threads)
+        self._session: Any = _session(path, threads)
         self._input, height, width = _input(path, self._session)
         self._canvas: U8 = np.full((height, width, 3), _GREY, np.uint8)
         self._blob: F32 = np.empty((1, 3, height, width), np.float32)
@@ -57,6 +61,8 @@ class YoloxDetector:
         raw = self._run(path)
         # Cell offsets are small whatever the cell; pixels spread over the whole picture.
         self._in_pixels = bool(raw[:, :2].std(0).min() > _STRIDES[-1] / 2)
+        self._session = on_gpu(path, self._session, self._input, self._blob.shape, engine,
+                               lambda: _session(path, threads))
 
     def detect(self, frame: U8, index: int | None = None) -> Detections:  # noqa: ARG002 (each frame by itself)
         """Find people; see `Detector`."""

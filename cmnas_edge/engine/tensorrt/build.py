@@ -213,6 +213,9 @@ def _tensors(network: Any, path: Path) -> tuple[Tensor, ...]:
         raise BundleError(f"{path}: expected one input and one output, found {network.num_inputs} and "
                           f"{network.num_outputs}; export again")
     one, other = network.get_input(0), network.get_output(0)
+    if -1 in tuple(one.shape)[1:]:
+        raise BundleError(f"{path}: expected an input whose size is free in the number of pictures alone, found "
+                          f"{tuple(map(int, one.shape))}; export it for one height and width")
     return (Tensor(str(one.name), "input", DTYPES.get(one.dtype.name, "?"), tuple(map(int, one.shape))),
             Tensor(str(other.name), "output", DTYPES.get(other.dtype.name, "?"), tuple(map(int, other.shape))))
 

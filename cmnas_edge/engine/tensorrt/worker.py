@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cmnas_edge.engine.tensorrt.cuda import Cuda
 from cmnas_edge.errors import DeviceError
@@ -20,6 +20,7 @@ from cmnas_edge.errors import DeviceError
 __all__ = ["GpuWorker", "give_back", "take"]
 
 T = TypeVar("T")
+_Asked = tuple[Future[Any], Callable[[], Any]]
 _log = logging.getLogger("cmnas.tensorrt")
 
 
@@ -32,7 +33,7 @@ class GpuWorker:
 
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Asked | None] = SimpleQueue()
         # A daemon, so that what nobody closed can still be closed, in this thread, when the process ends.
         self._thread = threading.Thread(target=_serve, args=(self._queue,), name="gpu worker", daemon=True)
         self._thread.start()
@@ -59,14 +60,7 @@ class GpuWorker:
         if not self._open:
             raise ValueError("expected an open GPU worker, found it closed")
         done: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(_cleanly(work))
-            except BaseException as error:
-                done.set_exception(error)
-
-        self._queue.put(run)
+        self._queue.put((done, work))
         return done
 
     def close(self) -> None:
@@ -86,10 +80,14 @@ class GpuWorker:
             self._thread.join()
 
 
-def _serve(queue: SimpleQueue[Callable[[], None] | None]) -> None:
-    while (run := queue.get()) is not None:
-        run()
-        del run  # it holds what was asked for, which must not live until the next
+def _serve(queue: SimpleQueue[_Asked | None]) -> None:
+    while (asked := queue.get()) is not None:
+        done, work = asked
+        try:
+            done.set_result(_cleanly(work))
+        except BaseException as error:
+            done.set_exception(error)
+        del asked, done, work   # an error's traceback has this frame, and must not hold what holds the error
 
 
 def _cleanly(work: Callable[[], T]) -> T:
