@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -177,7 +178,7 @@ class Library:
             name = self.names[thing.kind, slot] = self._expected.pop(0) if self._expected else "destroy"
         self.rule(thing.alive, f"{thing.kind}.{name} was called after the {thing.kind} was deleted")
         method = getattr(thing, name)
-        arguments = tuple(self._arguments(method, registers, stack))
+        arguments = tuple(self._arguments(_wanted(type(thing), name), registers, stack))
         self._noted(thing.number, f"{thing.kind}.{name}", arguments)
         return self._returned(self._done(f"{thing.kind}.{name}", thing.logger, lambda: method(*arguments)), result)
 
@@ -190,11 +191,9 @@ class Library:
         lesson = self.taught.get(name)
         return do() if lesson is None else lesson(logger, do)
 
-    def _arguments(self, method: Callable[..., Any], registers: tuple[int, ...], stack: int) -> Iterator[Any]:
+    def _arguments(self, kinds: tuple[Any, ...], registers: tuple[int, ...], stack: int) -> Iterator[Any]:
         rest = iter(registers)
-        for name, wanted in get_type_hints(method).items():
-            if name == "return":
-                continue
+        for wanted in kinds:
             if wanted is Weights:
                 kind, address, count = (U64 * 3).from_address(stack)
                 yield Weights(kind & 0xFFFFFFFF, address, count)
@@ -229,3 +228,9 @@ class Library:
         if isinstance(value, str | bytes):
             return self.text(value)
         return int(value or 0) & (2**64 - 1)
+
+
+@cache
+def _wanted(kind: type[StandIn], name: str) -> tuple[Any, ...]:
+    """What a method's arguments are, by its annotations."""
+    return tuple(hint for argument, hint in get_type_hints(getattr(kind, name)).items() if argument != "return")

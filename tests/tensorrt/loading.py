@@ -198,7 +198,9 @@ class Inspector(Thing):
         return True
 
     def get_engine_information(self, form: Small) -> str:
-        return json.dumps({"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", "Precision": "FP16"}]})
+        of_a_tensor = "Datatype" if self.world.log_slot else "Format/Datatype"  # the former since 11
+        return json.dumps({"Layers": [{"Name": "conv", "LayerType": "CaskConvolution",
+                                       "Outputs": [{"Name": "embeddings", of_a_tensor: "Half"}]}]})
 
 
 @dataclass

@@ -32,17 +32,15 @@ HOW = How(usual_batch=2, most_batch=5, workspace_mib=96, level=2)
 FOLDER = Path(os.environ["CMNAS_STAND_INS"])
 
 
-@pytest.fixture(scope="session")
-def trt() -> Any:
-    """The real bindings."""
+def set_up() -> tuple[Any, World, Driver]:
+    """Bring the real bindings together with the stand-ins.
+
+    Returns:
+        The module tensorrt, its library's stand-in, and the driver's.
+    """
     sys.modules["tensorrt_libs"] = None  # type: ignore[assignment]  # where TensorRT itself is installed it stays out
-    import tensorrt
+    import tensorrt as trt
 
-    return tensorrt
-
-
-@pytest.fixture(scope="session")
-def _stage(trt: Any) -> tuple[World, Driver]:
     gpu = Gpu()
     library = Library(FOLDER / f"libnvinfer.so.{trt.__version__.split('.')[0]}", gpu.log)
     driver = Driver(FOLDER / "libcuda.so.1", gpu)
@@ -52,19 +50,31 @@ def _stage(trt: Any) -> tuple[World, Driver]:
     world.makes(Builder, Parser, Runtime, Refitter, ParserRefitter)
     rehearse(trt, world, TINY / "visible.onnx")
     assert not gpu.broken, gpu.broken
-    gc.collect()
-    gc.freeze()  # so that collecting what a test left takes no time
     if "CMNAS_PYCUDA" not in os.environ:
         from tests.tensorrt import fake_pycuda
 
         fake_pycuda.install(driver)
-    return world, driver
+    return trt, world, driver
+
+
+@pytest.fixture(scope="session")
+def _stage() -> tuple[Any, World, Driver]:
+    staged = set_up()
+    gc.collect()
+    gc.freeze()  # so that collecting what a test left takes no time
+    return staged
+
+
+@pytest.fixture(scope="session")
+def trt(_stage: tuple[Any, World, Driver]) -> Any:
+    """The real bindings."""
+    return _stage[0]
 
 
 @pytest.fixture
-def driver(_stage: tuple[World, Driver]) -> Driver:
+def driver(_stage: tuple[Any, World, Driver]) -> Driver:
     """The driver, with a GPU that has eight multiprocessors and is called Orin."""
-    return _stage[1]
+    return _stage[2]
 
 
 @pytest.fixture(scope="session")
@@ -90,9 +100,9 @@ def plan(world: World, place: Workplace, bundle: Bundle, tmp_path: Path) -> Path
 
 
 @pytest.fixture
-def world(_stage: tuple[World, Driver]) -> Iterator[World]:
+def world(_stage: tuple[Any, World, Driver]) -> Iterator[World]:
     """TensorRT's stand-in, with nothing built, loaded or allocated."""
-    world, driver = _stage
+    _, world, driver = _stage
     world.gpu.clear()
     world.clear()
     driver.taught.clear()
