@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import msgspec
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.engine.prove import Asked, Proof, prove
 from cmnas_edge.engine.tensorrt import RUNS, Workplace, missing
-from cmnas_edge.engine.tensorrt.cache import cache_folder, write_together
+from cmnas_edge.engine.tensorrt.cache import check_writable, write_together
 from cmnas_edge.engine.tensorrt.job import How
 from cmnas_edge.errors import ConfigError, DeviceError
 
@@ -35,7 +36,7 @@ def add_prove_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace-mib", type=int, default=512, help="memory a kernel of TensorRT may ask for (512)")
     parser.add_argument("--precision", action="append", metavar="P", choices=RUNS,
                         help="of TensorRT's; may be given again; default: all the bundle has")
-    parser.add_argument("--cache", type=Path, help="where plans are kept; default: $XDG_CACHE_HOME or ~/.cache")
+    parser.add_argument("--cache", type=Path, help="keep the plans there; default: they are built anew and thrown away")
 
 
 def run_prove(args: argparse.Namespace) -> int:
@@ -53,16 +54,18 @@ def run_prove(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name.replace('_', '-')}: expected {least} to {most}, found {value}; correct it")
     bundle = Bundle.open(args.bundle or default_path())
     how = How(min(8, args.max_batch), args.max_batch, args.workspace_mib)
+    check_writable(args.out, "--out")
     lacking = missing() or ""
     with ExitStack() as opened:
+        cache = args.cache or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="cmnas-edge-prove-")))
         place = None if lacking else opened.enter_context(Workplace())
         _say(f"bundle    {bundle.name}, fingerprint {bundle.fingerprint_hex[:16]}")
         _say(f"device    {place.device}" if place is not None else
              f"device    no figure of TensorRT will be made: expected {lacking}. ONNX Runtime alone is tried")
-        proof = prove(bundle, Asked(args.frames, args.opens, how), cache_folder(args.cache), place, lacking,
+        proof = prove(bundle, Asked(args.frames, args.opens, how), cache, place, lacking,
                       precisions=tuple(args.precision or RUNS), say=_say)
     written = args.out / f"prove-{_slug(proof)}.json"
-    write_together((written, msgspec.json.format(msgspec.json.encode(proof), indent=1) + b"\n"))
+    write_together((written, msgspec.json.format(msgspec.json.encode(proof), indent=1) + b"\n"), option="--out")
     _say(f"\nwrote     {written}")
     _picture(proof, written.with_suffix(".png"))
     failed = [subject for subject in proof.subjects if subject.verdict != "passed"]

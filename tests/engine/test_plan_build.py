@@ -165,7 +165,7 @@ def test_a_full_disk_leaves_the_old_plan_and_nothing_else(site: Site, monkeypatc
     before = {name.name: name.read_bytes() for name in site.cache.rglob("*") if name.is_file()}
     for survived in (0, 1):     # the plan itself, or its manifest, finds no room
         monkeypatch.setattr(tempfile, "mkstemp", _full_after(survived))
-        with pytest.raises(DiskFull, match="expected room for a plan, found the disk full; free some space"):
+        with pytest.raises(DiskFull, match="expected room for it, found the disk full; free some space"):
             site.build(again=True)
         monkeypatch.undo()
         assert {name.name: name.read_bytes() for name in site.cache.rglob("*") if name.is_file()} == before
@@ -215,7 +215,7 @@ def _raise(error: OSError) -> Callable[..., Any]:
 def test_a_cache_that_is_no_folder_is_refused(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     site.cache = tmp_path / "file"
-    with pytest.raises(ConfigError, match="expected a cache folder this user may write to"):
+    with pytest.raises(ConfigError, match="expected a folder this user may write to"):
         site.build()
 
 

@@ -69,7 +69,7 @@ def build(job: Job, how: How, cache: Path, device: Device, worker: GpuWorker, tr
         if not again and (kept := _kept(path, job, how, device)) is not None:
             return path, kept
         model = _read(job.path)
-        timings = cache / "timing" / f"{device.key}{'-' + device.power_mode.lower() if device.power_mode else ''}.cache"
+        timings = cache / "timing" / f"{device.timing_key}.cache"
         begun = time.monotonic()
         made = _interruptible(worker, lambda stop: _build(trt, job, model, how, timings, stop))
         plan = Plan(

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from cmnas_edge.errors import ConfigError, DiskFull
 
-__all__ = ["cache_folder", "exclusive", "write_together"]
+__all__ = ["cache_folder", "check_writable", "exclusive", "write_together"]
+
+_CACHE = "--cache, or set XDG_CACHE_HOME"
 
 
 def cache_folder(setting: Path | None = None) -> Path:
@@ -23,7 +25,25 @@ def cache_folder(setting: Path | None = None) -> Path:
     return (Path(home) if home.startswith("/") else Path("~/.cache").expanduser()) / "cmnas-edge"
 
 
-def write_together(*files: tuple[Path, bytes]) -> None:
+def check_writable(folder: Path, option: str = _CACHE) -> None:
+    """Meet a disk that takes nothing before minutes of work, not after.
+
+    Args:
+        folder: Made if it is not there.
+        option: What names another, for the message.
+
+    Raises:
+        DiskFull: There is no room.
+        ConfigError: The folder cannot be written to.
+    """
+    with _explained(folder, option):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as probe:
+            probe.write(b"x" * 65536)
+            probe.flush()
+
+
+def write_together(*files: tuple[Path, bytes], option: str = _CACHE) -> None:
     """Write files that are whole or not there, even when the power fails; each vouches for those before it.
 
     All of them lie on the disk before the first gets its name, and what vouches for others has none while
@@ -34,7 +54,7 @@ def write_together(*files: tuple[Path, bytes]) -> None:
         ConfigError: The folder cannot be written to.
     """
     staged: list[Path] = []
-    with _explained(files[0][0]):
+    with _explained(files[0][0], option):
         try:
             for path, data in files:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,21 +102,18 @@ def exclusive(cache: Path, waiting: Callable[[], None]) -> Iterator[None]:
         with _explained(cache):
             for left in cache.glob("**/.*.part"):
                 left.unlink(missing_ok=True)
-            # A disk that takes nothing is met here, not after minutes of building.
-            with tempfile.NamedTemporaryFile(dir=cache / "plans", prefix=".", suffix=".part") as probe:
-                probe.write(b"x" * 65536)
-                probe.flush()
+        check_writable(cache / "plans")
         yield
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Say in the house's words why the cache cannot be written to."""
+def _explained(path: Path, option: str = _CACHE) -> Iterator[None]:
+    """Say in the house's words why a folder cannot be written to."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{path}: expected room for a plan, found the disk full; free some space and give the same "
+            raise DiskFull(f"{path}: expected room for it, found the disk full; free some space and give the same "
                            "command again") from error
-        raise ConfigError(f"{path}: expected a cache folder this user may write to, found {error.strerror or error}; "
-                          "name another with --cache, or set XDG_CACHE_HOME") from error
+        raise ConfigError(f"{path}: expected a folder this user may write to, found {error.strerror or error}; "
+                          f"name another with {option}") from error

@@ -67,7 +67,12 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def key(self) -> str:
         """What tells devices apart that cannot run each other's plans, fit for a file name."""
         words = (self.gpu.name, f"sm{self.gpu.capability}x{self.gpu.sm_count}", self.platform, f"trt{self.tensorrt}")
-        return re.sub(r"[^a-z0-9.]+", "-", "-".join(words).lower()).strip("-")
+        return _slug("-".join(words))
+
+    @property
+    def timing_key(self) -> str:
+        """What tells devices apart whose kernels take other times: the power mode, too."""
+        return _slug(f"{self.key}-{self.power_mode}")
 
     def __str__(self) -> str:
         """One line for people."""
@@ -77,6 +82,10 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                  f"{gpu.memory_mib} MiB{shared}", self.platform, f"TensorRT {self.tensorrt}", f"CUDA {gpu.driver}"]
         words += [f"L4T {self.l4t}"] if self.l4t else []
         return ", ".join(words + ([f"power mode {self.power_mode}"] if self.power_mode else []))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
 def missing() -> str | None:
