@@ -245,7 +245,8 @@ class Connection:
             return f"{self._broker}: expected the collector there, found nobody who reads; start the collector"
         if self._verdict == _NOT_AUTHORIZED:
             return (f"{self._broker}: expected to be let write, found that the broker does not let this certificate; "
-                    "its common name must be this device's name, and the ACL that of cmnas-edge collector mqtt-acl")
+                    "its common name must be this device's name, 'site' the collector's, and the broker's ACL that of "
+                    "cmnas-edge collector mqtt-acl")
         return (f"{self._broker}: expected the batch taken, found it refused (reason {self._verdict:#04x}); look at "
                 "the broker's log")
 

@@ -132,7 +132,7 @@ sys_interval 1
         for _ in range(1000):
             if self._process.poll() is not None:
                 break
-            if self._within or self._listens():
+            if self._listens():
                 return
             time.sleep(0.01)
         raise AssertionError(f"mosquitto did not start: {self.log.read_text('utf-8')[-2000:]}")
