@@ -1,4 +1,8 @@
-"""``python -m export pack CHECKPOINT --out BUNDLE``: from a trained network to what a camera carries."""
+"""``python -m export pack CHECKPOINT --out BUNDLE``: from a trained network to what a camera carries.
+
+``python -m export quantize BUNDLE --out BUNDLE`` does the last part again: graphs of lower precision, which ``pack``
+tries too once the float32 bundle is whole.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,9 @@ from export.card import write_card
 from export.fold import fold
 from export.pack import Contents, check_free, write_bundle
 from export.parity import F32, U8, Step, by_folded, by_network, by_onnx, compare, enforce
+from export.precision.ladder import PEOPLE
+from export.precision.ranges import METHODS
+from export.quantize import asked_for, quantize
 from export.to_onnx import to_onnx
 from train.networks import checkpoint
 
@@ -44,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     packing.add_argument("--validation-identities", type=int, default=32,
                          help="people whose drawn crops go along, for retrieval checks on a device; 0 for none")
     packing.add_argument("--replace", action="store_true", help="replace a bundle that is there")
+    quantizing = commands.add_parser("quantize", help="add graphs of lower precision that pass the gate to a bundle")
+    quantizing.add_argument("bundle", type=Path, help="a bundle; it stays as it is")
+    quantizing.add_argument("--out", type=Path, required=True, help="the folder to become a bundle")
+    quantizing.add_argument("--replace", action="store_true", help="replace a bundle that is there")
+    for command in (packing, quantizing):
+        _add_precisions(command)
     signing.add_commands(commands)
     engine_commands.add_build_arguments(commands.add_parser(
         "engine", help="make TensorRT plans of a bundle's graphs, for this very device"))
@@ -52,9 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "work" in args:
             args.work(args)
             return 0
-        bundle = pack(args.checkpoint, args.out, name=args.name or args.checkpoint.stem,
-                      drawn_identities=args.drawn_identities, validation_identities=args.validation_identities,
-                      replace=args.replace)
+        asked = asked_for(args.precisions, args.gate_people)
+        if args.command == "pack":
+            bundle = pack(args.checkpoint, args.out, name=args.name or args.checkpoint.stem,
+                          drawn_identities=args.drawn_identities, validation_identities=args.validation_identities,
+                          replace=args.replace)
+        if args.command == "quantize" or asked:
+            bundle = quantize(args.bundle if args.command == "quantize" else args.out, args.out, asked,
+                              crops=args.crops, method=args.method, person_count=args.gate_people,
+                              replace=args.replace or args.command == "pack")
     except CmnasError as error:
         print(f"export {args.command}: {log.scrub(str(error))}", file=sys.stderr)
         return error.exit_code
@@ -63,6 +82,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     print(f"packed    {bundle.path}, fingerprint {bundle.fingerprint_hex}")
     return 0
+
+
+def _add_precisions(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--precisions", default="all", metavar="LIST",
+                         help="of int8_fp16,int8,fp16,bf16, tried beside fp32; default: all; fp32 for none of them")
+    command.add_argument("--crops", type=Path, metavar="DIR",
+                         help="pictures in folders named visible and infrared, for int8 ranges; default: drawn ones")
+    command.add_argument("--method", choices=METHODS, default="entropy", help="how int8 ranges are found")
+    command.add_argument("--gate-people", type=int, default=PEOPLE, metavar="N",
+                         help=f"drawn people who are searched; more bound losses closer (default {PEOPLE})")
 
 
 def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, validation_identities: int = 32,

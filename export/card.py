@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from cmnas_edge.bundle import Pair, Threshold
+from cmnas_edge.bundle import Pair, Precision, Threshold, Variant
 from export.parity import LIMIT, Step
 from train.networks.build import Network
 from train.networks.checkpoint import Checkpoint
 from train.networks.design import RELEASED, differences
 
-__all__ = ["write_card"]
+__all__ = ["with_precisions", "write_card"]
+
+_HEADING = "## Precisions\n"
+_BEFORE = "## What it is not good for\n"
 
 
 def write_card(name: str, network: Network, meta: Checkpoint, steps: Sequence[Step],
@@ -50,3 +53,32 @@ These thresholds say nothing about real people until calibrated on a site's own 
 biometric data. No photograph of anybody is inside: every picture is drawn, and `cmnas-edge bundle verify`
 draws each again from its seed.
 """
+
+
+def with_precisions(card: str, variants: Mapping[Precision, Variant], refused: Mapping[Precision, str]) -> str:
+    """A card that says what each precision was measured to cost; an earlier such section gives way.
+
+    Args:
+        card: Markdown, as `write_card` makes it.
+        variants: Precisions that may serve.
+        refused: Those that may not, and why.
+    """
+    head, _, rest = card.partition(_HEADING)
+    if rest:
+        rest = rest[rest.find("## "):] if "## " in rest else ""
+    else:
+        head, middle, tail = card.partition(_BEFORE)
+        rest = middle + tail
+    if not variants and not refused:
+        return head + rest
+    rows = [f"| {precision} | {direction} | {loss.drop:.2f} (at most {loss.bound:.2f}) "
+            f"| {variant.gate.mean_ap[direction].drop:.2f} ({variant.gate.mean_ap[direction].bound:.2f}) "
+            f"| {variant.gate.query_count[direction]} |"
+            for precision, variant in variants.items() for direction, loss in variant.gate.rank1.items()]
+    lines = [_HEADING, "Points lost against float32 on drawn people, in the worst meeting of engines and packings on",
+             "one site; in brackets the bound of 95 % confidence.", ""]
+    if rows:
+        lines += ["| precision | who asks whom | rank-1 | mAP | queries |", "|---|---|---|---|---|", *rows, ""]
+    lines += [f"- {precision} may not serve: {reason}." for precision, reason in refused.items()]
+    lines += [""] if refused else []
+    return head + "\n".join(lines) + "\n" + rest

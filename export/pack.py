@@ -6,7 +6,8 @@ import dataclasses
 import errno
 import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from cmnas_edge.preprocess import DEFINITION
 from cmnas_edge.validation import Embed, search
 from export.weights import fingerprint, write_graphs
 
-__all__ = ["Contents", "check_free", "write_bundle"]
+__all__ = ["Contents", "check_free", "placed", "write_bundle"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -111,17 +112,7 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
         ConfigError: ``out`` exists, and is no bundle or not to be replaced; or it cannot be written.
         DiskFull: There is no room; nothing is left of what was begun.
     """
-    check_free(out, replace=replace)
-    try:
-        return _write(out, contents, embed)
-    except OSError as error:
-        raise _unwritable(out, error) from error
-
-
-def _write(out: Path, contents: Contents, embed: Embed) -> Bundle:
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        folder = Path(scratch) / "bundle"
-        folder.mkdir()
+    with placed(out, replace=replace) as folder:
         print_of = fingerprint(contents.models, DEFINITION, contents.dimension)
         write_graphs(contents.models, folder)
         _write_golden(folder, contents, embed)
@@ -134,16 +125,34 @@ def _write(out: Path, contents: Contents, embed: Embed) -> Bundle:
             precision="fp32", fingerprint=print_of, dimension=contents.dimension, height=contents.height,
             width=contents.width, preprocessing=DEFINITION, golden=contents.golden,
             validation=contents.validation, retrieval=retrieval, files={}))
-        old = Path(scratch) / "old"
-        try:
-            if out.exists():
-                out.rename(old)
-            folder.rename(out)
-        except BaseException:  # Ctrl-C between the two must not take both
-            if old.exists() and not out.exists():
-                old.rename(out)
-            raise
     return Bundle.open(out)
+
+
+@contextmanager
+def placed(out: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill, which becomes ``out`` when the block ends well; otherwise nothing is left of it.
+
+    Raises:
+        ConfigError: As `check_free` does.
+        DiskFull: There is no room.
+    """
+    check_free(out, replace=replace)
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+            folder = Path(scratch) / "bundle"
+            folder.mkdir()
+            yield folder
+            old = Path(scratch) / "old"
+            try:
+                if out.exists():
+                    out.rename(old)
+                folder.rename(out)
+            except BaseException:  # Ctrl-C between the two must not take both
+                if old.exists() and not out.exists():
+                    old.rename(out)
+                raise
+    except OSError as error:
+        raise _unwritable(out, error) from error
 
 
 def _write_golden(folder: Path, contents: Contents, embed: Embed) -> None:

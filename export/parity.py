@@ -6,7 +6,7 @@ on unit vectors, in worst cosine distance and worst difference of an entry.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from export.to_onnx import SHORTEST
 from train.evaluate import normalised
 from train.networks.build import Network
 
-__all__ = ["LIMIT", "Step", "by_folded", "by_network", "by_onnx", "compare", "enforce"]
+__all__ = ["LIMIT", "Step", "by_folded", "by_network", "by_onnx", "compare", "enforce", "opened"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -65,10 +65,15 @@ def by_folded(folded: fx.GraphModule, crops: U8) -> F32:
 
 def by_onnx(model: onnx.ModelProto, crops: U8, threads: int = 1) -> F32:
     """Unit vectors ``(n, d)`` by ONNX Runtime, from a model with its weights inside."""
+    return opened(model, threads)(crops)
+
+
+def opened(model: onnx.ModelProto, threads: int = 1) -> Callable[[U8], F32]:
+    """`by_onnx` of one model, for crops that come piece by piece."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {"crops": some})[0] for some in _batches(crops)])
+    return lambda crops: np.concatenate([session.run(None, {"crops": some})[0] for some in _batches(crops)])
 
 
 def compare(modality: Modality, link: str, a: F32, b: F32) -> Step:

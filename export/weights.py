@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
+from cmnas_edge.bundle import Precision, graph_name, weights_name
 from cmnas_edge.embedding import MODALITIES, Modality
 
 __all__ = ["ALIGNMENT", "WEIGHTS", "fingerprint", "write_graphs"]
@@ -20,31 +21,37 @@ WEIGHTS = "weights.bin"
 ALIGNMENT = 64  # a cache line, and the widest vector register
 
 
-def write_graphs(models: Mapping[Modality, onnx.ModelProto], folder: Path) -> None:
-    """Write ``visible.onnx``, ``infrared.onnx`` and the ``weights.bin`` they share.
+def write_graphs(models: Mapping[Modality, onnx.ModelProto], folder: Path, precision: Precision = "fp32") -> None:
+    """Write ``visible.onnx``, ``infrared.onnx`` and the ``weights.bin`` they share, or those of another precision.
 
     Args:
         models: A model per modality with its weights inside; left as they are.
         folder: Exists.
+        precision: Names the files. Scales of other precisions stay in their graph, being shorter than their place.
     """
     offsets: dict[bytes, int] = {}
     weights = bytearray()
+    least = 0 if precision == "fp32" else ALIGNMENT
     for modality in MODALITIES:
         model = onnx.ModelProto()
         model.CopyFrom(models[modality])
         for tensor in model.graph.initializer:
-            if tensor.data_type != TensorProto.FLOAT:
+            if tensor.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
                 continue  # shapes and axes: engines want them at hand when they read the graph
             data = _bytes(tensor)
+            if len(data) < least:
+                continue
             if data not in offsets:
                 weights.extend(bytes(-len(weights) % ALIGNMENT))
                 offsets[data] = len(weights)
                 weights.extend(data)
             tensor.raw_data = data
-            external_data_helper.set_external_data(tensor, WEIGHTS, offsets[data], len(data))
+            for field in ("float_data", "int32_data"):  # where some tools keep float16
+                tensor.ClearField(field)
+            external_data_helper.set_external_data(tensor, weights_name(precision), offsets[data], len(data))
             tensor.ClearField("raw_data")
-        (folder / f"{modality}.onnx").write_bytes(model.SerializeToString(deterministic=True))
-    (folder / WEIGHTS).write_bytes(weights)
+        (folder / graph_name(modality, precision)).write_bytes(model.SerializeToString(deterministic=True))
+    (folder / weights_name(precision)).write_bytes(weights)
 
 
 def fingerprint(models: Mapping[Modality, onnx.ModelProto], preprocessing: str, dimension: int) -> str:

@@ -27,7 +27,7 @@ from train.networks.checkpoint import Checkpoint, save
 from train.networks.cost import bytes_of
 from train.networks.design import Design
 
-FEW = ["--drawn-identities", "16", "--validation-identities", "3"]
+FEW = ["--drawn-identities", "16", "--validation-identities", "3", "--precisions", "fp32"]
 
 
 def write_checkpoint(path: Path, **changes: str) -> Path:
@@ -95,7 +95,7 @@ def test_what_is_packed_is_plain_and_old_runtimes_can_read_it(packed: Path) -> N
 def test_a_network_of_another_design_packs_says_so_and_weighs_what_it_should(tmp_path: Path) -> None:
     network = drawn_network(2, choice="split", design=Design(own=2, lite=False, streams=2, pool="gem"))
     save(tmp_path / "rival", network, Checkpoint(height=32, width=16, seed=0, commit="c0ffee", data="drawn"))
-    few = ["--drawn-identities", "16", "--validation-identities", "0"]
+    few = [*FEW[:2], "--validation-identities", "0", *FEW[4:]]
     assert main(["pack", str(tmp_path / "rival"), "--out", str(tmp_path / "bundle"), *few]) == 0
     assert cmnas_edge(["bundle", "verify", str(tmp_path / "bundle")]) == 0
     card = (tmp_path / "bundle" / "MODEL.md").read_text()
@@ -111,7 +111,7 @@ def test_the_same_checkpoint_packs_to_the_same_bytes(checkpoint: Path, packed: P
 
 def test_a_bundle_without_validation_crops_verifies_too(checkpoint: Path, packed: Path, tmp_path: Path) -> None:
     out = tmp_path / "bare"
-    assert main(["pack", str(checkpoint), "--out", str(out), *FEW[:2], "--validation-identities", "0"]) == 0
+    assert main(["pack", str(checkpoint), "--out", str(out), *FEW[:2], "--validation-identities", "0", *FEW[4:]]) == 0
     assert not (out / "validation").exists()
     assert cmnas_edge(["bundle", "verify", str(out)]) == 0
     assert Bundle.open(out).fingerprint == Bundle.open(packed).fingerprint
