@@ -262,6 +262,14 @@ def test_what_a_killed_builder_left_is_swept_away(site: Site) -> None:
     assert not left.exists()
 
 
+def test_a_disk_that_knows_no_locks_is_refused_in_a_sentence(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcntl.flock", _raise(OSError(errno.ENOLCK, "No locks available")))
+    with pytest.raises(ConfigError, match="found No locks available; name another with --cache"):
+        with exclusive(tmp_path, lambda: None):
+            pass
+
+
 def test_a_killed_builder_holds_no_lock(tmp_path: Path) -> None:
     script = ("import pathlib, signal, sys\nfrom cmnas_edge.engine.tensorrt.cache import exclusive\n"
               "with exclusive(pathlib.Path(sys.argv[1]), lambda: None):\n    print('locked', flush=True)\n"

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from cmnas_edge.errors import ConfigError, DiskFull
 
@@ -94,16 +95,26 @@ def exclusive(cache: Path, waiting: Callable[[], None]) -> Iterator[None]:
         (cache / "plans").mkdir(parents=True, exist_ok=True)
         file = (cache / "plans" / ".lock").open("ab")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
         with _explained(cache):
-            for left in cache.glob("**/.*.part"):
-                left.unlink(missing_ok=True)
+            alone = _locked_at_once(file)
+        if not alone:
+            waiting()
+            with _explained(cache):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        with _explained(cache):
+            for folder in ("plans", "timing"):
+                for left in (cache / folder).glob("**/.*.part"):
+                    left.unlink(missing_ok=True)
         check_writable(cache / "plans")
         yield
+
+
+def _locked_at_once(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
