@@ -48,7 +48,7 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         location: A video file, a folder of images, a URL (``rtsp://``, ``http://``), a camera on this
-            machine (``/dev/video0``), or the ``site.toml`` of a drawn site.
+            machine (``/dev/video0``; ``csi://0`` on a Jetson's ribbon), or the ``site.toml`` of a drawn site.
         kind: What ``location`` is; ``auto`` judges by its form.
         camera: Of a drawn site: which of its cameras.
         pace: Of a recorded source: ``real`` plays it as it was taken, ``fast`` as fast as it can be read.
@@ -59,6 +59,10 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         silence_s: A live source is lost after this long without a frame, and tried again after 1 s at
             first and 60 s at last.
         size: Of a camera on this machine: width and height to ask for; None: what it gives unasked.
+        pipeline: Read a live source by GStreamer. ``software`` runs anywhere, ``jetson`` (H.264) and
+            ``jetson-h265`` decode in hardware; or a description of your own, as for ``gst-launch-1.0``, from
+            source to decoded video, whose element ``name=source`` is given the location (no password needs
+            to stand in it). None: OpenCV reads, and GStreamer only what nobody else can (``csi://``).
         sender_within_s: The time that a live source itself tells of a frame is believed if it lies this
             near to ours; else, and with 0, a frame's time is that of its arrival.
         loop: Start a recorded source again when it ends, for a rehearsal without an end.
@@ -73,6 +77,7 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_fps: Rate | None = None
     silence_s: Positive = 10.0
     size: tuple[Side, Side] | None = None
+    pipeline: str | None = None
     sender_within_s: NotNegative = 5.0
     loop: bool = False
 
@@ -253,12 +258,12 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     backoff_s: Positive = 1.0
     max_backoff_s: Positive = 60.0
     certificate_authority: Path | None = None
-    seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
-    allow_plain_http_off_loopback: bool = False
-
     site: Annotated[str, Meta(pattern=SITE)] = "site"
     certificate: Path | None = None
     certificate_key: Path | None = None
+    seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
+    allow_plain_http_off_loopback: bool = False
+
 
 class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A device: one daemon, its token, its cameras.
@@ -285,10 +290,10 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     device: Name
     collector: str
     cameras: Annotated[tuple[CameraSettings, ...], Meta(min_length=1)]
+    token: Path | None = None
     bundle: Path | None = None
     trust: Trust = Trust()
     site_key: Path | None = None
-    token: Path | None = None
     engine: EngineSettings = EngineSettings()
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     link: LinkSettings = LinkSettings()
@@ -345,6 +350,10 @@ def _complaints(camera: CameraSettings) -> list[str]:
               if len(polygon) < 3 or not all(0 <= value <= 1 for point in polygon for value in point)]
     if "://" in camera.source.location and camera.source.kind not in ("auto", "url"):
         wrong.append(f"source.kind: expected \"url\" for a URL, found {camera.source.kind!r}; correct it")
+    if camera.source.pipeline is not None and not (
+            camera.source.kind == "url" or "://" in camera.source.location
+            or camera.source.location.startswith("/dev/")):
+        wrong.append("source.pipeline: expected none for recorded footage, found one; leave it out")
     if not camera.source.location:
         wrong.append("source.location: expected a file, folder or URL, found nothing; write one")
     return wrong

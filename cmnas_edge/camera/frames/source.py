@@ -1,17 +1,20 @@
 """Where a camera's frames come from: one way to open them all.
 
 Recorded sources (`footage`) lose nothing and bring their own clock; live ones (`stream`) keep
-only the newest frame. Whoever reads a live one waits between attempts as `Backoff` says.
-All live ones of a process tell time on one scale (`times`), however often they are opened.
+only the newest frame; OpenCV reads them, or GStreamer where the settings say so. Whoever reads a
+live one waits between attempts as `Backoff` says. All live ones of a process tell time on one scale
+(`times`), however often they are opened.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.frames import gstreamer
 from cmnas_edge.camera.frames.capture import Capture, open_device, open_url
 from cmnas_edge.camera.frames.footage import Footage, Recording, folder, video
 from cmnas_edge.camera.frames.frame import Frame, Source
@@ -23,7 +26,8 @@ from cmnas_edge.errors import ConfigError, SourceLost
 
 __all__ = ["Backoff", "Frame", "Source", "open_source", "source_name"]
 
-_SCHEMES = ("rtsp", "rtsps", "http", "https")
+_RIBBON = "csi://"
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "csi")
 _DEVICES = "/dev/video"
 _SINCE_START = Timescale()
 
@@ -36,7 +40,9 @@ def open_source(settings: SourceSettings, scale: Timescale = _SINCE_START) -> So
         scale: What live frames' times are told in; also paces recorded ones.
 
     Raises:
-        ConfigError: The location of a recorded source isn't what it should be, or a URL is none.
+        ConfigError: The location of a recorded source isn't what it should be, a URL is none, or a
+            pipeline is not understood.
+        DeviceError: It is to be read by GStreamer, and this machine lacks that or an element of it.
     """
     try:
         return _open(settings, scale)
@@ -49,6 +55,8 @@ def _open(settings: SourceSettings, scale: Timescale) -> Source:
     kind = _kind(settings)
     if kind == "url":
         name = source_name(settings)
+        if (description := _pipeline(settings)) is not None:
+            gstreamer.look(name, description)
         return Stream(name, lambda: _connect(settings, name), settings.silence_s, max_fps=settings.max_fps,
                       scale=scale, sender_within_s=settings.sender_within_s)
     path = Path(settings.location)
@@ -71,6 +79,9 @@ def _connect(settings: SourceSettings, name: str) -> Capture:
         SourceLost: It is not there, refuses, or is not understood.
     """
     location, silence_s = settings.location, settings.silence_s
+    if (description := _pipeline(settings)) is not None:
+        return gstreamer.Child(name, description, gstreamer.properties(location), silence_s,
+                               why=partial(why_not, location, silence_s) if location.startswith("rtsp:") else None)
     if location.startswith(_DEVICES):
         if (device := open_device(location, settings.size)) is None:
             raise SourceLost(f"{name}: expected a camera, found none that can be opened; check that it is plugged "
@@ -79,6 +90,17 @@ def _connect(settings: SourceSettings, name: str) -> Capture:
     if (stream := open_url(location, silence_s)) is None:
         raise SourceLost(f"{name}: expected a stream, found {why_not(location, silence_s)}")
     return stream
+
+
+def _pipeline(settings: SourceSettings) -> str | None:
+    """What GStreamer is to run, or None where OpenCV reads."""
+    location, pipeline = settings.location, settings.pipeline
+    if pipeline is None and location.startswith(_RIBBON):  # which nobody else can read
+        pipeline = "jetson"
+    if pipeline is None:
+        return None
+    gstreamer.properties(location)
+    return gstreamer.describe(pipeline, location, settings.size)
 
 
 def source_name(settings: SourceSettings) -> str:
