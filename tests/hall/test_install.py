@@ -131,6 +131,8 @@ def test_going_back_to_what_is_ill_or_damaged_is_refused_too(link: Path, three: 
     install(three[1], link, ANY, healthy)
     with pytest.raises(BundleError, match="ill"):
         roll_back(link, ANY, ill)
+    with pytest.raises(BundleError, match="nobody signed"):
+        roll_back(link, Trust(), healthy)
     (before.path / "weights.bin").write_bytes(b"")
     with pytest.raises(BundleError, match=r"weights\.bin"):
         roll_back(link, ANY, healthy)
@@ -155,6 +157,22 @@ def test_a_bundle_nobody_trusts_is_not_even_copied(link: Path, three: list[Path]
     with pytest.raises(BundleError, match="nobody signed"):
         install(three[0], link, Trust(), healthy)
     assert not link.parent.exists()
+
+
+def test_what_is_trusted_is_the_copy_and_not_what_the_source_was_before(
+        link: Path, three: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    key, honest = new_key(), module._copy
+    (three[0] / SIGNATURE).write_text(signed_by(key, (three[0] / "manifest.json").read_bytes()))
+
+    def swapped(bundle: Bundle, folder: Path) -> None:
+        (bundle.path / SIGNATURE).unlink()
+        reseal(bundle.path, lambda manifest: manifest.update(made_by="a thief"))
+        honest(bundle, folder)
+
+    monkeypatch.setattr(module, "_copy", swapped)
+    with pytest.raises(BundleError, match="nobody signed"):
+        install(three[0], link, Trust(keys=(public_key(key),)), healthy)
+    assert not link.is_symlink()
 
 
 def test_two_installs_at_once_are_one_and_a_sentence(link: Path, three: list[Path]) -> None:
@@ -317,11 +335,13 @@ def child(work):
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
 def doing(last, rollback, source):
-    seen = 0
+    seen = switch = 0
     def watch(event, args):
-        nonlocal seen
+        nonlocal seen, switch
         if event in CHANGES and str(link.parent) in str(args[0]) + str(args[1] if len(args) > 1 else ""):
             seen += 1
+            if event == "os.rename":
+                switch = seen
             if seen == last:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(watch)
@@ -330,7 +350,7 @@ def doing(last, rollback, source):
     else:
         install(source, link, trust)
     if not last:
-        (link.parent / "count").write_text(str(seen))
+        (link.parent / "count").write_text(f"{seen} {switch}")
 
 def whole():
     bundle = Bundle.open(link)
@@ -340,13 +360,13 @@ def whole():
 assert child(lambda: install(sources[0], link, trust)) == 0
 assert child(lambda: install(sources[1], link, trust)) == 0
 assert child(lambda: doing(0, False, sources[2])) == 0
-points = int((link.parent / "count").read_text())
+points, switch = map(int, (link.parent / "count").read_text().split())
 killed = 0
 for number in range(tries):
-    # Half of the tries fall where links and folders change, near the end.
-    last = rng.randint(1, points) if number % 2 else rng.randint(points * 3 // 5, points)
+    # A kill comes just before what it is counted by. The first ones lie around the switch, the others anywhere.
+    last = switch - 2 + number if number < 5 else rng.randint(1, points)
     source = next(s for s in rng.sample(sources, 3) if s.parent.name != Bundle.open(link).name)
-    killed += child(lambda: doing(last, rng.random() < 0.1, source)) == -signal.SIGKILL
+    killed += child(lambda: doing(last, number > 5 and rng.random() < 0.1, source)) == -signal.SIGKILL
     if child(whole) != 0:
         sys.exit(f"after a kill at {last} of {points} there was no healthy bundle")
 assert child(lambda: install(sources[0], link, trust)) == 0
