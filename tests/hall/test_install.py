@@ -78,6 +78,28 @@ def test_a_daemon_can_read_what_another_user_installs_however_private_that_one_i
     assert {path.stat().st_mode & 0o777 for path in found if path.is_file()} == {0o644}
 
 
+def test_every_file_and_folder_is_on_the_disk_before_the_link_is_switched_and_the_link_after(
+        link: Path, three: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    honest, honest_replace = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        honest(handle)
+
+    def replace_(path: Path, target: Path) -> Path:
+        assert target == link
+        version = (link.parent / path.readlink()).resolve()
+        assert {version, *version.rglob("*"), version.parent} <= set(synced)
+        synced.clear()
+        return honest_replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace_)
+    install(three[0], link, ANY, healthy)
+    assert synced == [link.parent.resolve()]
+
+
 def test_this_version_and_the_one_before_are_kept_and_older_ones_go(link: Path, three: list[Path]) -> None:
     for source in three:
         install(source, link, ANY, healthy)
