@@ -1,4 +1,4 @@
-"""``cmnas-edge engine build|race|prove``: graphs made runnable on this device, the fastest chosen, and the proof."""
+"""``cmnas-edge engine build|race|prove|files``: graphs made runnable here, the fastest chosen, and the proof."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmnas_edge.bundle import Bundle, Precision, default_path
+from cmnas_edge.bundle import PRECISIONS, Bundle, Precision, default_path
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
 
@@ -31,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Find the fastest engine and precision for a bundle on this device, among those that give its "
                     "golden embeddings and that its gate let pass. Cameras with `name = \"auto\"` in [engine], which "
                     "is the default, use the winner from their next start on."))
+    _add_files_arguments(actions.add_parser(
+        "files", help="write a bundle's graphs for trtexec and Triton",
+        description="Write a bundle's graphs as TensorRT reads them, the trtexec lines that build them, and a model "
+                    "repository for Triton. Needs no GPU. cmnas-edge itself loads only plans that `build` made."))
     from cmnas_edge.engine.prove_commands import add_prove_arguments  # noqa: PLC0415 - a room of its own
 
     add_prove_arguments(actions.add_parser(
@@ -56,12 +60,25 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", action="append", metavar="P",
                         help="fp32, fp16, int8 or int8_fp16; may be given again; default: all the bundle has")
     parser.add_argument("--detector", type=Path, metavar="ONNX", help="build this detector's graph too")
+    _add_choices(parser)
+    parser.add_argument("--cache", type=Path, help="where plans are kept; default: $XDG_CACHE_HOME or ~/.cache")
+    parser.add_argument("--again", action="store_true", help="build what is there already, too")
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--usual-batch", type=int, default=8, help="crops it shall be fastest at (8)")
     parser.add_argument("--max-batch", type=int, default=32, help="most crops at once (32)")
     parser.add_argument("--workspace-mib", type=int, default=512, help="memory a kernel may ask for (512)")
     parser.add_argument("--level", type=int, default=3, help="how long TensorRT searches, 0 to 5 (3)")
-    parser.add_argument("--cache", type=Path, help="where plans are kept; default: $XDG_CACHE_HOME or ~/.cache")
-    parser.add_argument("--again", action="store_true", help="build what is there already, too")
+
+
+def _add_files_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(work=_run_files)
+    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle's folder; default: the one that ships")
+    parser.add_argument("--precision", default="fp32", choices=[precision for precision in PRECISIONS if precision != "bf16"],
+                        help="one of the bundle's (fp32)")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
+    _add_choices(parser)
 
 
 def _add_race_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +131,16 @@ def _draw(found: Race, path: Path) -> int:
                           "--plot (the race itself is kept)") from error
     else:
         _say(f"picture   {path}")
+    return 0
+
+
+def _run_files(args: argparse.Namespace) -> int:
+    from cmnas_edge.engine.interop import write_files  # noqa: PLC0415
+    from cmnas_edge.engine.tensorrt.job import How  # noqa: PLC0415
+
+    how = How(*_choices(args))
+    for path in write_files(Bundle.open(args.bundle or default_path()), args.precision, how, args.out):
+        _say(f"wrote     {path}")
     return 0
 
 
