@@ -75,8 +75,8 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
 def _add_files_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(work=_run_files)
     parser.add_argument("bundle", nargs="?", type=Path, help="a bundle's folder; default: the one that ships")
-    parser.add_argument("--precision", default="fp32", choices=[precision for precision in PRECISIONS if precision != "bf16"],
-                        help="one of the bundle's (fp32)")
+    own_graphs = [precision for precision in PRECISIONS if precision != "bf16"]
+    parser.add_argument("--precision", default="fp32", choices=own_graphs, help="one of the bundle's (fp32)")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
     _add_choices(parser)
 
