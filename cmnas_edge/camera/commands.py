@@ -30,6 +30,7 @@ from cmnas_edge.engine import Engine, open_engine
 from cmnas_edge.engine.fallback import with_fallback
 from cmnas_edge.engine.results import SAFE, Entrant, chosen
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
+from cmnas_edge.sealing import Sealer
 from cmnas_edge.sighting import key_id
 from cmnas_edge.site_key import Rotation, SiteKey
 
@@ -103,6 +104,8 @@ def _leave(code: int) -> NoReturn:
 
 def _check(settings: DeviceSettings) -> int:
     open_transport(settings, Tally()).close()
+    if settings.link.seal_to:
+        Sealer(bytes.fromhex(settings.link.seal_to))
     model = bundle.open_trusted(settings.bundle, settings.trust)
     with ExitStack() as opened:
         engines = _engines(opened, model, settings)
@@ -116,6 +119,8 @@ def _check(settings: DeviceSettings) -> int:
     sys.stdout.write(config.show(_without_secrets(settings)))
     sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, {model.dimension} dimensions; engines agree with its "
                      f"golden embeddings: {', '.join(engines)}\n")
+    sys.stdout.write(f"# vectors sealed to {settings.link.seal_to[:16]}\n" if settings.link.seal_to else
+                     "# vectors not sealed: they lie readable in the spool (seal_to in [link])\n")
     sys.stdout.write(f"# site key {key_id(rotation.transform if rotation else 0)}\n")
     if bundle.voucher(model, settings.trust) == "nobody":
         sys.stdout.write(f"# {_UNSIGNED}\n")

@@ -182,9 +182,9 @@ def _serve(settings: CollectorSettings) -> int:
         _log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
         server.run(sockets=[listener])
     finally:
-        if broker is not None:
-            broker.stop()
         intake.stop()
+        if broker is not None:
+            broker.stop()       # after it has told what is stored
         journal.close()
         listener.close()
     if intake.failure is not None:

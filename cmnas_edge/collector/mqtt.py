@@ -65,7 +65,7 @@ class MqttReceiver:
         self._thread.start()
 
     def stop(self) -> None:
-        """Read no more. What was offered is still stored, and answered if the broker is there."""
+        """Say what is to be said, and leave. Once the intake has stopped, all that was stored is answered."""
         self._stopped.set()
         if (connection := self._connection) is not None:
             connection.close()
@@ -107,8 +107,12 @@ class MqttReceiver:
         if len(message.correlation) != CORRELATION_BYTES:
             return      # no camera of ours; there is nobody to answer
         device = device_of(message.topic)
-        self._offer(message.body, device).add_done_callback(
-            lambda done: self._answer(device, message.correlation, done))
+        try:
+            self._offer(message.body, device).add_done_callback(
+                lambda done: self._answer(device, message.correlation, done))
+        except Exception as error:      # a bug of ours, as HTTP would answer 500: this batch stays where it is
+            if self._repeats.admit(type(error).__name__) is not None:
+                _log.critical("a batch of %s cannot be judged: %s", device, error, exc_info=error)
 
     def _offer(self, body: bytes, device: str) -> Future[Answer]:
         refused: Future[Answer] = Future()

@@ -221,7 +221,11 @@ class Connection:
         properties = message.properties
         correlation = getattr(properties, "CorrelationData", b"")
         pairs = dict(getattr(properties, "UserProperty", ()))
-        self._take(Message(message.topic, bytes(message.payload), bytes(correlation), pairs))
+        try:
+            self._take(Message(message.topic, bytes(message.payload), bytes(correlation), pairs))
+        except BaseException as error:  # else this thread would end and nobody would know
+            self._end(f"{self._broker}: a message could not be dealt with ({error!r})")
+            raise
         with self._changed:
             self._changed.notify_all()
 

@@ -1,0 +1,113 @@
+"""What docs/mqtt.md says to type leads to a sighting that is stored, and to a certificate that no longer counts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from cmnas_edge import cli, sealing
+from cmnas_edge.camera import settings as camera_settings
+from cmnas_edge.camera.sending.ways import open_transport
+from cmnas_edge.camera.tally import Tally
+from cmnas_edge.collector import settings as collector_settings
+from cmnas_edge.collector.mqtt import MqttReceiver
+from cmnas_edge.errors import LinkDown
+from cmnas_edge.sealing import Opener, Sealer
+from cmnas_edge.wire import decode_answer, encode_batch, encode_sighting
+from tests.collector.house import House
+from tests.collector.people import People
+from tests.transport.broker import MOSQUITTO, free_port, needs_mosquitto
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "mqtt.md"
+
+
+def blocks(kind: str, port: int) -> list[str]:
+    text = DOCUMENT.read_text("utf-8").replace("broker.example", "localhost").replace("8883", str(port))
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    assert MOSQUITTO is not None
+    process = subprocess.Popen([MOSQUITTO, "-c", "mosquitto.conf"], cwd=folder, stderr=subprocess.PIPE)
+    time.sleep(0.05)
+    assert process.poll() is None, process.stderr
+    return process
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
+
+
+@needs_mosquitto
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_steps_lead_where_they_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    (certificates, revoking), (collector, camera) = blocks("sh", port), blocks("toml", port)
+    broker = next(block for block in blocks("", port) if block.startswith("listener"))
+    subprocess.run(["sh", "-e"], input=certificates, text=True, cwd=tmp_path, check=True, capture_output=True)
+    assert cli.main(["collector", "seal-key", str(tmp_path / "seal.pem")]) == 0
+    (tmp_path / "collector.toml").write_text(collector)
+    (tmp_path / "camera.toml").write_text(camera.replace("the 64 digits that seal-key printed",
+                                                         sealing.public_key(tmp_path / "seal.pem")))
+    capsys.readouterr()
+    assert cli.main(["collector", "mqtt-acl", "--config", str(tmp_path / "collector.toml")]) == 0
+    (tmp_path / "acl").write_text(capsys.readouterr().out)
+    (tmp_path / "acl").chmod(0o600)
+    (tmp_path / "mosquitto.conf").write_text(broker + "user root\n")
+    settings = collector_settings.load(tmp_path / "collector.toml")
+    assert settings.mqtt is not None
+    house = House(settings.data, opener=Opener.read(settings.seal_keys), only_sealed=True)
+    house.token("gate")
+    reader = MqttReceiver(settings.mqtt, house.receiver, house.devices)
+    device = camera_settings.load(tmp_path / "camera.toml")
+    transport = open_transport(device, Tally())
+    body = encode_batch([encode_sighting(People().sighting(1, at=10), Sealer(bytes.fromhex(device.link.seal_to)))])
+    running = start(tmp_path)
+    try:
+        reader.start()
+        for _ in range(500):
+            try:
+                answer = transport.post(body)
+                break
+            except LinkDown:    # the collector is on its way there
+                time.sleep(0.02)
+        assert [outcome.result for outcome in decode_answer(answer.body)] == ["stored"]
+        end(running)
+        subprocess.run(["sh", "-e"], input=revoking, text=True, cwd=tmp_path, check=True, capture_output=True)
+        (tmp_path / "mosquitto.conf").write_text(broker + "user root\ncrlfile revoked.pem\n")
+        running = start(tmp_path)
+        for _ in range(500):
+            try:
+                transport.post(body)
+            except LinkDown as error:
+                said = str(error)
+            else:
+                raise AssertionError("a certificate that was taken back counts")
+            if "revoked" in said or "taken back" in said:
+                break
+            time.sleep(0.02)
+        assert "revoked" in said or "taken back" in said
+    finally:
+        transport.close()
+        reader.stop()
+        house.close()
+        end(running)
+
+
+def test_each_sentence_the_document_explains_is_one_the_camera_can_say() -> None:
+    package = Path(cli.__file__).parent
+    code = "".join(path.read_text("utf-8") for path in (
+        *(package / "mqtt").glob("*.py"), *(package / "camera" / "sending").glob("*.py")))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)
+    table = DOCUMENT.read_text("utf-8").partition("| the camera says |")[2]
+    said = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+    assert len(said) == 7
+    for sentence in said:
+        if sentence != "found: Connection refused":     # the system's own words
+            assert re.split(r" \(\.\.\.\)", sentence)[0] in code, sentence
