@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -151,6 +152,24 @@ def test_a_damaged_plan_is_called_so_before_tensorrt_sees_it(site: Site, damage:
     site.trt.logs["Runtime"] = "never made"
     with pytest.raises(BundleError, match=says + ".*; copy it again, or build again: cmnas-edge engine build"):
         site.open()
+
+
+@pytest.mark.parametrize("what", ["plan", "folder"])
+def test_a_plan_that_anybody_may_write_is_code_of_anybodys_and_never_runs(site: Site, what: str) -> None:
+    path = site.build()
+    (path if what == "plan" else path.parent).chmod(0o777)
+    site.trt.logs["Runtime"] = "never made"
+    with pytest.raises(BundleError, match=r"expected what only its owner may change, found mode 777.*chmod o-w"):
+        site.open()
+
+
+def test_a_plan_is_its_owners_whatever_the_umask(site: Site) -> None:
+    before = os.umask(0)
+    try:
+        site.build()
+    finally:
+        os.umask(before)
+    site.open().close()
 
 
 def test_a_large_plan_without_its_carriage_returns_went_through_a_text_program(site: Site) -> None:

@@ -58,7 +58,7 @@ def write_together(*files: tuple[Path, bytes], option: str = _CACHE) -> None:
     with _explained(files[0][0], option):
         try:
             for path, data in files:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(0o755, parents=True, exist_ok=True)
                 handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
                 staged.append(Path(name))
                 with os.fdopen(handle, "wb") as file:

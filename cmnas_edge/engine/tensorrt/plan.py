@@ -12,6 +12,8 @@ to an equal device, with the ``.json`` beside it.
 from __future__ import annotations
 
 import hashlib
+import shlex
+import stat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -251,9 +253,14 @@ def read_bytes(path: Path, plan: Plan, build: str) -> bytes:
     """The plan itself, its bytes those that were made.
 
     Raises:
-        BundleError: They are not; the message says how, as far as it shows.
+        BundleError: They are not; the message says how, as far as it shows. Or anybody may change them.
     """
     try:
+        for where in (path.parent, path):
+            if (mode := stat.S_IMODE(where.stat().st_mode)) & stat.S_IWOTH:
+                # A plan is code: who may write it decides what runs on this device.
+                raise BundleError(f"{where}: expected what only its owner may change, found mode {mode:o}, with which "
+                                  f"anybody may; give: chmod o-w {shlex.quote(str(where))} and build again: {build}")
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: expected a plan this user can read, found {error.strerror}; check its owner and "
