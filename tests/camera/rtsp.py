@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from cmnas_edge.camera.frames.gstreamer import look
+from cmnas_edge.errors import DeviceError
 
 SCRIPT = Path(__file__).with_name("rtsp_server.py")
 PYTHON = "/usr/bin/python3"     # Debian's GStreamer bindings belong to Debian's Python
@@ -31,6 +33,17 @@ def missing() -> str | None:
     return (done.stderr.strip().splitlines() or ["?"])[-1] if done.returncode else None
 
 
+@functools.cache
+def lacking() -> str | None:
+    """What this machine lacks for reading with GStreamer, or None."""
+    try:
+        look("probe", "videotestsrc ! jpegenc ! decodebin")
+    except DeviceError as error:
+        return str(error)
+    return None
+
+
+needs_gstreamer = pytest.mark.skipif(lacking() is not None, reason=f"no GStreamer: {lacking()}")
 needs_rtsp = pytest.mark.skipif(missing() is not None, reason=f"no RTSP server: {missing()}")
 
 
@@ -117,8 +130,3 @@ def peer(answer: Callable[[socket.socket], object]) -> Iterator[tuple[int, list[
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
-
-
-def open_files() -> int:
-    """How many file descriptors this process holds."""
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (names of the open ones are no paths)

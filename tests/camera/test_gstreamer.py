@@ -16,24 +16,13 @@ import psutil
 import pytest
 
 from cmnas_edge.camera.frames import gstreamer
-from cmnas_edge.camera.frames.gstreamer import PRESETS, Child, describe, look, properties
+from cmnas_edge.camera.frames.gstreamer import PRESETS, Child, describe, properties
 from cmnas_edge.camera.frames.source import open_source
 from cmnas_edge.camera.settings import SourceSettings
 from cmnas_edge.errors import ConfigError, DeviceError, SourceLost
-from tests.camera.rtsp import RtspServer, made_at, needs_rtsp
+from tests.camera.rtsp import RtspServer, made_at, needs_gstreamer, needs_rtsp
 
 PATIENCE_S = 20.0
-
-
-def lacking() -> str | None:
-    try:
-        look("probe", "videotestsrc ! jpegenc ! decodebin")
-    except DeviceError as error:
-        return str(error)
-    return None
-
-
-needs_gstreamer = pytest.mark.skipif(lacking() is not None, reason=f"no GStreamer: {lacking()}")
 TEST = "videotestsrc is-live=true name=source ! video/x-raw,width={},height=100,framerate=30/1,format={}"
 
 

@@ -25,7 +25,7 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.watch import Camera, watch
 from cmnas_edge.errors import SourceLost
 from tests.camera.clock import Clock
-from tests.camera.rtsp import RtspServer, made_at, missing, needs_rtsp, peer
+from tests.camera.rtsp import RtspServer, made_at, missing, needs_gstreamer, needs_rtsp, peer
 
 PATIENCE_S = 20.0   # with what must work, on however busy a machine
 
@@ -38,12 +38,18 @@ def server() -> Iterator[RtspServer]:
         yield running
 
 
-def settings(url: str, silence_s: float = PATIENCE_S, **more: object) -> SourceSettings:
-    return SourceSettings(location=url, silence_s=silence_s, **more)  # type: ignore[arg-type]
+@pytest.fixture(params=["opencv", pytest.param("gstreamer", marks=needs_gstreamer)])
+def reader(request: pytest.FixtureRequest) -> str:
+    """Who reads and decodes."""
+    return str(request.param)
 
 
-def frames_until(url: str, enough: Callable[[Frame], bool]) -> list[Frame]:
-    with open_source(settings(url)) as source:
+def settings(url: str, silence_s: float = PATIENCE_S, reader: str = "opencv") -> SourceSettings:
+    return SourceSettings(location=url, silence_s=silence_s, pipeline=None if reader == "opencv" else "software")
+
+
+def frames_until(url: str, enough: Callable[[Frame], bool], reader: str = "opencv") -> list[Frame]:
+    with open_source(settings(url, reader=reader)) as source:
         frames: list[Frame] = []
         for frame in source:
             frames.append(frame)
@@ -52,8 +58,8 @@ def frames_until(url: str, enough: Callable[[Frame], bool]) -> list[Frame]:
         return frames
 
 
-def refusal(url: str, silence_s: float = PATIENCE_S) -> str:
-    with open_source(settings(url, silence_s)) as source, pytest.raises(SourceLost) as lost:
+def refusal(url: str, silence_s: float = PATIENCE_S, reader: str = "opencv") -> str:
+    with open_source(settings(url, silence_s, reader)) as source, pytest.raises(SourceLost) as lost:
         list(source)
     assert "\n" not in str(lost.value)
     assert "hunter2" not in str(lost.value)
@@ -104,8 +110,26 @@ def test_a_stream_that_changes_its_size_goes_on_in_the_size_it_began_with(server
     assert 0 <= time.monotonic() - made[-1] < PATIENCE_S
 
 
-def test_a_camera_that_hangs_is_silent_and_comes_back_when_it_does(server: RtspServer) -> None:
-    with open_source(settings(server.url(), 2.0)) as source:
+@needs_gstreamer
+def test_gstreamer_takes_on_the_size_that_a_stream_changes_to(server: RtspServer) -> None:
+    sizes = []
+
+    def enough(frame: Frame) -> bool:
+        if frame.image.shape[:2] not in sizes:
+            sizes.append(frame.image.shape[:2])
+            server.say("size 640 480")
+        return len(sizes) == 2
+
+    try:
+        last = frames_until(server.url(), enough, "gstreamer")[-1]
+    finally:
+        server.say("size 320 240")
+    assert sizes == [(240, 320), (480, 640)]
+    assert 0 <= time.monotonic() - made_at(last.image) < PATIENCE_S
+
+
+def test_a_camera_that_hangs_is_silent_and_comes_back_when_it_does(server: RtspServer, reader: str) -> None:
+    with open_source(settings(server.url(), 2.0, reader)) as source:
         next(source)
         server.freeze()
         try:
@@ -113,29 +137,30 @@ def test_a_camera_that_hangs_is_silent_and_comes_back_when_it_does(server: RtspS
                 list(source)
         finally:
             server.thaw()
-    assert frames_until(server.url(), lambda frame: True)
+    assert frames_until(server.url(), lambda frame: True, reader)
 
 
-def test_damaged_video_neither_ends_the_daemon_nor_the_camera(server: RtspServer) -> None:
+def test_damaged_video_neither_ends_the_daemon_nor_the_camera(server: RtspServer, reader: str) -> None:
     server.say("break 0.01")
     try:
-        with open_source(settings(server.url(), 2.0)) as source:
+        with open_source(settings(server.url(), 2.0, reader)) as source:
             with contextlib.suppress(SourceLost):  # it may also count as no video at all
                 for _, frame in zip(range(30), source, strict=False):
                     assert frame.image.shape[2] == 3
     finally:
         server.say("break 0")
-    whole = frames_until(server.url(), lambda frame: frame.index >= 30)
+    whole = frames_until(server.url(), lambda frame: frame.index >= 30, reader)
     assert abs(whole[-1].arrived_at - made_at(whole[-1].image)) < PATIENCE_S
 
 
 @needs_rtsp
-def test_wrong_credentials_missing_ones_and_a_wrong_path_are_told_apart() -> None:
+def test_wrong_credentials_missing_ones_and_a_wrong_path_are_told_apart(reader: str) -> None:
     with RtspServer("--user", "admin", "--password", "right") as guarded:
-        assert frames_until(guarded.url("admin:right@"), lambda frame: True)
-        assert "refuses these credentials (401); check user and password" in refusal(guarded.url("admin:hunter2@"))
-        assert "asks for credentials (401)" in refusal(guarded.url())
-        assert "has no such stream (404); check the path" in refusal(guarded.url("admin:right@", "/hunter2"))
+        assert frames_until(guarded.url("admin:right@"), lambda frame: True, reader)
+        for url, says in ((guarded.url("admin:hunter2@"), "refuses these credentials (401); check user and password"),
+                          (guarded.url(), "asks for credentials (401)"),
+                          (guarded.url("admin:right@", "/hunter2"), "has no such stream (404); check the path")):
+            assert says in refusal(url, reader=reader)
 
 
 @pytest.mark.parametrize(("answer", "says"), [
@@ -150,13 +175,14 @@ def test_wrong_credentials_missing_ones_and_a_wrong_path_are_told_apart() -> Non
 def test_what_listens_and_is_no_camera_is_told_and_never_sees_the_password_without_asking(
         answer: Callable[[socket.socket], object], says: str) -> None:
     with peer(answer) as (port, asked):
-        assert re.search(says, refusal(f"rtsp://admin:hunter2@127.0.0.1:{port}/live", 1.0))
+        assert re.search(says, refusal(f"rtsp://admin:hunter2@127.0.0.1:{port}/live", 0.5))
     assert not any(b"hunter2" in question for question in asked)
 
 
-def watched(url: str, waits: list[float], until: Callable[[Camera], bool], attempts: int) -> tuple[Camera, Tally]:
+def watched(url: str, waits: list[float], until: Callable[[Camera], bool], attempts: int, reader: str = "opencv"
+            ) -> tuple[Camera, Tally]:
     """Watch a camera with a back-off that is noted down instead of slept, until something, or so many attempts."""
-    camera_settings = CameraSettings(name="door", source=settings(url), detector=DetectorSettings())
+    camera_settings = CameraSettings(name="door", source=settings(url, reader=reader), detector=DetectorSettings())
     tally, stop, clock = Tally(), threading.Event(), Clock()
     opened: list[int] = []
 
@@ -207,7 +233,8 @@ def test_a_camera_that_refuses_is_asked_eight_times_in_two_minutes_and_its_passw
 
 
 @needs_rtsp
-def test_a_camera_that_is_killed_and_started_again_is_live_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_camera_that_is_killed_and_started_again_is_live_again(
+        reader: str, caplog: pytest.LogCaptureFixture) -> None:
     running = RtspServer()
     port, steps = running.port, []
 
@@ -225,11 +252,11 @@ def test_a_camera_that_is_killed_and_started_again_is_live_again(caplog: pytest.
 
     waits: list[float] = []
     with caplog.at_level(logging.INFO, "cmnas.camera"):
-        watched(running.url("admin:hunter2@"), waits, until, 400)
+        watched(running.url("admin:hunter2@"), waits, until, 400, reader)
     running.kill()
     assert steps == ["killed", "started", "live"]
     assert waits
-    assert "found the stream ended" in caplog.text
+    assert re.search(r"camera door: rtsp://127.0.0.1:\d+: expected .*, found ", caplog.text)
     assert "camera door: frames again" in caplog.text
     assert "hunter2" not in caplog.text
     assert log.scrub(caplog.text) == caplog.text
