@@ -27,7 +27,8 @@ from export.precision.ranges import Method, reach
 from export.precision.rounding import in_bfloat16, in_half
 from export.precision.rules import breaches
 
-__all__ = ["LADDER", "MARGIN", "PEOPLE", "Climb", "Made", "Models", "climb", "distances", "least_cosine", "made_in"]
+__all__ = ["LADDER", "MARGIN", "PEOPLE", "Climb", "Made", "Models", "climb", "distances", "in_int8", "least_cosine",
+           "made_in"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -73,15 +74,31 @@ class Climb:
     refused: dict[Precision, str] = field(default_factory=dict)
 
 
-def made_in(precision: Precision, models: Models, crops: Crops, method: Method, *, equalise: bool = True) -> Made:
+def in_int8(models: Models, crops: Crops, method: Method, *, equalise: bool = True) -> dict[Modality, onnx.ModelProto]:
+    """The int8 graph of each modality, all else float32.
+
+    Args:
+        models: Float32, with their weights inside.
+        crops: From which ranges are found.
+        method: How.
+        equalise: Whether LightConv channels are made of one range first.
+    """
+    done = {}
+    for modality, model in models.items():
+        images = crops.images[modality]
+        graph = equalised(lifted(model), images) if equalise else lifted(model)
+        done[modality] = quantised(graph, reach(graph, sites(Graph(graph)), images, method))
+    return done
+
+
+def made_in(precision: Precision, models: Models, int8: Models, crops: Crops) -> Made:
     """Make the graphs of a precision.
 
     Args:
         precision: Any but "fp32".
         models: Float32, with their weights inside.
-        crops: From which ranges are found.
-        method: How.
-        equalise: Whether LightConv channels are made of one range first.
+        int8: What `in_int8` made of them.
+        crops: On which half precision must not overflow.
     """
     shipped: dict[Modality, onnx.ModelProto] = {}
     judged: dict[Modality, onnx.ModelProto] = {}
@@ -90,11 +107,7 @@ def made_in(precision: Precision, models: Models, crops: Crops, method: Method, 
         if precision == "bf16":
             judged[modality] = in_bfloat16(model)
             continue
-        graph = model
-        if precision in ("int8", "int8_fp16"):
-            graph = lifted(model)
-            graph = equalised(graph, crops.images[modality]) if equalise else graph
-            graph = quantised(graph, reach(graph, sites(Graph(graph)), crops.images[modality], method))
+        graph = model if precision == "fp16" else int8[modality]
         if precision in ("fp16", "int8_fp16"):
             if large := overflow.too_large(graph, crops.images[modality]):
                 reasons.append(f"{modality}: {overflow.told(large)}")
@@ -131,8 +144,9 @@ def climb(models: Models, height: int, width: int, golden: Drawn, *, asked: Sequ
     site = Site(drawn, plain)
     for direction, (rank1, mean_ap) in site.figures().items():
         print(f"gate      fp32       {direction:<18} rank-1 {rank1:.1f}, mAP {mean_ap:.1f}", file=out, flush=True)
+    int8 = in_int8(models, crops, method) if {"int8", "int8_fp16"} & set(asked) else {}
     for precision in (one for one in LADDER if one in asked):
-        made = made_in(precision, models, crops, method)
+        made = made_in(precision, models, int8, crops)
         reasons, gate = list(made.reasons), None
         if not reasons:
             found = _embedded(precision, made.judged, shown)
