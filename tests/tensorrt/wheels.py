@@ -24,6 +24,7 @@ VERSIONS = ("10.3.0", "10.7.0", "10.13.3.9", "10.16.1.11", "11.4.0.106")
 HERE = Path(__file__).resolve().parent
 SOURCES = (HERE / "libnvinfer.cpp", HERE / "libcuda.cpp")
 PATIENCE_S = 60
+_unreachable: list[str] = []
 
 
 class Missing(Exception):
@@ -41,10 +42,15 @@ def bindings(version: str) -> Path:
     def install(folder: Path) -> None:
         if importlib.util.find_spec("pip") is None:
             raise Missing("no pip in this environment to install NVIDIA's bindings with")
-        _run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--retries=1",
-              "--disable-pip-version-check", "--no-compile", f"--target={folder}",
-              f"tensorrt-cu12-bindings=={version}"],
-             f"pip could not install tensorrt-cu12-bindings {version}")
+        if _unreachable:
+            raise Missing(_unreachable[0])
+        try:
+            _run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--retries=1",
+                  "--timeout=15", "--disable-pip-version-check", "--no-compile", f"--target={folder}",
+                  f"tensorrt-cu12-bindings=={version}"], f"pip could not install tensorrt-cu12-bindings {version}")
+        except Missing as reason:
+            _unreachable.append(str(reason))  # the others need not wait for the same
+            raise
         # The name `tensorrt` is a package that brings the libraries too; the bindings are all that is wanted of it.
         (folder / "tensorrt.py").write_text("import sys\n\nimport tensorrt_bindings\n\n"
                                             "sys.modules[__name__] = tensorrt_bindings\n", encoding="utf-8")
