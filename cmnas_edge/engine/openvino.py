@@ -22,7 +22,7 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError, DeviceError
 from cmnas_edge.sighting import EngineName, Precision
 
-__all__ = ["RUNS", "OpenVinoEngine", "missing", "pieces"]
+__all__ = ["RUNS", "OpenVinoEngine", "library", "missing", "pieces"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -56,7 +56,7 @@ class OpenVinoEngine:
         self._shape = (bundle.height, bundle.width, 3)
         self._dimension = bundle.dimension
         self._threads = threads
-        self._library = _library()
+        self._library = library()
         self._core = self._library.Core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise DeviceError("engine 'openvino': expected a processor that computes in bfloat16, found "
@@ -135,7 +135,7 @@ def _rest(n: int) -> tuple[int, ...]:
     return (2 * below,) if 2 * below + _CALL <= sum(split) + _CALL * len(split) else split
 
 
-def _library() -> Any:
+def library() -> Any:
     """Import OpenVINO, but not the package by which it tells Google Analytics of every import, unasked.
 
     Raises:

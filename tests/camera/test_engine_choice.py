@@ -60,7 +60,7 @@ def test_a_race_with_other_threads_chooses_nothing(bundle: Bundle) -> None:
 def test_a_winner_that_does_not_open_any_more_gives_way_and_the_log_says_why(
         bundle: Bundle, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     won(bundle, Entrant("openvino", "fp32"))
-    monkeypatch.setattr(openvino, "_library", lambda: (_ for _ in ()).throw(DeviceError("its libraries are gone")))
+    monkeypatch.setattr(openvino, "library", lambda: (_ for _ in ()).throw(DeviceError("its libraries are gone")))
     assert serving(bundle, EngineSettings()) == {("onnxruntime", "fp32")}
     assert ("visible: openvino fp32 won the race but cannot be opened (its libraries are gone); "
             "onnxruntime fp32 serves") in said.messages
@@ -71,7 +71,7 @@ def test_an_engine_that_was_named_is_taken_at_its_word_whoever_won(
     won(bundle, Entrant("onnxruntime", "int8"))
     assert serving(bundle, EngineSettings(name="onnxruntime")) == {("onnxruntime", "fp32")}
     assert serving(bundle, EngineSettings(name="onnxruntime", precision="int8")) == {("onnxruntime", "int8")}
-    monkeypatch.setattr(openvino, "_library", lambda: (_ for _ in ()).throw(DeviceError("its libraries are gone")))
+    monkeypatch.setattr(openvino, "library", lambda: (_ for _ in ()).throw(DeviceError("its libraries are gone")))
     with pytest.raises(DeviceError, match="its libraries are gone"):
         serving(bundle, EngineSettings(name="openvino"))
 

@@ -6,6 +6,8 @@ One that this machine lacks is skipped, and says what would bring it.
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,6 +191,24 @@ def test_a_closed_engine_says_so(name: str) -> None:
     engine.close()
     with pytest.raises(ValueError, match="closed"):
         engine.embed(CROPS)
+
+
+def test_nobody_is_told_that_an_engine_runs(name: str, tmp_path: Path) -> None:
+    """Left to themselves ONNX Runtime numbers this device and OpenVINO this user, and both tell a server."""
+    script = """
+import os, sys
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.engine import open_engine
+open_engine(Bundle.open(sys.argv[1]), "visible", name=sys.argv[2]).close()
+told = any(module.startswith("openvino_telemetry") and found for module, found in sys.modules.items())
+print("telemetry" if told else "silence", flush=True)
+os._exit(0)     # not waiting for whoever might still be calling home
+"""
+    ran = subprocess.run([sys.executable, "-c", script, str(TINY), name], capture_output=True, text=True, check=True,
+                         timeout=60, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+                         cwd=Path(__file__).parents[2])
+    assert ran.stdout.split("\n") == ["silence", ""]
+    assert list(tmp_path.rglob("*")) == []   # nor is a file left with a number
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
