@@ -83,8 +83,11 @@ def test_timings_tensorrt_does_not_want_are_begun_anew_and_break_nothing(site: S
     site.trt.logs["create_timing_cache"] = "timing cache was made on another device"
     if none:
         site.trt.refuses.add("create_timing_cache")
-    site.build("infrared")
+    path = site.build("infrared")
     assert site.trt.builds == 2
+    assert read_manifest(path, "").settings.timing_cache
+    offered = [call[1] for call in site.trt.calls if call[0] == "timings"]
+    assert offered == [b"", b"timed "] + none * [b""]
 
 
 def test_every_error_of_the_parser_is_in_the_message(site: Site) -> None:
@@ -171,6 +174,36 @@ def test_a_full_disk_leaves_the_old_plan_and_nothing_else(site: Site, monkeypatc
         assert {name.name: name.read_bytes() for name in site.cache.rglob("*") if name.is_file()} == before
     with site.open() as engine:
         assert engine.plan.file.bytes == path.stat().st_size
+
+
+def test_a_plan_never_stands_beside_the_manifest_of_another(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = site.build()
+    renamed: list[Path] = []
+    replace = Path.replace
+
+    def stopped(part: Path, target: Path) -> None:
+        if renamed:
+            raise SystemExit    # as if killed between the two
+        renamed.append(target)
+        replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises(SystemExit):
+        site.build(how=How(4, 7))
+    monkeypatch.undo()
+    assert renamed == [path]
+    assert not path.with_suffix(".json").exists()
+    with pytest.raises(BundleError, match="expected the manifest that goes with"):
+        site.open()
+    site.build()
+    site.open().close()
+
+
+def test_what_tensorrt_complains_of_while_it_builds_all_the_same_is_passed_on(
+        site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.trt.logs["build_serialized_network"] = "Skipping tactic 0x3e8 due to exception"
+    site.build()
+    assert "visible.onnx: TensorRT built a plan, and complained on the way: Skipping tactic 0x3e8" in caplog.text
 
 
 def _full_after(survived: int) -> object:

@@ -10,6 +10,7 @@ device and power mode, so the next build of anything alike takes seconds.
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from cmnas_edge.progress import Progress
 
 __all__ = ["DTYPES", "How", "Job", "build", "bundle_job", "detector_job"]
 
+_log = logging.getLogger("cmnas.tensorrt")
 _LISTEN_S = 0.2
 # What TensorRT calls a type, and what numpy does.
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "UINT8": "uint8",
@@ -163,19 +165,21 @@ def _build(trt: Any, job: Job, model: bytes, how: How, timings: Path, stop: thre
             raise DeviceError(f"{job.path}: expected TensorRT to take batches of 1, {how.usual_batch} and "
                               f"{how.most_batch}, found that it does not ({error}; {reason(log.taken())}); choose "
                               "others") from None
-        config.add_optimization_profile(shapes)
+        if int(config.add_optimization_profile(shapes)) < 0:
+            raise DeviceError(f"{job.path}: expected TensorRT to take batches of 1, {how.usual_batch} and "
+                              f"{how.most_batch}, found that it does not ({reason(log.taken())}); choose others")
     cache = _timing_cache(config, timings, log)     # must live through the build
     with Progress("steps") as progress:
         monitor = _monitor(trt, progress, stop)
         config.progress_monitor = monitor
         log.taken()
         plan = builder.build_serialized_network(network, config)
-    if stop.is_set():
-        raise KeyboardInterrupt
     errors = log.taken()
     if plan is None:
         raise DeviceError(f"{job.path}: expected TensorRT {trt.__version__} to build a plan in {job.graph.precision}, "
                           f"found that it cannot ({reason(errors)}); {_remedy(errors)}")
+    if errors:  # of kernels it tried and left, mostly; whether the plan is right the golden pair says
+        _log.warning("%s: TensorRT built a plan, and complained on the way: %s", job.path.name, reason(errors))
     kept = config.get_timing_cache() if cache is not None else None
     return _Made(bytes(plan), tensors, profile, Settings(how.workspace_mib, how.level, ("STRONGLY_TYPED", "-TF32"),
                                                          cache is not None),

@@ -238,7 +238,7 @@ class _State:
         try:
             free()
         except Exception as error:  # pycuda's errors are RuntimeErrors of several kinds
-            _log.warning("what a plan had on the GPU could not be freed: %s", error)
+            _log.warning("what a plan had on the GPU could not be freed: %s", str(error))  # not what its frames hold
 
 
 def _tensors(trt: Any, engine: Any) -> tuple[Tensor, ...]:

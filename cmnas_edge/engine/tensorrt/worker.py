@@ -69,7 +69,7 @@ class GpuWorker:
             try:
                 self(self.cuda.leave)
             except Exception as error:  # pycuda's errors are RuntimeErrors of several kinds
-                _log.warning("the GPU's context could not be left: %s", error)
+                _log.warning("the GPU's context could not be left: %s", str(error))
             finally:
                 self._end()
 
