@@ -69,7 +69,7 @@ class WithFallback:
             self._engine.close()
             self._engine, self._spare = self._spare(), None
             _log.error("%s: %s failed (%s); %s in %s goes on from here. A restart tries again", self._what, failed,
-                       error, self._engine.name, self._engine.precision)
+                       str(error), self._engine.name, self._engine.precision)
         return self._engine.embed(crops)
 
     def close(self) -> None:

@@ -91,6 +91,11 @@ class Gpu:
         for one in work:
             one()
 
+    def die(self) -> None:
+        """Give up what was queued."""
+        for work in self.streams.values():
+            work.clear()
+
     def clear(self) -> None:
         """Begin anew."""
         for kept in (self.broken, self.memory, self.pinned, self.mapped, self.streams, self.log):
