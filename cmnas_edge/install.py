@@ -60,7 +60,7 @@ def check_health(bundle: Bundle, name: EngineName = "onnxruntime", threads: int 
 
 
 def race_here(bundle: Bundle, threads: int) -> str:
-    """Race this device's engines over a bundle, and keep who won for the daemon to use.
+    """Race this device's engines over a bundle, and keep who won for the daemon to use; no race is run twice.
 
     Returns:
         Who won, as a line; and why that could not be kept, if so: the daemon then runs what runs everywhere.
@@ -69,6 +69,9 @@ def race_here(bundle: Bundle, threads: int) -> str:
         DeviceError: None of them gives the golden embeddings.
     """
     here = results.machine()
+    before = results.kept(bundle, here, threads)
+    if isinstance(before, results.Race):
+        return f"{before.winner}, as raced on {before.date}"
     found = run_race(bundle, candidates(bundle, threads=threads, max_batch=_BATCHES[-1]), here, batches=_BATCHES,
                      threads=threads, rounds=_ROUNDS)
     if found.winner is None:

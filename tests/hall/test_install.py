@@ -289,6 +289,11 @@ def test_a_camera_that_leaves_the_engine_to_us_races_before_it_switches(
     said = capsys.readouterr().out
     assert said.startswith("fastest here  onnxruntime fp32\ninstalled     one")
     assert isinstance(results.kept(Bundle.open(tmp_path / "bundle"), results.machine(), 2), results.Race)
+    assert command(config, "install", three[2]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "candidates", None)     # going back must not take as long as going on
+        assert command(config, "install", "--rollback") == 0
+    assert "fastest here  onnxruntime fp32, as raced on 20" in capsys.readouterr().out
     (tmp_path / "cache").rename(tmp_path / "before")
     (tmp_path / "cache").write_text("in the way")
     assert command(config, "install", three[1]) == 0
