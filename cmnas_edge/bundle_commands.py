@@ -14,7 +14,7 @@ from cmnas_edge import config
 from cmnas_edge.bundle import Bundle, Trust, default_path, voucher
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import ConfigError
-from cmnas_edge.sighting import EngineName
+from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,9 +23,10 @@ _MOST_THREADS = 256
 
 
 class Runs(Struct, frozen=True, kw_only=True):
-    """Of ``[engine]``: which, unless the device's race decides, and with how many threads."""
+    """Of ``[engine]``: which, unless the device's race decides, in which precision, and with how many threads."""
 
-    name: EngineName | Literal["auto"] = "auto"
+    name: Literal["auto", EngineName] = "auto"
+    precision: Precision | None = None
     threads: Annotated[int, Meta(ge=1, le=_MOST_THREADS)] = 1
 
 
@@ -97,8 +98,11 @@ def _install(args: argparse.Namespace, place: Place | None) -> str:
 
     def health(bundle: Bundle) -> None:
         name, threads = place.engine.name, place.engine.threads
-        check_health(bundle, "onnxruntime" if name == "auto" else name, threads)
-        if place.cameras and name == "auto":
+        if name != "auto":
+            check_health(bundle, name, place.engine.precision or "fp32", threads)
+            return
+        check_health(bundle, threads=threads)
+        if place.cameras:
             sys.stdout.write(f"fastest here  {race_here(bundle, threads)}\n")
 
     if args.rollback:

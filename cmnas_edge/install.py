@@ -29,7 +29,7 @@ from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.engine import open_engine, results
 from cmnas_edge.engine.race import candidates, run_race
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError, DiskFull, Transient
-from cmnas_edge.sighting import EngineName
+from cmnas_edge.sighting import EngineName, Precision
 from cmnas_edge.validation import check_retrieval
 
 __all__ = ["Health", "check_health", "install", "race_here", "roll_back"]
@@ -40,12 +40,14 @@ _ROUNDS = 5
 _VERSION = re.compile(r"(\d{4,})-[0-9a-f]{16}")
 
 
-def check_health(bundle: Bundle, name: EngineName = "onnxruntime", threads: int = 1) -> None:
+def check_health(bundle: Bundle, name: EngineName = "onnxruntime", precision: Precision = "fp32", threads: int = 1
+                 ) -> None:
     """Run a bundle on this device: both golden pairs, and the search among its validation crops.
 
     Args:
         bundle: One that is trusted.
         name: The engine.
+        precision: Its arithmetic.
         threads: Of it.
 
     Raises:
@@ -53,8 +55,8 @@ def check_health(bundle: Bundle, name: EngineName = "onnxruntime", threads: int 
         DeviceError: This device has nothing to run it.
     """
     with ExitStack() as stack:
-        engines = {modality: stack.enter_context(open_engine(bundle, modality, name=name, threads=threads))
-                   for modality in MODALITIES}
+        engines = {modality: stack.enter_context(open_engine(bundle, modality, name=name, precision=precision,
+                                                             threads=threads)) for modality in MODALITIES}
         if bundle.manifest.retrieval is not None:
             check_retrieval(bundle, lambda crops, modality: engines[modality].embed(crops))
 

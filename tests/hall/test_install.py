@@ -311,6 +311,8 @@ def test_a_bundle_that_no_engine_of_this_device_runs_is_not_installed(
     assert not (tmp_path / "bundle").is_symlink()
     config.write_text(config.read_text().replace("[[", 'engine = {name = "tensorrt"}\n[['))
     assert command(config, "install", three[0]) == 69, "the engine that the settings name must run it"
+    config.write_text(config.read_text().replace('"tensorrt"', '"onnxruntime", precision = "int8"'))
+    assert command(config, "install", three[0]) == 65, "so must it in the precision they name"
     assert not (tmp_path / "bundle").is_symlink()
 
 
