@@ -301,6 +301,20 @@ def test_bytes_are_cast_before_they_are_turned_and_nothing_else_changes() -> Non
         np.testing.assert_array_equal(one.run(None, {"crops": CROPS})[0], other.run(None, {"crops": CROPS})[0])
 
 
+def test_what_a_graph_says_of_its_tensors_is_true_after_the_change() -> None:
+    make, kind = onnx.helper, onnx.TensorProto
+    graph = make.make_graph(
+        [make.make_node("Transpose", ["crops"], ["planes"], perm=[0, 3, 1, 2]),
+         make.make_node("Cast", ["planes"], ["out"], to=kind.FLOAT)], "g",
+        [make.make_tensor_value_info("crops", kind.UINT8, ["n", 4, 2, 3])],
+        [make.make_tensor_value_info("out", kind.FLOAT, ["n", 3, 4, 2])],
+        value_info=[make.make_tensor_value_info("planes", kind.UINT8, ["n", 3, 4, 2])])
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 19)])
+    changed = onnx.ModelProto.FromString(cast_first(model.SerializeToString()))
+    onnx.checker.check_model(changed, full_check=True)
+    assert [node.op_type for node in changed.graph.node] == ["Cast", "Transpose"]
+
+
 @given(st.binary(max_size=200))
 def test_what_is_no_graph_is_never_taken_for_one(data: bytes) -> None:
     with contextlib.suppress(NotOnnx):
