@@ -34,12 +34,15 @@ class Picture(NamedTuple):
     Attributes:
         image: BGR, shape ``(h, w, 3)``; nobody else writes to it.
         sent_at: When the sender says it was taken, epoch seconds; None where it doesn't.
-        missed_count: Pictures since the last one that gave way to this one inside the capture.
+        missed_count: Pictures since the last one that gave way to this one inside the capture, or were damaged.
+        media_s: When it was taken by the sender's stamps, seconds from any beginning; None where there are none,
+            or where the capture itself leaves out what cannot be decoded in time.
     """
 
     image: U8
     sent_at: float | None = None
     missed_count: int = 0
+    media_s: float | None = None
 
 
 class Capture(Protocol):
@@ -55,13 +58,23 @@ class Capture(Protocol):
 class OpenCv:
     """OpenCV's capture as one of ours."""
 
-    def __init__(self, capture: cv2.VideoCapture) -> None:
+    def __init__(self, capture: cv2.VideoCapture, *, has_stamps: bool = False) -> None:
+        """Take over a capture that is open.
+
+        Args:
+            capture: Open.
+            has_stamps: Its positions are the sender's stamps, as of RTSP, and not made up from a rate.
+        """
         self._capture = capture
+        self._has_stamps = has_stamps
 
     def read(self) -> Picture | None:
         """Wait for the next picture."""
         found, image = self._capture.read()
-        return Picture(np.asarray(image, np.uint8)) if found else None
+        if not found:
+            return None
+        media_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if self._has_stamps else None
+        return Picture(np.asarray(image, np.uint8), media_s=media_s)
 
     def release(self) -> None:
         """Close the stream or device."""
@@ -86,7 +99,7 @@ def open_url(url: str, patience_s: float) -> OpenCv | None:
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience_ms,
         cv2.CAP_PROP_N_THREADS, 1])
-    return _opened(capture)
+    return _opened(capture, has_stamps=url.startswith("rtsp"))
 
 
 def open_device(path: str, size: tuple[int, int] | None = None) -> OpenCv | None:
@@ -106,9 +119,9 @@ def open_device(path: str, size: tuple[int, int] | None = None) -> OpenCv | None
     return _opened(capture)
 
 
-def _opened(capture: cv2.VideoCapture) -> OpenCv | None:
+def _opened(capture: cv2.VideoCapture, *, has_stamps: bool = False) -> OpenCv | None:
     if capture.isOpened():
-        return OpenCv(capture)
+        return OpenCv(capture, has_stamps=has_stamps)
     capture.release()
     return None
 

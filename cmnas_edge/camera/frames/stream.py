@@ -14,6 +14,7 @@ import cv2
 
 from cmnas_edge.camera.frames.capture import Capture, Picture
 from cmnas_edge.camera.frames.frame import Frame
+from cmnas_edge.camera.frames.lag import Lag
 from cmnas_edge.camera.frames.times import Stamper, Timescale
 from cmnas_edge.errors import SourceLost
 
@@ -33,7 +34,7 @@ class Stream:
 
     def __init__(self, name: str, connect: Callable[[], Capture], silence_s: float, *,
                  max_fps: float | None = None, scale: Timescale | None = None,
-                 sender_within_s: float = 0.0) -> None:
+                 sender_within_s: float = 0.0, lag: Lag | None = None) -> None:
         """Prepare; the camera is opened by entering the context.
 
         Args:
@@ -43,6 +44,7 @@ class Stream:
             max_fps: Leave out what arrives faster; that is not counted as dropped.
             scale: What the frames' times are told in; the same for all connections of a camera.
             sender_within_s: The sender's time of a frame is believed this near to ours; 0: never.
+            lag: Sees whether pictures grow old before they are decoded.
         """
         self._name = name
         self._connect = connect
@@ -51,6 +53,7 @@ class Stream:
         scale = scale or Timescale()
         self._monotonic = scale.monotonic
         self._stamper = Stamper(scale, sender_within_s)
+        self._lag = lag or Lag()
         self._doubted_sender = False
         self._changed = threading.Condition()
         # All below is shared with the thread, under the condition's lock.
@@ -129,6 +132,10 @@ class Stream:
             _log.warning("%s: its own clock is %+.0f s off this one, so the time of arrival is told; let both follow "
                          "one time server", self._name, stamp.foreign_s)
         arrived_at = stamp.arrived_at
+        if picture.media_s is not None and (late_s := self._lag.late_s(arrived_at, picture.media_s)):
+            raise SourceLost(f"{self._name}: expected pictures as they are taken, found them {late_s:.0f} s old, since "
+                             "this machine decodes them slower than they come; lower the camera's rate or size, or "
+                             "decode in hardware (source.pipeline)")
         with self._changed:
             self._heard_at = arrived_at
             self._arrived_count += picture.missed_count
