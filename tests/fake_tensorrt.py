@@ -214,7 +214,7 @@ class _Config:
 
     def add_optimization_profile(self, profile: _Profile) -> int:
         self.profile = profile.shapes
-        return 0
+        return int(self._trt.answer("add_optimization_profile", self._logger, 0, -1))
 
     def create_timing_cache(self, data: bytes) -> Any:
         self._trt.calls.append(("timings", data))

@@ -121,6 +121,13 @@ def test_a_graph_that_tensorrt_builds_nothing_of_is_refused_with_what_it_logged(
     assert files(site) == []
 
 
+def test_batches_tensorrt_does_not_take_are_refused_with_what_it_logged(site: Site) -> None:
+    site.trt.refuses.add("add_optimization_profile")
+    site.trt.logs["add_optimization_profile"] = "IOptimizationProfile: dimensions are inconsistent"
+    with pytest.raises(DeviceError, match=r"to take batches of 1, 2 and 7, found .*dimensions are inconsistent"):
+        site.build()
+
+
 def test_ctrl_c_in_the_middle_of_a_build_stops_it_at_the_next_step_and_leaves_nothing(site: Site) -> None:
     steps: list[int | str] = []
 
