@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_as_good_as_none(bundle: Bundle, cache: Pa
 
 def test_a_cache_nobody_may_write_to_is_named(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="expected a cache folder this user may write to"):
+    with pytest.raises(ConfigError, match="folder this user may write to, found"):
         write(bundle, tmp_path / "file")
 
 

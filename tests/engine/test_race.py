@@ -93,7 +93,8 @@ class Course:
         return {row.entrant: row.verdict for row in self.rows}, winner
 
 
-costs = st.dictionaries(st.sampled_from(ALL), st.floats(0.1, 1000), min_size=1)
+# Near each other more often than not: the rule is about those.
+costs = st.dictionaries(st.sampled_from(ALL), st.floats(1, 1.08) | st.floats(0.1, 1000), min_size=1)
 
 
 @given(costs, st.data())
@@ -101,7 +102,8 @@ def test_a_race_run_again_has_the_same_winner_as_long_as_nobody_changes_by_3_per
         cost: dict[Entrant, float], data: st.DataObject) -> None:
     first = choose(cost)
     busy = data.draw(st.floats(0.5, 20))        # all of them slower: other work on the machine
-    noise = {entrant: data.draw(st.floats(1, TIE * (1 - 1e-9))) for entrant in cost}
+    most = TIE * (1 - 1e-9)
+    noise = {entrant: data.draw(st.sampled_from((1, most)) | st.floats(1, most)) for entrant in cost}
     again = {entrant: ms * busy * noise[entrant] for entrant, ms in cost.items()}
     assert choose(again, previous=first) == first
 
@@ -299,4 +301,4 @@ def test_a_folder_nobody_may_write_to_is_named_after_the_table_was_printed(
     assert main(words) == 78
     out, err = capsys.readouterr()
     assert f"{SAFE.engine}  {SAFE.precision}" in out
-    assert "expected a cache folder this user may write to" in err
+    assert "folder this user may write to, found" in err
