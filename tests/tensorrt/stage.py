@@ -24,7 +24,7 @@ from tests.tensorrt.cuda_driver import Driver
 from tests.tensorrt.gpu import Gpu
 from tests.tensorrt.library import Library
 from tests.tensorrt.loading import ParserRefitter, Refitter, Runtime
-from tests.tensorrt.rehearsal import rehearse
+from tests.tensorrt.rehearsal import BORROWED, rehearse
 from tests.tensorrt.world import World
 from tests.tiny_bundle import TINY
 
@@ -111,5 +111,9 @@ def world(_stage: tuple[Any, World, Driver]) -> Iterator[World]:
         yield world
         gc.collect()
     assert not world.gpu.broken, world.gpu.broken
+    astray = {call.name for call in world.library.calls if not call.thread.startswith("gpu worker")}
+    assert not astray, f"called in another thread than the GPU's: {sorted(astray)}"
+    alive = {thing.kind for thing in world.library.things.values() if thing.alive} - BORROWED
+    assert not alive, f"nobody deleted {sorted(alive)}"
     left = [f"{len(world.gpu.memory)} buffers", f"{len(world.gpu.streams)} streams", f"{driver.retained} contexts"]
     assert left == ["0 buffers", "0 streams", "0 contexts"], f"left on the GPU: {', '.join(left)}"

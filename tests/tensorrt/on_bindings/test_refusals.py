@@ -70,10 +70,22 @@ def test_a_builder_that_cannot_be_made_is_refused_with_what_was_logged(world: Wo
         place.build(job, HOW, tmp_path)
 
 
-def test_a_profile_that_is_refused_is_a_sentence(world: World, place: Workplace, job: Job, tmp_path: Path) -> None:
-    world.teach("profile.set_dimensions", False)
-    with pytest.raises(DeviceError):
+@pytest.mark.parametrize(("name", "answer"), [("profile.set_dimensions", False),
+                                              ("config.add_optimization_profile", -1)])
+def test_a_profile_that_is_refused_is_a_sentence(world: World, place: Workplace, job: Job, tmp_path: Path, name: str,
+                                                 answer: int) -> None:
+    world.teach(name, answer, log=("a reason",))
+    with pytest.raises(DeviceError, match="expected TensorRT to take batches of 1, 2 and 5, found") as error:
         place.build(job, HOW, tmp_path)
+    assert "a reason" in said(error)
+
+
+def test_an_error_that_is_logged_while_building_is_passed_on_though_a_plan_came(
+        world: World, place: Workplace, job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    world.teach("builder.build_serialized_network", log=("Skipping tactic 0x3e9 due to exception",))
+    path, _ = place.build(job, HOW, tmp_path)
+    assert path.exists()
+    assert "TensorRT built a plan, and complained on the way: Skipping tactic 0x3e9" in caplog.text
 
 
 @pytest.mark.parametrize(("log", "meaning"), [
