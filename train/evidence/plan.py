@@ -48,7 +48,7 @@ _AUGMENTATION = Augmentation(shift=0.05, zoom_out=0.2, erase=0.15, exchange=0.5,
 
 # Few enough that every one of the 32 architectures they make can be trained.
 GROUPS = {"conv1": ("conv1",), "conv2": ("conv2",), "conv3": ("conv3",), "conv4": ("conv4",), "tail": ("conv5", "fc")}
-_SHORT_STEPS = 300
+_SHORT_STEPS = 200
 
 SEARCHES = ("search 0", "search 1", "search 2")
 """Searches that differ by their seed alone."""
@@ -205,10 +205,10 @@ def _why() -> Iterator[Work]:
 
 
 def _stress() -> Iterator[Work]:
-    """Whether a split pays where the modalities differ by more of what a norm can undo than real ones do."""
+    """Whether a split pays where the modalities differ by more of what a norm can undo than real ones do; two seeds."""
     yield Search(name="search under stress", question="stress", data="stress")
     schemes = (("shared", "shared"), ("split", "split"), ("searched", "searched search under stress"))
-    for seed in range(3):
+    for seed in range(2):
         for label, scheme in schemes:
             yield Fit(name=f"stress/{label}/{seed}", question="stress", label=label, scheme=scheme, seed=seed,
                       data="stress")
@@ -251,7 +251,7 @@ def _omni_scale() -> Iterator[Work]:
                "full 3x3": Design(lite=False)}
     for label, design in designs.items():
         yield Fit(name=f"omni-scale/{label}", question="omni-scale", label=label, scheme="split", design=design,
-                  start="", steps=2 * STEPS)
+                  start="")
 
 
 def _sizes() -> Iterator[Work]:
