@@ -108,7 +108,8 @@ def _check(settings: DeviceSettings) -> int:
         Sealer(bytes.fromhex(settings.link.seal_to))
     model = bundle.open_trusted(settings.bundle, settings.trust)
     with ExitStack() as opened:
-        engines = _engines(opened, model, settings)
+        engines = [f"{modality} on {engine.name} {engine.precision}"
+                   for modality, engine in _engines(opened, model, settings).items()]
     for camera in settings.cameras:
         check_camera(camera)
     rotation = _rotation(model, settings)

@@ -109,7 +109,7 @@ def test_check_prints_what_is_in_effect_without_secrets(
     assert "hunter2" not in out
     assert "sss" not in out
     assert '"rtsp://10.0.0.7"' in out
-    assert "golden embeddings: visible" in out
+    assert "golden embeddings: visible on onnxruntime fp32\n" in out
     assert not (device.folder / "gate.spool").exists(), "checking must not touch a running daemon's spool"
 
 
