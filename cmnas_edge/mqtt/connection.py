@@ -23,6 +23,7 @@ __all__ = ["Connection", "Message"]
 _KEEPALIVE_S = 30       # a connection that says nothing for half as long again is given up by either end
 _NOBODY = 0x10          # PUBACK, "No matching subscribers"
 _NOT_AUTHORIZED = 0x87
+_VERDICTS = 64
 _ALERT = re.compile(r"ALERT_([A-Z_]+)")
 
 
@@ -67,8 +68,7 @@ class Connection:
         self._take = take
         self._changed = threading.Condition(threading.RLock())
         self._ready = False
-        self._verdict: int | None = None    # of the broker on what was published last
-        self._publishing = 0
+        self._verdicts: dict[int, int] = {}     # of the broker, on what was published last, by its number
         self._alert = ""                    # what TLS said last
         context = credentials.context()
         client = self._client = _client(name, sent, lambda: self._connected(context, timeout_s))
@@ -107,8 +107,8 @@ class Connection:
             self._changed.wait_for(lambda: self.ended, timeout_s)
             return bool(self.ended)
 
-    def publish(self, message: Message, *, expires_s: int) -> None:
-        """Hand a message to the broker, QoS 1; does not wait for it."""
+    def publish(self, message: Message, *, expires_s: int) -> int:
+        """Hand a message to the broker, QoS 1; does not wait for it. Returns its number. Any thread may call it."""
         from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415 - an extra
         from paho.mqtt.properties import Properties  # noqa: PLC0415
 
@@ -117,24 +117,35 @@ class Connection:
         properties.MessageExpiryInterval = expires_s
         if message.properties:
             properties.UserProperty = list(message.properties.items())
-        with self._changed:
-            self._verdict = None
-            # Under the condition, so that the broker's word cannot come before the number it is about.
-            self._publishing = self._client.publish(message.topic, message.body, 1, properties=properties).mid
+        try:
+            # Not under our condition: the client calls back holding a lock that it takes here.
+            return int(self._client.publish(message.topic, message.body, 1, properties=properties).mid)
+        except (OSError, AttributeError):   # closed by another thread just now; whoever waits is told so
+            return 0
 
-    def wait_until(self, done: Callable[[], bool], deadline: float) -> None:
+    def verdict(self, number: int) -> int | None:
+        """Say what the broker said of a message published last: 0 that it took it; None nothing yet."""
+        return self._verdicts.get(number)
+
+    def wait_until(self, done: Callable[[], bool], deadline: float, *, about: int) -> None:
         """Wait for something that ``take`` brings about.
 
+        Args:
+            done: Says whether it has come.
+            deadline: Monotonic seconds.
+            about: Number of the message that asked for it.
+
         Raises:
-            LinkDown: It cannot come any more: the connection ended, the broker refused what was published last or
-                nobody reads it, or time is over.
+            LinkDown: It cannot come any more: the connection ended, the broker refused the message or nobody
+                reads it, or time is over.
         """
         with self._changed:
-            self._changed.wait_for(lambda: done() or self.ended or self._refused(), deadline - time.monotonic())
+            self._changed.wait_for(lambda: done() or self.ended or self._refused(about), deadline - time.monotonic())
             if done():
                 return
-            raise LinkDown(self.ended or self._refused() or f"{self._broker}: expected the collector's answer, found "
-                           "none in time; look at the collector's log")
+            raise LinkDown(self.ended or self._refused(about) or
+                           f"{self._broker}: expected the collector's answer, found none in time; look at the "
+                           "collector's log")
 
     def close(self, patience_s: float = 1.0) -> None:
         """End it; again is harmless. Whoever waits on it stops waiting."""
@@ -153,6 +164,7 @@ class Connection:
                 # The plain socket's, since TLS keeps its state for the thread that reads.
                 socket.socket.shutdown(own, socket.SHUT_RDWR)
         self._client.loop_stop()
+        self._client.free()
 
     def _connected(self, context: ssl.SSLContext, timeout_s: float) -> ssl.SSLSocket:
         """Connect and shake hands, all of it in time, however slowly the other end drips."""
@@ -213,9 +225,11 @@ class Connection:
 
     def _on_publish(self, _: Client, __: Any, number: int, code: Any, ___: Any) -> None:
         with self._changed:
-            if number == self._publishing:
-                self._verdict = code.value
-                self._changed.notify_all()
+            self._verdicts.pop(number, None)    # numbers come round again
+            self._verdicts[number] = code.value
+            if len(self._verdicts) > _VERDICTS:
+                del self._verdicts[next(iter(self._verdicts))]
+            self._changed.notify_all()
 
     def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
         properties = message.properties
@@ -242,16 +256,17 @@ class Connection:
             self._gone = True
             self._changed.notify_all()
 
-    def _refused(self) -> str:
-        if self._verdict is None or self._verdict == 0:
+    def _refused(self, number: int) -> str:
+        verdict = self._verdicts.get(number, 0)
+        if verdict == 0:
             return ""
-        if self._verdict == _NOBODY:
+        if verdict == _NOBODY:
             return f"{self._broker}: expected the collector there, found nobody who reads; start the collector"
-        if self._verdict == _NOT_AUTHORIZED:
+        if verdict == _NOT_AUTHORIZED:
             return (f"{self._broker}: expected to be let write, found that the broker does not let this certificate; "
                     "its common name must be this device's name, 'site' the collector's, and the broker's ACL that of "
                     "cmnas-edge collector mqtt-acl")
-        return (f"{self._broker}: expected the batch taken, found it refused (reason {self._verdict:#04x}); look at "
+        return (f"{self._broker}: expected the batch taken, found it refused (reason {verdict:#04x}); look at "
                 "the broker's log")
 
     def _sentence(self, found: str) -> str:
@@ -266,7 +281,7 @@ class Connection:
             self._changed.notify_all()
 
 
-def _client(name: str, sent: Callable[[int], None], connected: Callable[[], ssl.SSLSocket]) -> Client:
+def _client(name: str, sent: Callable[[int], None], connected: Callable[[], ssl.SSLSocket]) -> Any:
     try:
         import paho.mqtt.client as paho  # noqa: PLC0415 - an extra
         from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
@@ -279,6 +294,10 @@ def _client(name: str, sent: Callable[[int], None], connected: Callable[[], ssl.
 
         def _create_socket(self) -> ssl.SSLSocket:
             return connected()
+
+        def free(self) -> None:
+            """Close what its thread was woken by; left to be collected, it would be said to leak."""
+            self._reset_sockets()
 
         def _sock_send(self, buf: bytes | bytearray) -> int:
             count = super()._sock_send(buf)

@@ -150,17 +150,17 @@ def test_a_device_reaches_its_own_topics_and_no_others(site: Site, home: House) 
     topics = (answer_topic(SITE, "gate"), batch_topic(SITE, "gate"), batch_topic(SITE, "+"), "#", "$SYS/#")
     spies = [site.connect("yard", reads, overheard.append) for reads in topics]
     for topic in topics[:2]:
-        spies[0].publish(Message(topic, batch(1), bytes(16), {"status": "200"}), expires_s=5)
+        number = spies[0].publish(Message(topic, batch(1), bytes(16), {"status": "200"}), expires_s=5)
         with pytest.raises(LinkDown, match="does not let this certificate"):
-            spies[0].wait_until(lambda: False, time.monotonic() + 5)
+            spies[0].wait_until(lambda: False, time.monotonic() + 5, about=number)
     assert home.journal.count() == 0
     device = site.device()
     assert result(device.post(batch(1))) == ["stored"]
     other = site.device("yard")
     assert result(other.post(batch(1, device="yard"))) == ["stored"]
     for spy in spies:   # what the broker had for it would come before the broker's word for this
-        spy.publish(Message(batch_topic(SITE, "yard"), b"", b"", {}), expires_s=5)
-        spy.wait_until(lambda spy=spy: spy._verdict is not None, time.monotonic() + 5)
+        number = spy.publish(Message(batch_topic(SITE, "yard"), b"", b"", {}), expires_s=5)
+        spy.wait_until(lambda spy=spy, number=number: spy.verdict(number) is not None, time.monotonic() + 5, about=0)
     assert [message.topic for message in overheard] == [answer_topic(SITE, "yard")]    # to the one that reads "#"
     for one in (*spies, device, other):
         one.close()
@@ -172,7 +172,7 @@ def test_whoever_reads_along_at_the_broker_sees_no_vector(site: Site, home: Hous
     spy = site.connect("collector", batch_topic(SITE, "+"), seen.append)
     device = site.device()
     assert result(device.post(batch(7))) == ["stored"]
-    spy.wait_until(lambda: bool(seen), time.monotonic() + 5)
+    spy.wait_until(lambda: bool(seen), time.monotonic() + 5, about=0)
     ((stored,),) = home.journal._db.execute("SELECT vector FROM sighting").fetchall()
     assert stored not in seen[0].body
     (item,) = decode_batch(seen[0].body, dimension=16, device="gate", fingerprint=FINGERPRINT, opener=Opener([KEY]))
@@ -182,13 +182,54 @@ def test_whoever_reads_along_at_the_broker_sees_no_vector(site: Site, home: Hous
 
 
 @needs_mosquitto
+def test_many_devices_at_once_are_each_answered(site: Site, home: House) -> None:
+    names = [f"many {number}" for number in range(6)]
+    for name in names:
+        site.papers[name] = site.authority.issue(name)
+        home.token(name)
+    seen: dict[str, list[str]] = {name: [] for name in names}
+
+    def send(name: str) -> None:
+        device = site.device(name)
+        for number in range(1, 26):
+            seen[name] += result(device.post(batch(number, number + 1, device=name)))
+        device.close()
+
+    threads = [threading.Thread(target=send, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert seen == {name: ["stored", "stored", *["duplicate", "stored"] * 24] for name in names}
+    assert home.journal.count() == 26 * len(names)
+
+
+@needs_mosquitto
+def test_whoever_publishes_holds_nothing_that_the_client_needs_to_tell_us(site: Site) -> None:
+    connection = site.connect("gate", answer_topic(SITE, "gate"))
+    message = Message(batch_topic(SITE, "gate"), b"", b"", {})
+    # The client calls back about what was published while it holds this, and publishing takes it too.
+    with connection._client._out_message_mutex:
+        thread = threading.Thread(target=connection.publish, args=(message,), kwargs={"expires_s": 5}, daemon=True)
+        thread.start()
+        for _ in range(50):
+            assert connection._changed.acquire(timeout=5)
+            connection._changed.release()
+            thread.join(0.002)
+        assert thread.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
+    connection.close()
+
+
+@needs_mosquitto
 def test_only_the_answer_to_the_question_asked_is_taken(site: Site) -> None:
     asked: list[Message] = []
     reading = site.connect("collector", batch_topic(SITE, "+"), asked.append)
     device, replies = site.device(), []
     thread = threading.Thread(target=lambda: replies.append(device.post(b"what of this?")), daemon=True)
     thread.start()
-    reading.wait_until(lambda: bool(asked), time.monotonic() + 5)
+    reading.wait_until(lambda: bool(asked), time.monotonic() + 5, about=0)
     for correlation, body in ((bytes(16), b"of another"), (b"", b"of none"), (asked[0].correlation, b"of this"),
                               (asked[0].correlation, b"of this, too late")):
         reading.publish(Message(answer_topic(SITE, "gate"), body, correlation, {"status": "200"}), expires_s=5)
@@ -206,7 +247,7 @@ def test_only_the_answer_to_the_question_asked_is_taken(site: Site) -> None:
 
         thread = threading.Thread(target=post, daemon=True)
         thread.start()
-        reading.wait_until(lambda: bool(asked), time.monotonic() + 5)
+        reading.wait_until(lambda: bool(asked), time.monotonic() + 5, about=0)
         reading.publish(Message(answer_topic(SITE, "gate"), b"", asked[0].correlation, nonsense), expires_s=5)
         thread.join(10)
         assert "expected the collector's answer, found something else" in failed[0]
@@ -239,7 +280,7 @@ def test_closing_ends_a_post_that_waits_in_another_thread(site: Site) -> None:
 
     thread = threading.Thread(target=post, daemon=True)
     thread.start()
-    reading.wait_until(lambda: bool(asked), time.monotonic() + 5)
+    reading.wait_until(lambda: bool(asked), time.monotonic() + 5, about=0)
     device.close()
     thread.join(10)
     assert not thread.is_alive()
@@ -253,7 +294,7 @@ def test_a_message_that_no_camera_of_ours_would_send_is_not_answered(site: Site,
     listening = site.connect("gate", answer_topic(SITE, "gate"), heard.append)
     for correlation in (b"", b"short", bytes(17), bytes(16)):
         listening.publish(Message(batch_topic(SITE, "gate"), batch(1), correlation, {}), expires_s=5)
-    listening.wait_until(lambda: bool(heard), time.monotonic() + 5)
+    listening.wait_until(lambda: bool(heard), time.monotonic() + 5, about=0)
     assert [message.correlation for message in heard] == [bytes(16)]
     assert home.journal.count() == 1
     listening.close()
@@ -299,6 +340,9 @@ def test_a_handshake_that_only_drips_ends_at_the_timeout(tmp_path: Path) -> None
         with pytest.raises(LinkDown, match="no answer in time"):
             device.post(b"x")
         assert time.monotonic() - began < 5
+        for connecting in [one for one in threading.enumerate() if one.name == "mqtt"]:
+            connecting.join(5)
+            assert not connecting.is_alive()    # a thread a try would be left behind
         over.set()
         thread.join(10)
         device.close()

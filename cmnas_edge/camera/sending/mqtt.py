@@ -55,6 +55,7 @@ class MqttTransport:
         self._tally = tally
         self._connection: Connection | None = None
         self._asked = b""
+        self._number = 0
         self._answer: Message | None = None
         Connection.check()
 
@@ -65,13 +66,19 @@ class MqttTransport:
         try:
             connection.wait_ready(deadline)
             self._answer, self._asked = None, secrets.token_bytes(CORRELATION_BYTES)
-            connection.publish(Message(self._batches, body, self._asked, {}), expires_s=int(self._timeout_s) + 1)
-            connection.wait_until(lambda: self._answer is not None, deadline)
+            self._number = connection.publish(Message(self._batches, body, self._asked, {}),
+                                              expires_s=int(self._timeout_s) + 1)
+            connection.wait_until(lambda: self._answer is not None, deadline, about=self._number)
             return _reply(self._answer)
         except LinkDown:
             # Also a connection that may still stand: the next one starts with nothing under way.
             self.close()
             raise
+
+    @property
+    def taken(self) -> bool:
+        """Whether the broker took the last batch, which frees nothing."""
+        return self._connection is not None and self._connection.verdict(self._number) == 0
 
     def close(self) -> None:
         """Close the connection; the next `post` makes another. One that waits in another thread ends."""
