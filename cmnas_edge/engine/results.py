@@ -24,6 +24,7 @@ from cmnas_edge.bundle import Bundle
 from cmnas_edge.calibration import Digest, printable
 from cmnas_edge.engine import tensorrt
 from cmnas_edge.engine.tensorrt.cache import cache_folder, write_together
+from cmnas_edge.errors import DeviceError
 from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["SAFE", "Choice", "Entrant", "Machine", "Race", "Row", "bundle_digest", "chosen", "keep", "kept",
@@ -132,7 +133,7 @@ def machine() -> Machine:
         versions["openvino"] = metadata.version("openvino")
     gpu = ""
     if tensorrt.missing() is None:
-        with tensorrt.Workplace() as place:
+        with contextlib.suppress(DeviceError), tensorrt.Workplace() as place:    # who cannot be asked does not run
             gpu = place.device.key
     return Machine(f"{platform.system()}-{platform.machine()}".lower(), _cpu(), len(os.sched_getaffinity(0)), gpu,
                    versions)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.engine import results
 from cmnas_edge.engine.results import SAFE, Entrant, Machine, Race, Row, bundle_digest, chosen, keep, race_path
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, DeviceError
 from tests.tiny_bundle import copy_tiny, reseal, with_variant
 
 HERE = Machine("linux-x86_64", "A Fast One", 2, "", {"cmnas-edge": "1", "onnxruntime": "1.31", "openvino": "2026.4"})
@@ -125,6 +125,26 @@ def test_a_winner_that_did_not_take_part_or_may_not_serve_is_not_used(bundle: Bu
     entrant, why = chosen(bundle, 1, cache)
     assert entrant == SAFE
     assert "names a winner that did not take part" in why
+
+
+def test_a_forged_race_cannot_bring_in_a_precision_that_never_passed_the_gate(bundle: Bundle, cache: Path) -> None:
+    path = write(bundle, cache)
+    path.write_bytes(path.read_bytes().replace(b'"int8"', b'"bf16"'))
+    assert chosen(bundle, 1, cache).entrant == SAFE
+
+
+def test_races_with_other_threads_stand_beside_each_other(bundle: Bundle, cache: Path) -> None:
+    assert write(bundle, cache, threads=1) != write(bundle, cache, threads=2)
+    assert [chosen(bundle, threads, cache).entrant for threads in (1, 2, 3)] == [INT8, INT8, SAFE]
+
+
+def test_a_gpu_that_does_not_answer_is_no_part_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs() -> None:
+        raise DeviceError("the GPU does not answer")
+
+    monkeypatch.setattr(results.tensorrt, "missing", lambda: None)
+    monkeypatch.setattr(results.tensorrt, "Workplace", hangs)
+    assert results.machine().gpu == ""
 
 
 def test_a_file_that_cannot_be_read_is_as_good_as_none(bundle: Bundle, cache: Path) -> None:
