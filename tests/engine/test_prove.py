@@ -155,4 +155,6 @@ def test_a_failed_proof_is_written_too_and_ends_with_69(
 def test_a_choice_that_cannot_be_is_answered_at_once(
         words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["engine", "prove", str(TINY), *words]) == 78
-    assert says in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert says in said.err
+    assert not said.out     # nothing was tried before
