@@ -38,7 +38,9 @@ def draw_proof(proof: Proof, path: Path) -> None:
     parity.set(xscale="log", xlabel="worst distance from ONNX Runtime in fp32 on the bundle's pictures; red: limit")
     times.set(xlabel="frame", ylabel="ms, median", ylim=(0, None))
     times.legend(fontsize=7)
-    memory.set(xlabel="frame", ylabel="MiB of the process", ylim=(0, None))
+    most = max((max(subject.frames.resident_mib) for subject in proof.subjects if subject.frames is not None),
+               default=1.0)
+    memory.set(xlabel="frame", ylabel="MiB of the process", ylim=(0, 1.2 * max(1.0, most)))
     batches.set(yscale="log", xlabel="crops at once", ylabel="worst distance")
     figure.suptitle(f"{proof.bundle} ({proof.fingerprint[:12]}), {proof.date}\n{proof.device or proof.processor}"
                     f"{', power mode ' + proof.power_mode if proof.power_mode else ''}\n"
