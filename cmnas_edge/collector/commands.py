@@ -92,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
     settings = collector_settings.load(path)
+    if settings.mqtt is not None and name == mqtt.check(settings.mqtt):
+        raise ConfigError(f"device name: {name!r} is the collector's own at the broker, and a certificate of that name "
+                          "reads every device's batches; choose another")
     devices = Devices(settings.data)
     seal_to = sealing.public_key(settings.seal_keys[0]) if settings.seal_keys else ""
     if out is None:

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from cmnas_edge.collector.devices import Devices
 from cmnas_edge.collector.receive import Answer, Receiver
 from cmnas_edge.collector.settings import MqttSettings
-from cmnas_edge.errors import CmnasError
+from cmnas_edge.errors import CmnasError, ConfigError
 from cmnas_edge.log import Repeats
 from cmnas_edge.mqtt import (
     CORRELATION_BYTES,
@@ -29,6 +29,7 @@ from cmnas_edge.mqtt import (
     common_name,
     device_of,
 )
+from cmnas_edge.sighting import is_name
 from cmnas_edge.wire import MAX_BATCH_BYTES
 
 __all__ = ["MqttReceiver", "acl", "check"]
@@ -152,7 +153,7 @@ def check(settings: MqttSettings) -> str:
     address(settings.broker, "mqtt.broker")
     Credentials(settings.certificate, settings.certificate_key, settings.certificate_authority).context()
     Connection.check()
-    return common_name(settings.certificate)
+    return _own_name(settings)
 
 
 def acl(settings: MqttSettings) -> str:
@@ -161,7 +162,7 @@ def acl(settings: MqttSettings) -> str:
     Raises:
         ConfigError: The collector's certificate cannot be read.
     """
-    site, name = settings.site, common_name(settings.certificate)
+    site, name = settings.site, _own_name(settings)
     return f"""\
 # Mosquitto, acl_file: who may read and write what. With it in mosquitto.conf:
 #   listener 8883
@@ -181,3 +182,10 @@ topic write {answer_topic(site, '+')}
 pattern write {batch_topic(site, '%u')}
 pattern read {answer_topic(site, '%u')}
 """
+
+
+def _own_name(settings: MqttSettings) -> str:
+    if not is_name(name := common_name(settings.certificate)):
+        raise ConfigError(f"{settings.certificate}: expected a common name of letters, digits, spaces or any of ._-, "
+                          f"found {name[:80]!a}; have it made again")
+    return name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import re
 import shutil
 import socket
 import subprocess
@@ -56,7 +57,8 @@ class Authority:
         if hosts:
             names = [x509.IPAddress(ipaddress.ip_address(host)) for host in hosts]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        papers = Papers(self.folder / f"{name} {days}.pem", self.folder / f"{name} {days}.key")
+        stem = self.folder / f"{re.sub('[^A-Za-z0-9 ]', '_', name)} {days}"
+        papers = Papers(Path(f"{stem}.pem"), Path(f"{stem}.key"))
         papers.certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM))
         papers.key.write_bytes(key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         papers.key.chmod(0o600)

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from cmnas_edge import cli
 from cmnas_edge.camera.sending.mqtt import MqttTransport
 from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.sending.ways import open_transport
@@ -386,6 +387,27 @@ def test_anothers_certificate_or_key_or_one_that_others_read_is_refused(papers: 
     with pytest.raises(ConfigError, match="mode 0600"):
         MqttTransport("mqtts://b", "yard", LinkSettings(certificate=other.certificate, certificate_key=other.key),
                       Tally())
+
+
+def test_no_device_may_be_called_as_the_collector_is_at_the_broker(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    authority, config = Authority(tmp_path), tmp_path / "collector.toml"
+
+    def collector(*words: str, name: str) -> tuple[int, str, str]:
+        papers = authority.issue(name)
+        config.write_text(f'data = "data"\n[mqtt]\nbroker = "mqtts://b"\ncertificate = "{papers.certificate}"\n'
+                          f'certificate_key = "{papers.key}"\n', "utf-8")
+        code = cli.main(["collector", *words, "--config", str(config)])
+        return code, *capsys.readouterr()
+
+    code, out, said = collector("enrol", "hub", name="hub")
+    assert (code, out, "'hub' is the collector's own at the broker" in said) == (78, "", True)
+    assert collector("enrol", "gate", name="hub")[0] == 0
+    code, out, _ = collector("mqtt-acl", name="the hub")
+    assert (code, "\nuser the hub\n" in out) == (0, True)
+    for name in ("hub#", "hub\ntopic read #", "höb", "+"):
+        code, out, said = collector("mqtt-acl", name=name)
+        assert (code, out, "expected a common name of letters" in said) == (78, "", True)
 
 
 def test_without_the_package_the_sentence_says_which(papers: Papers, monkeypatch: pytest.MonkeyPatch) -> None:
