@@ -284,8 +284,8 @@ class Daemon:
             "device": self._settings.device, "seconds": round(passed_s, 3), **self._tally.snapshot(),
             "waiting": len(self._spool), "spool": self._spool.name,
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-            "cameras": {c.settings.name: {"frames": c.frame_count, "state": c.state, "modality": c.pipeline.modality}
-                        for c in self._cameras}}
+            "cameras": {c.settings.name: {"frames": c.frame_count, "state": c.state, "modality": c.pipeline.modality,
+                                          "time_source": c.time_source} for c in self._cameras}}
         try:
             path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         except OSError as error:

@@ -5,8 +5,8 @@ clock when it was made, so that whoever decodes it on this machine knows its age
 a line each: ``size W H``, ``break P`` (damage each byte of the encoded video with probability P),
 ``hush`` and ``speak``.
 
-Arguments: ``--port N``, ``--fps N``, ``--user NAME --password WORD``, ``--probe`` (say whether this
-machine can). The first line of its output is the port.
+Arguments: ``--port N``, ``--fps N``, ``--shared`` (who comes later joins in the middle), ``--user NAME
+--password WORD``, ``--probe`` (say whether this machine can). The first line of its output is the port.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ DESCRIPTION = ("( appsrc name=bars is-live=true do-timestamp=true format=time ! 
 
 
 class Film(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
-    """A film, begun anew for everyone who watches."""
+    """A film, begun anew for everyone who watches unless they share one."""
 
-    def __init__(self, fps: int) -> None:
+    def __init__(self, fps: int, shared: bool) -> None:
         super().__init__()
+        self.set_shared(shared)
         self.fps = fps
         self.width, self.height = 320, 240
         self.probability = 0.0
@@ -98,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--shared", action="store_true")
     parser.add_argument("--user")
     parser.add_argument("--password")
     parser.add_argument("--probe", action="store_true")
@@ -110,7 +112,7 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(args.port))
-    film = Film(args.fps)
+    film = Film(args.fps, args.shared)
     if args.user:
         auth = GstRtspServer.RTSPAuth()
         token = GstRtspServer.RTSPToken()

@@ -276,7 +276,8 @@ def test_trace_and_report_are_written_for_looking_at(world: World) -> None:
     assert {row["tracklet"] for row in rows} == {s.tracklet for s in world.collector.stored}
     found = json.loads(report.read_text())
     assert (found["frames"], found["stored"], found["dropped"], found["waiting"]) == (60, 3, 0, 0)
-    assert found["cameras"] == {"north": {"frames": 60, "state": "ended", "modality": "visible"}}
+    assert found["cameras"] == {"north": {"frames": 60, "state": "ended", "modality": "visible",
+                                          "time_source": "footage"}}
     assert all(found["stage_s"][stage] > 0 for stage in
                ("capture", "detect", "track", "preprocess", "infer", "pack", "spool", "send"))
     assert found["lag_s"]

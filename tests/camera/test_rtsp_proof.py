@@ -13,6 +13,7 @@ import pytest
 
 from cmnas_edge.camera.frames.source import open_source
 from cmnas_edge.camera.settings import SourceSettings
+from cmnas_edge.errors import SourceLost
 from tests.camera.rtsp import RtspServer, made_at, needs_gstreamer, needs_rtsp
 from tests.proof import PROVING
 
@@ -20,6 +21,7 @@ RECONNECTIONS = 500 if PROVING else 4
 FRAMES = 1500 if PROVING else 50
 FPS = 25
 KIB = 1024
+PATIENCE_S = 20.0
 pytestmark = [pytest.mark.prove, needs_rtsp]
 
 
@@ -40,24 +42,29 @@ def held() -> tuple[int, int, int]:
 
 def test_reconnecting_costs_no_memory_no_file_and_no_thread(reader: str | None) -> None:
     with RtspServer() as server:
-        settings = SourceSettings(location=server.url(), pipeline=reader, silence_s=60)
-        rows = []
+        settings = SourceSettings(location=server.url(), pipeline=reader, silence_s=PATIENCE_S)
+        rows, lost_count = [], 0
         for _ in range(RECONNECTIONS):
-            with open_source(settings) as source:
-                next(source)
+            try:
+                with open_source(settings) as source:
+                    next(source)
+            except SourceLost:  # which is what it is for: about one in 650 was served nothing by this server
+                lost_count += 1
             rows.append(held())
     memory, files, threads = np.array(rows[len(rows) // 10:]).T
-    print(f"{reader or 'opencv'}: {RECONNECTIONS} reconnections, resident {memory[0]} to {memory[-1]} KiB, most "  # noqa: T201
-          f"{memory.max()}; {files[0]} to {files[-1]} files, {threads[0]} to {threads[-1]} threads")
+    print(f"{reader or 'opencv'}: {RECONNECTIONS} reconnections, {lost_count} in vain, resident {memory[0]} to "  # noqa: T201
+          f"{memory[-1]} KiB, most {memory.max()}; {files[0]} to {files[-1]} files, {threads[0]} to "
+          f"{threads[-1]} threads")
     assert len(set(files)) == len(set(threads)) == 1
     assert not [one for one in psutil.Process().children() if "gst_child" in " ".join(one.cmdline())]
+    assert lost_count <= RECONNECTIONS // 100
     # An allocator breathes by a few pictures of 225 KiB; of 450 reconnections, 10 KiB kept by each would be more.
     assert memory[-1] - memory[0] < 4 * KIB
 
 
 def test_no_frame_grows_old_at_the_offered_rate(reader: str | None) -> None:
     with RtspServer("--fps", str(FPS)) as server:
-        with open_source(SourceSettings(location=server.url(), pipeline=reader, silence_s=60)) as source:
+        with open_source(SourceSettings(location=server.url(), pipeline=reader, silence_s=PATIENCE_S)) as source:
             frames = ((time.monotonic() - made_at(frame.image), frame.index) for frame in source)
             while next(frames)[1] < 2 * FPS:  # FFmpeg begins with what it kept while it looked
                 pass
