@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.tensorrt import wheels
 
+REAL_PYCUDA = (wheels.VERSIONS[0], wheels.VERSIONS[-1])  # where there is one; the stand-in has the others
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,7 +24,8 @@ def environment(version: str) -> dict[str, str]:
     Raises:
         Missing: They are not at hand.
     """
-    stand_ins, bindings, pycuda = wheels.libraries(), wheels.bindings(version), wheels.pycuda_folder()
+    stand_ins, bindings = wheels.libraries(), wheels.bindings(version)
+    pycuda = wheels.pycuda_folder() if version in REAL_PYCUDA else None
     found = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
     found |= {"CMNAS_STAND_INS": str(stand_ins), "LD_LIBRARY_PATH": str(stand_ins), "OMP_NUM_THREADS": "1",
               "PYTHONPATH": os.pathsep.join([str(bindings), *([str(pycuda)] if pycuda else [])])}

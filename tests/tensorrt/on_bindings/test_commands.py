@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from cmnas_edge import cli
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.engine.race import candidates, race
+from cmnas_edge.engine.results import Entrant
+from tests.tensorrt.cuda_driver import Driver
 from tests.tensorrt.world import World
 from tests.tiny_bundle import TINY
 
@@ -39,3 +43,24 @@ def test_the_proof_of_a_device_passes_and_says_what_was_tried(world: World, tmp_
         assert subject["layers"] == {"CaskConvolution Half": 1}
         assert subject["frames"]["wrong"] == 0
         assert len(subject["batches"]) == 5 + 2
+
+
+@pytest.mark.parametrize("fails", ["", "cuStreamSynchronize"])
+def test_a_race_is_run_and_not_won_by_a_gpu_that_fails_in_it(
+        world: World, driver: Driver, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        fails: str) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cli.main(["engine", "build", str(TINY), "--max-batch", "4", "--usual-batch", "1"]) == 0
+    entrants = [one for one in candidates(bundle, threads=1, max_batch=4)
+                if one.entrant == Entrant("tensorrt", "fp32")]
+    assert [one.excluded for one in entrants] == [None]
+    if fails:
+        driver.taught[fails] = 700
+    rows, winner = race(bundle, entrants, batches=(1, 4), rounds=1)
+    driver.taught.clear()
+    if fails:
+        assert winner is None
+        assert "illegal memory access" in rows[0].verdict
+    else:
+        assert winner == entrants[0].entrant
+        assert set(rows[0].ms) == {1, 4}

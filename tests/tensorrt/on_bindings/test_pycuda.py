@@ -27,7 +27,7 @@ def cuda(world: World) -> Any:
     return pycuda.driver
 
 
-@pytest.mark.skipif("CMNAS_PYCUDA" not in os.environ, reason="no pycuda in the cache folder")
+@pytest.mark.skipif("CMNAS_PYCUDA" not in os.environ, reason="the stand-in is at work")
 def test_the_signatures_on_record_are_pycuda_s(cuda: Any) -> None:
     assert signatures(cuda) == json.loads(FILE.read_text(encoding="utf-8"))
 
