@@ -142,6 +142,13 @@ def test_a_free_batch_is_one_frame_and_a_free_size_is_refused(site: Site, tmp_pa
         site.place.build(detector_job(network(tmp_path / "any.onnx", sides=("h", "w"))), ONE, site.cache)
 
 
+def test_a_network_of_several_files_is_refused_since_a_plan_is_named_by_one(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(onnx.load(str(network(path))), str(path), save_as_external_data=True, location="w.bin", size_threshold=0)
+    with pytest.raises(BundleError, match=r"expected its weights in the file itself, found them in 'w\.bin'"):
+        site.place.build(detector_job(path), ONE, site.cache)
+
+
 def test_the_command_builds_a_detector_beside_a_bundle(
         site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = network(tmp_path / "net.onnx")

@@ -14,18 +14,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from cmnas_edge import cli
+from cmnas_edge.bundle import Bundle
 from cmnas_edge.engine import check_golden
 from cmnas_edge.engine.tensorrt import engine as tensorrt_engine
+from cmnas_edge.engine.tensorrt.bytes_first import weight_files
 from cmnas_edge.engine.tensorrt.cache import cache_folder, exclusive
 from cmnas_edge.engine.tensorrt.job import How, bundle_job
 from cmnas_edge.engine.tensorrt.plan import read_manifest
 from cmnas_edge.errors import BundleError, ConfigError, DeviceError, DiskFull
 from tests.fake_tensorrt import Error
 from tests.gpu_site import HOW, Site
-from tests.tiny_bundle import TINY, copy_tiny, with_variant
+from tests.tiny_bundle import TINY, copy_tiny, reseal, with_variant
 
 
 @pytest.fixture
@@ -88,6 +91,36 @@ def test_timings_tensorrt_does_not_want_are_begun_anew_and_break_nothing(site: S
     assert read_manifest(path, "").settings.timing_cache
     offered = [call[1] for call in site.trt.calls if call[0] == "timings"]
     assert offered == [b"", b"timed "] + none * [b""]
+
+
+def test_weights_that_lie_outside_the_bundle_are_not_read(site: Site, tmp_path: Path) -> None:
+    path = copy_tiny(tmp_path)
+    graph = (path / "visible.onnx").read_bytes()
+    (path / "visible.onnx").write_bytes(graph.replace(b"weights.bin", b"../outw.bin"))
+    reseal(path)
+    site.bundle = Bundle.open(path)
+    with pytest.raises(BundleError, match=r"expected its weights in weights\.bin, found them in '\.\./outw\.bin'"):
+        site.build()
+    assert site.trt.builds == 0
+
+
+def test_files_of_weights_are_found_wherever_a_graph_may_name_them() -> None:
+    make, kind = onnx.helper, onnx.TensorProto
+
+    def outside(where: str) -> onnx.TensorProto:
+        tensor = onnx.TensorProto(name=where, data_type=kind.FLOAT, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+        tensor.external_data.add(key="offset", value="0")
+        tensor.external_data.add(key="location", value=where)
+        return tensor
+
+    inner = make.make_graph([make.make_node("Constant", [], ["c"], value=outside("deep"))], "inner", [], [],
+                            [outside("inner")])
+    nodes = [make.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)]
+    model = make.make_model(make.make_graph(nodes, "g", [], [], [outside("/etc/top")]))
+    function = make.make_function("d", "f", [], ["y"], [make.make_node("Constant", [], ["y"], value=outside("called"))],
+                                  [make.make_opsetid("", 19)])
+    model.functions.append(function)
+    assert weight_files(model.SerializeToString()) == {"deep", "inner", "/etc/top", "called"}
 
 
 def test_every_error_of_the_parser_is_in_the_message(site: Site) -> None:

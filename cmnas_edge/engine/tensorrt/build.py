@@ -22,8 +22,8 @@ from typing import Any
 import msgspec
 
 from cmnas_edge import __version__
-from cmnas_edge.bundle import FileRecord
-from cmnas_edge.engine.tensorrt.bytes_first import NotOnnx, cast_first
+from cmnas_edge.bundle import FileRecord, weights_name
+from cmnas_edge.engine.tensorrt.bytes_first import NotOnnx, cast_first, weight_files
 from cmnas_edge.engine.tensorrt.cache import exclusive, write_together
 from cmnas_edge.engine.tensorrt.device import Device
 from cmnas_edge.engine.tensorrt.job import How, Job, bundle_job, detector_job
@@ -70,7 +70,7 @@ def build(job: Job, how: How, cache: Path, device: Device, worker: GpuWorker, tr
     with exclusive(cache, lambda: say("waiting   for another build into the same cache to end")):
         if not again and (kept := _kept(path, job, how, device)) is not None:
             return path, kept
-        model = _read(job.path)
+        model = _read(job)
         timings = cache / "timing" / f"{device.timing_key}.cache"
         begun = time.monotonic()
         made = _interruptible(worker, lambda stop: _build(trt, job, model, how, timings, stop))
@@ -111,9 +111,17 @@ def _kept(path: Path, job: Job, how: How, device: Device) -> Plan | None:
     return plan
 
 
-def _read(path: Path) -> bytes:
+def _read(job: Job) -> bytes:
+    path = job.path
     try:
-        return cast_first(path.read_bytes())
+        model = path.read_bytes()
+        found = weight_files(model)
+        # What names the plan covers these files and no others; and a graph must not have us read anything else.
+        own = weights_name(job.graph.precision) if job.graph.bundle else ""
+        if strange := sorted(found - {own}):
+            raise BundleError(f"{path}: expected its weights in {own or 'the file itself'}, found them in "
+                              f"{strange[0][:80]!a}; export again")
+        return cast_first(model)
     except OSError as error:
         raise BundleError(f"{path}: expected a graph this user can read, found {error.strerror}; check its owner and "
                           "mode") from None

@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["NotOnnx", "cast_first"]
+__all__ = ["NotOnnx", "cast_first", "weight_files"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INPUT, _GRAPH_VALUE_INFO = 1, 11, 13
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _NAME = 1           # of a ValueInfoProto
+_MODEL_FUNCTION, _FUNCTION_NODE, _GRAPH_INITIALIZER = 25, 7, 5
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = (5, 10), (6, 11)
+_TENSOR_EXTERNAL = 13
 _UINT8 = 2
 
 
@@ -70,6 +73,47 @@ def cast_first(model: bytes) -> bytes:
     graph = b"".join(_delimited(_GRAPH_NODE, changed[row]) if row in changed else field.raw
                      for row, field in enumerate(inner) if field.number != _GRAPH_VALUE_INFO)  # now of other types
     return b"".join(_delimited(_MODEL_GRAPH, graph) if field.number == _MODEL_GRAPH else field.raw for field in outer)
+
+
+def weight_files(model: bytes) -> set[str]:
+    """The files an ONNX model says its weights lie in, wherever in it that is said.
+
+    Raises:
+        NotOnnx: It is no ONNX model.
+    """
+    found: set[str] = set()
+    for field in _fields(model):
+        if field.number == _MODEL_GRAPH:
+            _of_graph(field.value, found)
+        elif field.number == _MODEL_FUNCTION:
+            for node in _each(field.value, _FUNCTION_NODE):
+                _of_node(node, found)
+    return found
+
+
+def _of_graph(graph: bytes, found: set[str]) -> None:
+    for tensor in _each(graph, _GRAPH_INITIALIZER):
+        _of_tensor(tensor, found)
+    for node in _each(graph, _GRAPH_NODE):
+        _of_node(node, found)
+
+
+def _of_node(node: bytes, found: set[str]) -> None:
+    for attribute in _each(node, _NODE_ATTRIBUTE):
+        for tensor in _each(attribute, *_ATTRIBUTE_TENSORS):
+            _of_tensor(tensor, found)
+        for graph in _each(attribute, *_ATTRIBUTE_GRAPHS):
+            _of_graph(graph, found)
+
+
+def _of_tensor(tensor: bytes, found: set[str]) -> None:
+    for entry in _each(tensor, _TENSOR_EXTERNAL):
+        if _first(entry, 1) == b"location":
+            found.add(_first(entry, 2).decode(errors="replace"))
+
+
+def _each(message: bytes, *numbers: int) -> Iterator[bytes]:
+    return (field.value for field in _fields(message) if field.number in numbers)
 
 
 def _with_work_of(place: _Node, work: _Node) -> bytes:
