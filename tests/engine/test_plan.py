@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import MODALITIES
-from cmnas_edge.engine import check_golden
-from cmnas_edge.engine.tensorrt import TensorRtEngine
+from cmnas_edge.engine import check_golden, open_engine
+from cmnas_edge.engine.tensorrt import TensorRtEngine, Workplace
+from cmnas_edge.engine.tensorrt import engine as tensorrt_engine
 from cmnas_edge.engine.tensorrt.bytes_first import NotOnnx, cast_first
+from cmnas_edge.engine.tensorrt.job import Job, bundle_job
 from cmnas_edge.engine.tensorrt.plan import Plan, read_manifest
 from cmnas_edge.errors import BundleError, DeviceError
 from tests.fake_gpu import ORIN
-from tests.gpu_site import Site
+from tests.gpu_site import HOW, Site
 from tests.tiny_bundle import TINY
 
 CROPS = np.random.default_rng(3).integers(0, 256, (23, 32, 16, 3), dtype=np.uint8)
@@ -70,6 +72,40 @@ def test_a_smaller_batch_than_the_plans_may_be_asked_for(n: int, most: int) -> N
     engine, every = _opened(most)
     assert engine.max_batch == min(7, most)
     np.testing.assert_allclose(engine.embed(CROPS[:n]), every[:n], atol=1e-6)
+
+
+def test_crops_that_lie_anyhow_are_embedded_and_stay_the_callers(site: Site) -> None:
+    site.build()
+    crops = CROPS.copy()
+    crops.flags.writeable = False
+    with site.open() as engine:
+        turned = crops[::-2, :, ::-1]
+        np.testing.assert_array_equal(engine.embed(turned), engine.embed(turned.copy()))
+    np.testing.assert_array_equal(crops, CROPS)
+
+
+def test_the_golden_pair_has_the_last_word(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_engine, "missing", lambda: None)
+    monkeypatch.setattr(tensorrt_engine, "Workplace", lambda: Lasting(site.place))
+    monkeypatch.setattr(tensorrt_engine, "cache_folder", lambda setting: site.cache)
+    site.build("visible")
+    with open_engine(site.bundle, "visible", name="tensorrt") as engine:
+        assert (engine.name, engine.precision) == ("tensorrt", "fp32")
+    # Everything agrees, but what it computes: a plan of the other modality's graph under this one's name.
+    job = bundle_job(site.bundle, "visible", "fp32")
+    site.place.build(Job(site.bundle.graph("infrared"), job.graph, job.preprocessing), HOW, site.cache, again=True)
+    with pytest.raises(BundleError, match=r"the golden embeddings within 0.0001, found .* on tensorrt in fp32"):
+        open_engine(site.bundle, "visible", name="tensorrt")
+    assert not site.cuda.buffers
+
+
+class Lasting:
+    """A workplace whose end is the test's."""
+
+    def __init__(self, place: Workplace) -> None:
+        self.open = place.open
+
+    def close(self) -> None: ...
 
 
 def test_rows_of_another_shape_or_type_are_refused(site: Site) -> None:
