@@ -1,9 +1,10 @@
-"""What a camera runs on the GPU, over the real bindings: its detector, and ONNX Runtime in the place of what fails."""
+"""What a camera does with a GPU, over the real bindings: its detector, both modalities at once, and what fails."""
 
 from __future__ import annotations
 
 import gc
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.settings import DetectorSettings
+from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine.fallback import with_fallback
 from cmnas_edge.engine.tensorrt import TensorRtEngine, Workplace
-from cmnas_edge.engine.tensorrt.job import How, detector_job
+from cmnas_edge.engine.tensorrt.job import How, bundle_job, detector_job
 from tests.tensorrt.cuda_driver import Driver
 from tests.tensorrt.world import World
 
@@ -59,3 +61,44 @@ def test_onnx_runtime_goes_on_from_the_batch_the_gpu_failed_at(
         assert engine.name == "onnxruntime"
     driver.taught.clear()
     assert sum("an illegal memory access was encountered" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_both_modalities_serve_threads_at_once_each_from_memory_and_a_stream_of_its_own(
+        world: World, bundle: Bundle, tmp_path: Path) -> None:
+    with Workplace() as place:
+        for modality in MODALITIES:
+            place.build(bundle_job(bundle, modality, "fp32"), How(2, 3), tmp_path)
+        engines = {modality: TensorRtEngine(bundle, modality, precision="fp32", cache=tmp_path, workplace=place)
+                   for modality in MODALITIES}
+        wrong: list[str] = []
+
+        def embed(modality: Modality) -> None:
+            crops, expected = bundle.golden(modality)
+            for n in range(40):
+                rows = np.arange(n % 8) % len(crops)
+                if not np.allclose(engines[modality].embed(crops[rows]), expected[rows], atol=1e-6):
+                    wrong.append(f"{modality}: a batch of {len(rows)}")
+
+        threads = [threading.Thread(target=embed, args=(modality,)) for modality in MODALITIES * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        addresses = [call.arguments[1] for call in world.library.calls if call.name == "context.set_tensor_address"]
+        streams = {call.arguments for call in world.library.calls if call.name == "context.execute_async_v3"}
+        for engine in engines.values():
+            engine.close()
+    assert wrong == []
+    assert len(set(addresses)) == 4
+    assert len(streams) == 2
+
+
+def test_an_engine_opened_again_and_again_leaves_nothing(world: World, place: Workplace, bundle: Bundle,
+                                                         plan: Path) -> None:
+    crops, _ = bundle.golden("visible")
+    for _ in range(30):
+        with TensorRtEngine(bundle, "visible", precision="fp32", cache=plan.parents[2], workplace=place) as engine:
+            engine.embed(crops)
+        assert (world.gpu.memory, world.gpu.streams) == ({}, {})
+        alive = {thing.kind for thing in world.library.things.values() if thing.alive}
+        assert not alive & {"runtime", "engine", "context"}
