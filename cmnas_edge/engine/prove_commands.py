@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from cmnas_edge.bundle import Bundle, default_path
-from cmnas_edge.engine.prove import Asked, Proof, prove
+from cmnas_edge.engine.proof import Asked, Proof
+from cmnas_edge.engine.prove import prove
 from cmnas_edge.engine.tensorrt import RUNS, Workplace, missing
 from cmnas_edge.engine.tensorrt.cache import check_writable, write_together
 from cmnas_edge.engine.tensorrt.job import How

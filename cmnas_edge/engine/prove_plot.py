@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cmnas_edge.engine.prove import Proof
+from cmnas_edge.engine.proof import Proof
 
 __all__ = ["draw_proof"]
 

@@ -14,7 +14,9 @@ import pytest
 
 from cmnas_edge import cli
 from cmnas_edge.engine import prove_commands
-from cmnas_edge.engine.prove import Asked, Proof, layers, prove
+from cmnas_edge.engine.proof import Asked, Proof
+from cmnas_edge.engine.prove import prove
+from cmnas_edge.engine.prove_device import layers
 from cmnas_edge.engine.tensorrt import TensorRtEngine, missing
 from cmnas_edge.engine.tensorrt.job import How
 from tests.fake_tensorrt import Error
@@ -76,7 +78,7 @@ def test_one_wrong_embedding_among_hundreds_of_frames_fails_the_proof(
 
 def test_memory_that_grows_fails_the_proof(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter(np.arange(100, 100_000, 0.5))
-    monkeypatch.setattr("cmnas_edge.engine.prove._resident_mib", lambda: float(next(sizes)))
+    monkeypatch.setattr("cmnas_edge.engine.prove.resident_mib", lambda: float(next(sizes)))
     verdicts = {subject.verdict.partition(",")[0] for subject in proven(site).subjects}
     assert verdicts == {"expected memory to stay"}
 
