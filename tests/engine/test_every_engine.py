@@ -27,7 +27,7 @@ CROPS = np.random.default_rng(3).integers(0, 256, (23, 32, 16, 3), dtype=np.uint
 MODULES = {"onnxruntime": onnxruntime, "openvino": openvino}
 
 
-# TensorRT runs only plans that were built before: test_plan.py and tests/tensorrt hold it to the same.
+# TensorRT runs only plans that were built before: test_plan_run.py and tests/tensorrt hold it to the same.
 @pytest.fixture(scope="module", params=[engine for engine in ENGINES if engine != "tensorrt"])
 def name(request: pytest.FixtureRequest) -> str:
     if lacks := MODULES[request.param].missing():
