@@ -72,9 +72,6 @@ class Network(Thing):
         self.refittable.add(name)
         return True
 
-    def set_name(self, name: str) -> None:
-        self.told["name"] = name
-
 
 @dataclass
 class ParserError(Thing):
@@ -226,15 +223,6 @@ class Config(Thing):
 
     def set_profiling_verbosity(self, verbosity: Small) -> None:
         self.told["profiling_verbosity"] = verbosity
-
-    def set_hardware_compatibility_level(self, level: Small) -> None:
-        self.told["hardware_compatibility_level"] = level
-
-    def set_runtime_platform(self, platform: Small) -> None:
-        self.told["runtime_platform"] = platform
-
-    def set_default_device_type(self, device: Small) -> None:
-        self.told["default_device_type"] = device
 
     def add_optimization_profile(self, profile: Profile) -> int:
         self.profiles.append(profile)

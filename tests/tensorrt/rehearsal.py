@@ -44,7 +44,6 @@ def _everything(trt: Any, world: World, graph: Path) -> dict[str, Any]:
     typed = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     network = learn("create_network", lambda: builder.create_network(1 << int(typed)))
     learn("get_flag", lambda: network.get_flag(typed))
-    learn("set_name", lambda: setattr(network, "name", "rehearsal"))
     parser = trt.OnnxParser(network, log)
     learn("set_flag", lambda: parser.set_flag(trt.OnnxParserFlag.NATIVE_INSTANCENORM))
     learn("parse", lambda: parser.parse(graph.read_bytes(), str(graph)))
@@ -73,10 +72,6 @@ def _everything(trt: Any, world: World, graph: Path) -> dict[str, Any]:
     learn("builder_optimization_level", lambda: config.builder_optimization_level)
     learn("set_max_aux_streams", lambda: setattr(config, "max_aux_streams", 0))
     learn("set_profiling_verbosity", lambda: setattr(config, "profiling_verbosity", trt.ProfilingVerbosity.DETAILED))
-    learn("set_hardware_compatibility_level",
-          lambda: setattr(config, "hardware_compatibility_level", trt.HardwareCompatibilityLevel.NONE))
-    learn("set_runtime_platform", lambda: setattr(config, "runtime_platform", trt.RuntimePlatform.SAME_AS_BUILD))
-    learn("set_default_device_type", lambda: setattr(config, "default_device_type", trt.DeviceType.GPU))
     profile = learn("create_optimization_profile", builder.create_optimization_profile)
     shape = (1, *tensor.shape[1:])
     learn("set_dimensions", lambda: profile.set_shape(tensor.name, shape, shape, shape))
