@@ -40,7 +40,7 @@ def main() -> None:
     shown = {modality: of_modality(pictures, modality) for modality in MODALITIES}
     plain = {modality: by_onnx(models[modality], shown[modality]) for modality in MODALITIES}
     site, crops = Site(pictures, plain, group=args.people), drawn(bundle.height, bundle.width)
-    print(f"| channels | ranges | cosine distance, mean | 99 % | {' | '.join(DIRECTIONS)} |")
+    print(f"| channels | ranges | cosine distance, mean | largest | {' | '.join(DIRECTIONS)} |")
     print("|---|---|---|---|" + "---|" * len(DIRECTIONS))
     rows = []
     for equalise in (False, True):
@@ -50,13 +50,13 @@ def main() -> None:
             apart = np.concatenate([distances(plain[modality], found[modality]) for modality in MODALITIES])
             verdict = site.judge("int8", found)
             rows.append({"equalised": equalise, "method": method, "mean": float(apart.mean()),
-                         "p99": float(np.quantile(apart, 0.99)), "passed": not faults(verdict),
+                         "largest": float(apart.max()), "passed": not faults(verdict),
                          "rank1": {name: [loss.drop, loss.bound] for name, loss in verdict.rank1.items()},
                          "mean_ap": {name: [loss.drop, loss.bound] for name, loss in verdict.mean_ap.items()}})
             cells = [f"{verdict.rank1[name].drop:.2f} ({verdict.rank1[name].bound:.2f}), "
                      f"{verdict.mean_ap[name].drop:.2f} ({verdict.mean_ap[name].bound:.2f})" for name in DIRECTIONS]
             print(f"| {'equalised' if equalise else 'as trained'} | {method} | {apart.mean():.5f} "
-                  f"| {np.quantile(apart, 0.99):.5f} | {' | '.join(cells)} |", flush=True)
+                  f"| {apart.max():.5f} | {' | '.join(cells)} |", flush=True)
     keep("quantisation", {"people": args.people, "rows": rows})
 
 

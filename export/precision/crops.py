@@ -29,7 +29,7 @@ FEWEST = 64  # of a modality
 MOST = 1_024
 # Nobody of these is searched for by the gate.
 FIRST_PERSON = 10_000
-_DRAWN = 512
+DRAWN = 512
 _CAMERAS: dict[Modality, tuple[int, ...]] = {"visible": (1, 2, 4, 5), "infrared": (3, 6)}
 
 
@@ -51,9 +51,9 @@ class Crops(NamedTuple):
         return Ranges(method, self.source, {modality: len(images) for modality, images in self.images.items()}, digests)
 
 
-def drawn(height: int, width: int, count: int = _DRAWN) -> Crops:
-    """Crops of drawn people, as many of each modality, of whom the gate searches nobody."""
-    images = {}
+def drawn(height: int, width: int, count: int | None = None) -> Crops:
+    """Crops of drawn people, 512 or so many of each modality, of whom the gate searches nobody."""
+    images, count = {}, count or DRAWN
     for modality, cameras in _CAMERAS.items():
         people = Drawn(FIRST_PERSON, -(-count // len(cameras)), cameras, 1, WORLD_SEED)
         images[modality] = of_modality(draw(people, height, width), modality)[:count]

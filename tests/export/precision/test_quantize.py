@@ -28,7 +28,7 @@ from tests.tiny_bundle import redrawn_tiny
 
 BLIND = ladder._blind
 LENIENT = [(gate, "QUERIES", 16), (gate, "LARGEST_LOSS", 101.0), (gate, "LARGEST_SPREAD", 1.0),
-           (ladder, "_blind", lambda *_: [])]
+           (ladder, "_blind", lambda *_: []), (calibration, "DRAWN", 64)]
 FEW = ["--gate-people", "8", "--method", "minmax"]
 
 
@@ -79,7 +79,7 @@ def test_each_precision_becomes_graphs_figures_and_a_line_in_the_card(tiny: Path
         assert (variant.ranges is not None) == precision.startswith("int8")
     ranges = after.manifest.variants["int8"].ranges
     assert ranges is not None
-    assert (ranges.method, ranges.source, ranges.crop_count) == ("minmax", "drawn", {"visible": 512, "infrared": 512})
+    assert (ranges.method, ranges.source, ranges.crop_count) == ("minmax", "drawn", {"visible": 64, "infrared": 64})
     assert "## Precisions" in card
 
 
