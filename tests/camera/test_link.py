@@ -24,7 +24,7 @@ from tests.camera.fakes import Served
 
 TOKEN = "cmnas_" + "t" * 40
 FAULTS = ["ok", "down", "lost", "partial", "refuse", "garbage", "empty", "foreign", "unasked", "302", "400", "401",
-          "413", "500", "503"]
+          "409", "413", "500", "503"]
 LARGE = pb.Sighting(vector=bytes(6000)).SerializeToString()
 
 
@@ -134,7 +134,8 @@ def test_each_record_arrives_once_and_in_order_or_is_counted(script: list[str | 
 def test_nothing_is_freed_by_anything_but_an_answer_for_that_record(spool: Spool) -> None:
     spool.put([b""] * 3)
     clock = Clock()
-    for fault in ("down", "lost", "garbage", "empty", "foreign", "302", "400", "401", "403", "404", "500", "503"):
+    for fault in ("down", "lost", "garbage", "empty", "foreign", "302", "400", "401", "403", "404", "409", "500",
+                  "503"):
         link = link_to(Collector([fault]), spool, clock, wait_s=0.0)
         assert link.step() >= 1.0
         assert len(spool) == 3, fault

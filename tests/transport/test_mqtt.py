@@ -24,7 +24,7 @@ from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, LinkSettings, SourceSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.collector.mqtt import MqttReceiver, acl
-from cmnas_edge.collector.settings import MqttSettings
+from cmnas_edge.collector.settings import CollectorSettings, MqttSettings
 from cmnas_edge.embedding import pack
 from cmnas_edge.errors import ConfigError, DeviceError, DiskFull, LinkDown
 from cmnas_edge.mqtt import Connection, Credentials, Message, address, answer_topic, batch_topic
@@ -419,6 +419,7 @@ def test_without_the_package_the_sentence_says_which(papers: Papers, monkeypatch
                       Tally())
 
 
-def test_every_setting_of_a_broker_is_documented() -> None:
-    documented = set(re.findall(r"^        (\w+): ", MqttSettings.__doc__ or "", re.MULTILINE))
-    assert documented == {field.name for field in msgspec.structs.fields(MqttSettings)}
+@pytest.mark.parametrize("kind", [CollectorSettings, MqttSettings])
+def test_every_setting_of_a_collector_is_documented(kind: type[msgspec.Struct]) -> None:
+    documented = set(re.findall(r"^        (\w+): ", kind.__doc__ or "", re.MULTILINE))
+    assert documented == {field.name for field in msgspec.structs.fields(kind)}
