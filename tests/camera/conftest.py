@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.camera import rtsp
+
 
 @pytest.fixture(autouse=True)
 def _loggers_as_they_were() -> Iterator[None]:
@@ -23,3 +25,17 @@ def said(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]
     """What the room logs."""
     with caplog.at_level(logging.INFO, "cmnas.camera"):
         yield caplog
+
+
+@pytest.fixture
+def gstreamer_here() -> None:
+    """GStreamer for some Python, or a reason to skip."""
+    if reason := rtsp.lacking():
+        pytest.skip(f"no GStreamer: {reason}")
+
+
+@pytest.fixture
+def rtsp_here() -> None:
+    """A real RTSP server, or a reason to skip."""
+    if reason := rtsp.missing():
+        pytest.skip(f"no RTSP server: {reason}")

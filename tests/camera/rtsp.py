@@ -43,8 +43,9 @@ def lacking() -> str | None:
     return None
 
 
-needs_gstreamer = pytest.mark.skipif(lacking() is not None, reason=f"no GStreamer: {lacking()}")
-needs_rtsp = pytest.mark.skipif(missing() is not None, reason=f"no RTSP server: {missing()}")
+# Looked for when the first test that needs them begins, not when tests are collected.
+needs_gstreamer = pytest.mark.usefixtures("gstreamer_here")
+needs_rtsp = pytest.mark.usefixtures("rtsp_here")
 
 
 class RtspServer:

@@ -24,9 +24,11 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402 (only after their versions are chosen)
 
 NEEDED = ("x264enc", "h264parse", "rtph264pay", "breakmydata", "appsrc", "videoconvert")
-DESCRIPTION = ("( appsrc name=bars is-live=true do-timestamp=true format=time ! x264enc tune=zerolatency "
-               "speed-preset=ultrafast key-int-max={fps} bitrate=500 ! video/x-h264,profile=baseline ! "
-               "breakmydata name=broken probability=0 skip=200 ! rtph264pay name=pay0 pt=96 config-interval=-1 )")
+CAPS = "video/x-raw,format=I420,width={},height={},framerate={}/1"
+DESCRIPTION = ("( appsrc name=bars is-live=true do-timestamp=true format=time caps=\"{caps}\" ! "
+               "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={fps} bitrate=500 ! "
+               "video/x-h264,profile=baseline ! breakmydata name=broken probability=0 skip=200 ! "
+               "rtph264pay name=pay0 pt=96 config-interval=-1 )")
 
 
 class Film(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
@@ -41,7 +43,7 @@ class Film(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
         self.hushed = False
         self.media: list[GstRtspServer.RTSPMedia] = []
         self.set_latency(0)
-        self.set_launch(DESCRIPTION.format(fps=fps))
+        self.set_launch(DESCRIPTION.format(fps=fps, caps=CAPS.format(self.width, self.height, fps)))
         self.connect("media-configure", self.begin)
 
     def begin(self, _: object, media: GstRtspServer.RTSPMedia) -> None:
@@ -50,19 +52,21 @@ class Film(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
         media.connect("unprepared", lambda *_: (over.set(), self.media.remove(media)))
         self.media.append(media)
         bars = media.get_element().get_by_name_recurse_up("bars")
-        self.damage(self.probability)
-        threading.Thread(target=self.show, args=(bars, over), daemon=True).start()
+        break_video(media, self.probability)
+        wanted = threading.Event()  # what is pushed before may be thrown away, and with it what opens the stream
+        bars.connect("need-data", lambda *_: wanted.set())
+        threading.Thread(target=self.show, args=(bars, wanted, over), daemon=True).start()
 
-    def show(self, bars: Gst.Element, over: threading.Event) -> None:
+    def show(self, bars: Gst.Element, wanted: threading.Event, over: threading.Event) -> None:
         """Push pictures at their rate."""
-        size = (0, 0)
+        wanted.wait(10)
+        size = (320, 240)
         due = time.monotonic()
         while not over.is_set():
             if not self.hushed:
                 if size != (self.width, self.height):
                     size = self.width, self.height
-                    bars.set_property("caps", Gst.Caps.from_string(
-                        f"video/x-raw,format=I420,width={size[0]},height={size[1]},framerate={self.fps}/1"))
+                    bars.set_property("caps", Gst.Caps.from_string(CAPS.format(*size, self.fps)))
                 bars.emit("push-buffer", Gst.Buffer.new_wrapped(picture(*size)))
             due = max(due + 1 / self.fps, time.monotonic() - 1)
             over.wait(max(0.0, due - time.monotonic()))
@@ -70,8 +74,14 @@ class Film(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
     def damage(self, probability: float) -> None:
         """Break the encoded video from now on."""
         self.probability = probability
-        for media in self.media:
-            media.get_element().get_by_name_recurse_up("broken").set_property("probability", probability)
+        for media in list(self.media):
+            break_video(media, probability)
+
+
+def break_video(media: GstRtspServer.RTSPMedia, probability: float) -> None:
+    """Break what is shown there, if it is still shown."""
+    if (element := media.get_element()) is not None:
+        element.get_by_name_recurse_up("broken").set_property("probability", probability)
 
 
 def picture(width: int, height: int) -> bytes:

@@ -77,6 +77,9 @@ def test_the_operator_is_told_what_to_do_about_it() -> None:
             self.index += 1
             return Picture(np.zeros((4, 4, 3), np.uint8), media_s=self.index / 2)
 
+        def hurry(self) -> None:
+            pass
+
         def release(self) -> None:
             pass
 

@@ -124,6 +124,19 @@ def test_a_child_that_hangs_is_silent_for_as_long_as_was_said_and_then_gone() ->
 
 
 @needs_gstreamer
+def test_closing_does_not_wait_for_a_camera_that_says_nothing() -> None:
+    # The first picture, and then one in a hundred seconds.
+    settings = SourceSettings(location="rtsp://door", silence_s=1000.0,
+                              pipeline="videotestsrc is-live=true ! video/x-raw,framerate=1/100")
+    with open_source(settings) as source:
+        next(source)
+        (reading,) = [thread for thread in threading.enumerate() if thread.name == "camera rtsp://door"]
+        source.close()
+        reading.join(PATIENCE_S)
+        assert not reading.is_alive()
+
+
+@needs_gstreamer
 def test_no_child_outlives_its_parent() -> None:
     script = f"""
 import os, sys

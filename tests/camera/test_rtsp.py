@@ -32,15 +32,17 @@ PATIENCE_S = 20.0   # with what must work, on however busy a machine
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RtspServer]:
-    if missing():
-        pytest.skip(f"no RTSP server: {missing()}")
+    if reason := missing():
+        pytest.skip(f"no RTSP server: {reason}")
     with RtspServer() as running:
         yield running
 
 
-@pytest.fixture(params=["opencv", pytest.param("gstreamer", marks=needs_gstreamer)])
+@pytest.fixture(params=["opencv", "gstreamer"])
 def reader(request: pytest.FixtureRequest) -> str:
     """Who reads and decodes."""
+    if request.param == "gstreamer":
+        request.getfixturevalue("gstreamer_here")
     return str(request.param)
 
 
@@ -224,7 +226,7 @@ def watched(url: str, waits: list[float], until: Callable[[Camera], bool], attem
     return camera, tally
 
 
-def test_a_camera_that_refuses_is_asked_eight_times_in_two_minutes_and_its_password_is_in_no_log(
+def test_a_camera_that_refuses_is_asked_eight_times_in_a_minute_and_a_half_and_its_password_is_in_no_log(
         caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
@@ -237,7 +239,7 @@ def test_a_camera_that_refuses_is_asked_eight_times_in_two_minutes_and_its_passw
         assert max(1, ceiling_s / 2) <= wait_s <= ceiling_s
     assert len(set(waits)) == 9  # drawn, from the first on, not in step with other cameras
     assert waits[0] > 1
-    assert sum(waits[:8]) > 60  # eight attempts take more than a minute
+    assert sum(waits[:8]) > 90  # so many lie before the ninth attempt
     assert "refused" in caplog.text
     assert "hunter2" not in caplog.text
 

@@ -33,7 +33,7 @@ class Scripted:
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)
         self.asked = threading.Semaphore(0)
-        self.released = threading.Event()
+        self.hurried, self.released = threading.Event(), threading.Event()
         self.pictures: list[Any] = []
 
     def give(self, *pictures: Any) -> None:
@@ -54,6 +54,9 @@ class Scripted:
         if isinstance(picture, Exception):
             raise picture
         return Picture(picture) if isinstance(picture, np.ndarray) else picture
+
+    def hurry(self) -> None:
+        self.hurried.set()
 
     def release(self) -> None:
         self.released.set()
@@ -174,6 +177,7 @@ def test_only_the_thread_that_reads_releases_a_capture() -> None:
     source = stream(capture, silence_s=1000.0)
     with source:
         source.close()
+    assert capture.hurried.is_set()
     assert not capture.released.is_set()  # it still hangs in a read, where releasing would crash
     capture.give(None)
     assert capture.released.wait(10)

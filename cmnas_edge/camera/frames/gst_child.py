@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import sys
 import threading
@@ -59,6 +60,7 @@ def main() -> None:
         _leave("right", "")
     stop, wanted = threading.Event(), threading.Event()
     threading.Thread(target=_listen, args=(wanted, stop), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _play(Gst, pipeline, wanted, stop)
 
 

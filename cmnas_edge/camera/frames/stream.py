@@ -58,6 +58,7 @@ class Stream:
         self._changed = threading.Condition()
         # All below is shared with the thread, under the condition's lock.
         self._slot: Frame | None = None
+        self._capture: Capture | None = None
         self._failure: BaseException | None = None
         self._closed = False
         self._heard_at = 0.0
@@ -107,10 +108,12 @@ class Stream:
             self._closed = True
             self._slot = None
             self._changed.notify_all()
+        if (capture := self._capture) is not None:
+            capture.hurry()
 
     def _fill(self) -> None:
         try:
-            capture = self._connect()
+            capture = self._capture = self._connect()
             try:
                 while not self._closed:
                     if (picture := capture.read()) is None:
