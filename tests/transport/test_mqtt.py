@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import socket
 import sys
@@ -287,6 +288,28 @@ def test_closing_ends_a_post_that_waits_in_another_thread(site: Site) -> None:
     assert not thread.is_alive()
     assert failures == ["closed"]
     reading.close()
+
+
+@needs_mosquitto
+def test_failing_over_and_over_leaves_no_thread_and_no_socket_behind(site: Site) -> None:
+    expired, nobody = site.authority.issue("gate", days=-1), free_port()
+
+    def ways() -> list[MqttTransport]:
+        late = site.link(certificate=expired.certificate, certificate_key=expired.key)
+        return [site.device(), MqttTransport(site.broker.url, "gate", late, Tally()),
+                MqttTransport(f"mqtts://127.0.0.1:{nobody}", "gate", site.link(), Tally())]
+
+    def fail(count: int) -> tuple[set[threading.Thread], int]:
+        for device in ways():
+            for _ in range(count):
+                with pytest.raises(LinkDown):
+                    device.post(b"x")
+            device.close()
+        return set(threading.enumerate()), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+    threads, files = fail(1)
+    after = fail(30)
+    assert (after[0] - threads, after[1]) == (set(), files)
 
 
 @needs_mosquitto

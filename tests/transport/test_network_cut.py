@@ -59,7 +59,7 @@ def test_a_network_cut_in_silence_frees_nothing_and_is_got_over(
         cable.heal()
         device.deliver()
         device.assert_all_stored()
-        assert device.tally["duplicate"] == arrived - 64
+        assert device.tally["duplicate"] >= arrived - 64    # whose answers were lost
         assert "answers again" in said.text
     finally:
         cable.heal()
