@@ -1,4 +1,8 @@
-"""A real RTSP server for tests: started, told what to do, killed; and raw ones that misbehave."""
+"""A real RTSP server for tests: started, told what to do, killed; and raw ones that misbehave.
+
+On Debian: ``apt-get install python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 python3-gst-1.0
+gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav``.
+"""
 
 from __future__ import annotations
 

@@ -64,6 +64,22 @@ def test_what_is_not_taken_gives_way_to_newer_ones_and_is_counted() -> None:
 
 
 @needs_gstreamer
+@needs_rtsp
+def test_what_is_taken_after_a_pause_was_made_after_it() -> None:
+    with RtspServer() as server:
+        url = server.url()
+        with Child("door", describe("software", url, None), properties(url), PATIENCE_S) as one:
+            one.read()
+            ages_s = []
+            for _ in range(4):
+                threading.Event().wait(0.4)  # ten pictures; the first of a queue would be older at each turn
+                picture = one.read()
+                assert picture is not None
+                ages_s.append(time.monotonic() - made_at(picture.image))
+    assert min(ages_s[1:]) < 0.3
+
+
+@needs_gstreamer
 @pytest.mark.parametrize(("description", "failure", "says"), [
     ("videotestsrc ! nvv4l2decoder enable-max-performance=1", DeviceError, 'no element "nvv4l2decoder"; install'),
     ("videotestsrc ! !", ConfigError, "syntax error"),
