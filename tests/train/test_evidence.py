@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,7 +171,9 @@ def test_a_run_that_breaks_loses_nothing_that_was_made(records: Records, tmp_pat
     assert START in Records(tmp_path / "docs" / "evidence.jsonl")
 
 
-def test_ctrl_c_ends_every_worker_and_keeps_what_was_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
+def test_whatever_ends_the_command_ends_every_worker_and_keeps_what_was_made(tmp_path: Path, way: signal.Signals
+                                                                             ) -> None:
     lines = tmp_path / "evidence.jsonl"
     script = ("import sys; from pathlib import Path; from tests.train.evidence_runs import forever\n"
               "from train.evidence import crew; from train.evidence.plan import plan\n"
@@ -188,12 +191,20 @@ def test_ctrl_c_ends_every_worker_and_keeps_what_was_made(tmp_path: Path) -> Non
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(way)
     assert process.wait(30) != 0
     assert [json.loads(line)["run"] for line in lines.read_text().splitlines()] == [START]
-    for trace in tmp_path.glob("process *"):
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(trace.name.split()[1]), 0)
+    workers = [int(trace.name.split()[1]) for trace in tmp_path.glob("process *")]
+    while any(map(_runs, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_report_without_records_shows_no_empty_section(records: Records, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -92,6 +94,15 @@ def do(works: Sequence[Work], folder: Path, records: Records, *, workers: int = 
 def _begin(counter: Synchronized[float]) -> None:
     global _done  # noqa: PLW0603 - a worker process has one counter, given before its first run
     _done = counter
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Compute no longer for somebody who was killed and can keep nothing any more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _make(make: Make | None, work: Work, folder: Path, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
