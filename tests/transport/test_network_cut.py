@@ -41,7 +41,7 @@ def far(cable: Cable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
 def test_a_network_cut_in_silence_frees_nothing_and_is_got_over(
         cable: Cable, far: Callable[[str], HttpWay], tmp_path: Path, name: str, direction: Cut,
         said: pytest.LogCaptureFixture) -> None:
-    device = Camera(far(name), tmp_path, timeout_s=1.0)
+    device = Camera(far(name), tmp_path, timeout_s=0.5)
     try:
         device.see(64)
         device.deliver()

@@ -84,7 +84,7 @@ def test_what_is_sent_twice_is_stored_once(camera: Callable[..., Camera], name: 
 def test_killed_in_the_middle_of_a_batch_nothing_is_freed_lost_or_stored_twice(
         camera: Callable[..., Camera], name: str, part: str) -> None:
     # Behind a broker nothing says that the collector died: its answer just does not come.
-    device = camera(name, timeout_s=3.0 if (name, part) == ("mqtt", "collector") else 20.0)
+    device = camera(name, timeout_s=2.0 if (name, part) == ("mqtt", "collector") else 20.0)
     device.see(64)
     device.deliver()
     device.see(64)
