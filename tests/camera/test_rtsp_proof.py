@@ -16,7 +16,7 @@ from cmnas_edge.camera.settings import SourceSettings
 from tests.camera.rtsp import RtspServer, made_at, needs_rtsp
 from tests.proof import PROVING
 
-RECONNECTIONS = 500 if PROVING else 4
+RECONNECTIONS = 500 if PROVING else 3
 FRAMES = 1500 if PROVING else 50
 FPS = 25
 KIB = 1024
