@@ -117,6 +117,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         losses: Of the weights, one of `LOSSES`.
         guide: Of the architecture, one of `LOSSES`.
         steps: Of the weights.
+        crops: Of each person and modality in a batch, which holds as many crops in all whatever this is. With
+            one, whoever shall be found is always of the other modality.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     losses: str = "base"
     guide: str = "metric"
     steps: int = STEPS
+    crops: int = K
     start: str = START
 
     @property
@@ -195,7 +198,11 @@ def _control() -> Iterator[Work]:
 
 
 def _why() -> Iterator[Work]:
-    """What could hide the worth of a split: crops that lost their colours, or too short a training."""
+    """What could hide the worth of a split: lost colours, too short a training, a search guided within modalities, too."""
+    yield Search(name="search across", question="why", crops=1)
+    for seed in range(3):
+        yield Fit(name=f"why/searched across/{seed}", question="why", label="searched across",
+                  scheme="searched search across", seed=seed)
     for label in ("shared", "split"):
         for seed in range(3):
             yield Fit(name=f"why/{label}, colours kept/{seed}", question="why", label=f"{label}, colours kept",
@@ -265,8 +272,9 @@ def search_recipe(search: Search, start: Path) -> SearchRecipe:
     """What a search does; ``start`` is the checkpoint it begins with."""
     unread = Drawn(identities=1)
     return SearchRecipe(
-        backbone=BACKBONE, seed=search.seed, start=start, steps=search.steps, precision="bf16", identities_per_batch=P,
-        crops_per_modality=K, train=unread, validation=unread, recalibrate=30,
+        backbone=BACKBONE, seed=search.seed, start=start, steps=search.steps, precision="bf16",
+        identities_per_batch=P * K // search.crops, crops_per_modality=search.crops, train=unread,
+        validation=unread, recalibrate=30,
         # A quarter of the people, as SYSU-MM01's 99 of 395, whom the weights never see.
         held_out=HeldOut(by="identity", share=0.25), augmentation=_AUGMENTATION, losses=LOSSES[search.losses],
         guide=LOSSES[search.guide], preference=Preference(rate=1e-2, warm_up=search.steps // 5),

@@ -161,8 +161,13 @@ def _control_verdict(works: Sequence[Work], records: Records) -> str:
 def _why_verdict(works: Sequence[Work], records: Records) -> str:
     found = _labelled(works, records, "why")
     kinds = dict.fromkeys(label.partition(", ")[2] for label in found)
-    return "\n".join(f"- Split against shared, {kind}: {verdict(found[f'split, {kind}'], found[f'shared, {kind}'])}"
-                     for kind in kinds if {f"split, {kind}", f"shared, {kind}"} <= set(found))
+    lines = [f"- Split against shared, {kind}: {verdict(found[f'split, {kind}'], found[f'shared, {kind}'])}"
+             for kind in kinds if {f"split, {kind}", f"shared, {kind}"} <= set(found)]
+    usual = _labelled(works, records, "sites")
+    lines += [f"- Searched across against {says}: {verdict(found['searched across'], usual[other])}"
+              for other, says in (("shared", "everything shared"), ("searched", "searched as usual"))
+              if "searched across" in found and other in usual]
+    return "\n".join(lines)
 
 
 def _c3mmd(works: Sequence[Work], records: Records) -> str:
