@@ -198,7 +198,7 @@ def _control() -> Iterator[Work]:
 
 
 def _why() -> Iterator[Work]:
-    """What could hide the worth of a split: lost colours, a short training, a search guided within modalities as well."""
+    """What could hide the worth of a split: lost colours, a short training, a search guided within modalities, too."""
     yield Search(name="search across", question="why", crops=1)
     for seed in range(3):
         yield Fit(name=f"why/searched across/{seed}", question="why", label="searched across",
