@@ -68,6 +68,13 @@ class Connection(H11Protocol):
         self.waits_since = self.loop.time()
         super().on_response_complete()
 
+    def shutdown(self) -> None:
+        """End with the collector; over TLS a polite end would wait for a word from the other side, which is silent."""
+        if self.waits and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go."""
         self._unwatch()

@@ -122,6 +122,15 @@ def test_a_collector_restarted_in_good_order_is_found_again(camera: Callable[...
     device.way.restart("collector")
     device.deliver()
     device.assert_all_stored()
+    # It waited for no camera that keeps its connection; and of a restart between two batches none is told.
+    failures = device.tally["link_failures"]
+    assert device.way.collector.stop() == 0
+    assert "graceful shutdown exceeded" not in device.way.collector.said
+    device.way.restart("collector")
+    device.see(10)
+    assert device.link.step() == 0.0
+    assert device.tally["link_failures"] == failures
+    device.assert_all_stored()
 
 
 @pytest.mark.parametrize("name", BOTH)

@@ -86,7 +86,8 @@ class HttpTransport:
             if not self._fresh:
                 try:
                     return self._exchange(body, token)
-                except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError,
+                        ssl.SSLZeroReturnError):
                     self.close()
             return self._exchange(body, token)
         except (OSError, http.client.HTTPException) as error:
