@@ -113,9 +113,9 @@ def test_an_end_an_error_and_a_death_are_three_sentences() -> None:
         return str(lost.value)
 
     with child("videotestsrc num-buffers=3") as one:
-        assert "the stream ended" in exhaust(one)
+        assert "expected more pictures, found \"the stream ended\"; check the camera" in exhaust(one)
     with child("filesrc location=/nowhere/hunter2 ! decodebin") as one:
-        assert "Resource not found" in (said := exhaust(one))
+        assert "expected video, found \"Resource not found.\"; check the address" in (said := exhaust(one))
         assert "hunter2" not in said
     with child(TEST.format(320, "BGR")) as one:
         one.read()

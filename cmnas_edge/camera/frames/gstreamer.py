@@ -146,6 +146,7 @@ class Child:
         self._name = name
         self._patience_s = patience_s
         self._why = why
+        self._begun = False
         try:
             # In a session of its own, so that Ctrl-C ends it by way of this daemon, with a goodbye to the camera.
             self._process = subprocess.Popen(
@@ -196,7 +197,7 @@ class Child:
         rows = np.empty((height, stride), np.uint8)
         if not self._fill(rows.data.cast("B")):
             return None
-        self._why = None
+        self._begun, self._why = True, None
         return Picture(_as_bgr(rows, width, depth), None if math.isnan(sent_at) else sent_at, missed_count)
 
     def hurry(self) -> None:
@@ -246,6 +247,9 @@ class Child:
                                   "Jetson those of JetPack), or leave out source.pipeline")
         elif self._why is not None:
             failure = SourceLost(f"{self._name}: expected a stream, found {self._why()}")
+        elif self._begun:
+            failure = SourceLost(f"{self._name}: expected more pictures, found \"{text}\"; check the camera and the "
+                                 "network")
         else:
             failure = SourceLost(f"{self._name}: expected video, found \"{text}\"; check the address, the "
                                  "credentials and the camera")
