@@ -71,7 +71,8 @@ def sightings() -> list[Sighting]:
     return [Sighting(
         device="gate", camera="north", seen_from=1.79e9 + row, seen_at=1.79e9 + row + 4.5, modality="visible",
         tracklet=(7 << 32) + row, view_count=4, quality=0.75, box_width=60, box_height=180,
-        fingerprint=bytes(range(32)), engine="onnxruntime", precision="fp32", packing="fp16", vector=vector, transform=MAX_SEQUENCE)
+        fingerprint=bytes(range(32)), engine="onnxruntime", precision="fp32", packing="fp16", vector=vector,
+        transform=MAX_SEQUENCE)
         for row, vector in enumerate(vectors)]
 
 
