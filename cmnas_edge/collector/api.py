@@ -57,11 +57,12 @@ class Api:
     """
 
     def __init__(self, gallery: Gallery, intake: Intake, devices: Devices, *, hot_window_h: float,
-                 clock: Callable[[], float] = time.time) -> None:
+                 broker: Callable[[], str] = lambda: "", clock: Callable[[], float] = time.time) -> None:
         self._gallery = gallery
         self._intake = intake
         self._devices = devices
         self._hot_window_h = hot_window_h
+        self._broker = broker
         self._clock = clock
         self._started_at = clock()
 
@@ -86,7 +87,7 @@ class Api:
             dimension=model.dimension, calibrated_on=model.calibrated_on,
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
             stored_count=self._intake.stored_count, hot_count=hot, hot_window_h=self._hot_window_h,
-            identity_count=identities, device_count=device_count)
+            identity_count=identities, device_count=device_count, broker=self._broker())
 
     def cameras(self, asked: views.Nothing) -> views.CameraList:
         """List the cameras, and what their devices lost."""

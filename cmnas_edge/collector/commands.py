@@ -168,15 +168,15 @@ def _serve(settings: CollectorSettings) -> int:
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
     receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
                         opener=opener, only_sealed=settings.only_sealed)
-    app = build(receiver,
-                Api(gallery, intake, devices, hot_window_h=settings.hot_window_h))
+    broker = mqtt.MqttReceiver(settings.mqtt, receiver, devices) if settings.mqtt is not None else None
+    app = build(receiver, Api(gallery, intake, devices, hot_window_h=settings.hot_window_h,
+                              broker=lambda: "" if broker is None else broker.trouble))
     _log_through_ours("uvicorn", "asyncio")
     server = _Server(_server_config(settings, app))
     # uvicorn raises the signal again once it has ended in good order; this makes that exit 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     intake.start()
-    broker = mqtt.MqttReceiver(settings.mqtt, receiver, devices) if settings.mqtt is not None else None
     try:
         if broker is not None:
             broker.start()

@@ -59,7 +59,15 @@ class MqttReceiver:
         self._repeats = Repeats()
         self._stopped = threading.Event()
         self._connection: Connection | None = None
+        self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
+
+    @property
+    def trouble(self) -> str:
+        """Why no batch comes this way for now; empty while they may."""
+        if (connection := self._connection) is not None and connection.ready:
+            return ""
+        return self._trouble or f"{self._broker}: not reached yet"
 
     def start(self) -> None:
         """Begin."""
@@ -100,6 +108,7 @@ class MqttReceiver:
         return False
 
     def _say(self, trouble: str) -> None:
+        self._trouble = trouble
         if not self._stopped.is_set() and self._repeats.admit(trouble) is not None:
             _log.warning("%s; cameras that send by it keep what they have", trouble)
 

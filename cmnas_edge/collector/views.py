@@ -242,7 +242,8 @@ class Health(Struct, frozen=True, kw_only=True):
     """Whether the collector stores what it is sent, and with which bundle.
 
     ``full``: nothing can be stored for now; ``refusing``: no device can be recognised;
-    ``message`` says why. Cameras keep what they have.
+    ``message`` says why. ``broker`` says why no batch comes by a broker for now; it is empty
+    while they do, or none is set. Cameras keep what they have.
     """
 
     status: Literal["ok", "full", "refusing"]
@@ -259,3 +260,4 @@ class Health(Struct, frozen=True, kw_only=True):
     hot_window_h: float
     identity_count: int
     device_count: int
+    broker: str

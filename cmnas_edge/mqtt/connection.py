@@ -90,6 +90,11 @@ class Connection:
         """
         _client("", lambda _: None, lambda: None)   # type: ignore[arg-type, return-value]
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can be used."""
+        return self._ready and not self.ended
+
     def wait_ready(self, deadline: float) -> None:
         """Wait until it can be used.
 

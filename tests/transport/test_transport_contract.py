@@ -100,11 +100,13 @@ def test_killed_in_the_middle_of_a_batch_nothing_is_freed_lost_or_stored_twice(
     device.way.kill(part)
     if part != "collector":
         device.way.collector.signal(THAW)
+        wait_until(lambda: device.way.broker_trouble() != "")
     sending.join(20)
     assert not sending.is_alive()
     assert len(device.spool) == 64
     assert device.link.down_s is not None
     device.way.restart(part)
+    assert device.way.broker_trouble() == ""
     device.see(10)
     device.deliver()
     device.assert_all_stored()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import signal
 import sqlite3
+import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import httpx
 
 from cmnas_edge import sealing
 from cmnas_edge.camera.sending.link import Link
@@ -100,6 +103,11 @@ class HttpWay:
         self._serve_with(2)
         self.collector.stop()
         self.start()
+
+    def broker_trouble(self) -> str:
+        """What the collector tells whoever watches over it."""
+        trust = ssl.create_default_context(cafile=str(self.authority.certificate))
+        return str(httpx.get(f"{self.collector.url}/v1/health", verify=trust, timeout=20).json()["broker"])
 
     def journal(self, spool: str) -> list[tuple[int, bytes]]:
         """Sequence and vector of what is stored of a spool, in the order of storing."""
