@@ -75,6 +75,7 @@ class FakeTensorRt:
         refuses: Names of calls that answer None or False.
         logs: By name of a call: an ERROR it logs, whatever it answers.
         on_step: Called with the number of a step while a plan is built.
+        monitor: Of the build that runs, or ran last.
     """
 
     def __init__(self, cuda: FakeCuda, version: str = "10.3.0") -> None:
@@ -84,6 +85,7 @@ class FakeTensorRt:
         self.refuses: set[str] = set()
         self.logs: dict[str, str] = {}
         self.on_step: Callable[[int], None] = lambda step: None
+        self.monitor: Any = None
         self.builds = 0
         self.calls: list[tuple[Any, ...]] = []
         self.NetworkDefinitionCreationFlag = self.BuilderFlag = self.MemoryPoolType = _Flag
@@ -182,6 +184,7 @@ class _Builder:
     def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
         self._trt.builds += 1
         monitor = config.progress_monitor
+        self._trt.monitor = monitor
         monitor.phase_start("Building Engine", None, 4)
         for step in range(4):
             self._trt.on_step(step)

@@ -94,7 +94,8 @@ def test_int8_is_close_to_what_it_was_made_from(plain: onnx.ModelProto, int8: on
 
 
 @settings(max_examples=8)
-@given(st.integers(0, 1000), st.lists(st.floats(0.01, 100), min_size=6, max_size=6))
+# Reaches so near each other that no factor is cut off at 256.
+@given(st.integers(0, 1000), st.lists(st.floats(0.5, 20), min_size=6, max_size=6))
 def test_a_factor_moves_from_pointwise_to_depthwise_without_a_change(seed: int, reach: list[float]) -> None:
     model, some = light(seed, reach=reach), crops(4)
     moved = equalised(model, some)
