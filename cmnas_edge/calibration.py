@@ -83,15 +83,15 @@ def decode(data: bytes, kind: type[_T], where: str) -> _T:
     """
     try:
         found = msgspec.json.decode(data).get("schema")
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{where}: expected a JSON object, found something else "
-                          f"({printable(str(error))})") from error
+                          f"({printable(str(error))}); copy the bundle again, or export again") from error
     if found != SCHEMA:
         raise BundleError(f"{where}: expected schema {SCHEMA}, found {found!r}; "
                           "use the cmnas-edge that made it, or export again")
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{where}: {printable(str(error))}; export again") from error
 
 

@@ -206,7 +206,8 @@ def test_verify_does_not_vouch_for_a_fingerprint_it_did_not_compute(
     assert "verified" not in told[0]
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"null", b"\xff\xfe", b"{", b'"schema"'])
+@pytest.mark.parametrize("text", [
+    b"", b"[]", b"null", b"\xff\xfe", b"{", b'"schema"', b"[" * 100_000, b'{"schema":' * 100_000])
 def test_a_manifest_that_is_no_json_object_is_refused(tiny: Path, text: bytes) -> None:
     reseal(tiny)
     (tiny / "manifest.json").write_bytes(text)
