@@ -33,6 +33,7 @@ else:
 __all__ = ["load", "read_secret", "show", "write_private"]
 
 T = TypeVar("T")
+_LARGEST_SECRET = 1 << 16   # bytes; certificates of a whole chain are less
 _KEY = re.compile(r"""\s*(?P<key>[\w"'.-]+)\s*=""")
 _HEADER = re.compile(r"""\s*(?P<open>\[{1,2})\s*(?P<name>[\w"'.-]+)\s*\]{1,2}""")
 
@@ -104,10 +105,16 @@ def read_secret(path: Path) -> str:
     """Read a secret from a file that only its owner may read.
 
     Raises:
-        ConfigError: The file is missing, empty, or readable by others.
+        ConfigError: The file is missing, empty, readable by others, or larger than any secret is.
     """
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        found = path.stat()     # before a byte is read: a pipe would never end, nor would a device
+        mode = stat.S_IMODE(found.st_mode)
+        if stat.S_ISREG(found.st_mode) and found.st_size > _LARGEST_SECRET:
+            raise ConfigError(f"{path}: expected a secret of at most {_LARGEST_SECRET} bytes, found {found.st_size}; "
+                              "name another file")
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise ConfigError(f"{path}: expected a file with a secret, found a device or pipe; name another file")
         secret = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -155,3 +156,14 @@ def test_a_secret_others_can_read_is_refused(tmp_path: Path) -> None:
     path.write_text("\n")
     with pytest.raises(ConfigError, match="empty"):
         config.read_secret(path)
+
+
+def test_what_has_no_end_is_no_secret_and_is_not_read(tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe, 0o600)
+    large.touch(0o600)
+    os.truncate(large, 1 << 40)
+    for path, says in ((pipe, "found a device or pipe"), (Path("/dev/zero"), "found a device or pipe"),
+                       (large, "at most 65536 bytes")):
+        with pytest.raises(ConfigError, match=says):
+            config.read_secret(path)
