@@ -16,6 +16,7 @@ matrices (Mezzadri, "How to generate random matrices from the classical compact 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import secrets
@@ -26,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.config import read_secret, write_private
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, DiskFull
 
 __all__ = ["Rotation", "SiteKey"]
 
@@ -67,6 +68,7 @@ class SiteKey:
 
         Raises:
             ConfigError: Something is at ``path``, or it cannot be written.
+            DiskFull: There is no room.
         """
         secret = secrets.token_bytes(32)
         try:
@@ -75,6 +77,9 @@ class SiteKey:
             raise ConfigError(f"{path}: expected no file yet, found one; a key that vectors were turned with is not "
                               "replaced: name another file") from None
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(f"{path}: expected room for a key, found a full disk; free some space and give the "
+                               "command again") from None
             raise ConfigError(f"{path}: expected to write a key there, found: {error.strerror}; name another "
                               "file") from None
         return cls(secret)

@@ -7,6 +7,7 @@ says and how it is checked: `cmnas_edge.bundle.signature`.
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from cmnas_edge.bundle import MANIFEST, SIGNATURE, Bundle
 from cmnas_edge.bundle.signature import MOST_SIGNERS, new_key, public_key, signed_by
 from cmnas_edge.config import read_secret, write_private
-from cmnas_edge.errors import BundleError, ConfigError
+from cmnas_edge.errors import BundleError, ConfigError, DiskFull
 
 __all__ = ["add_commands", "keygen", "sign"]
 
@@ -38,6 +39,7 @@ def keygen(path: Path) -> str:
 
     Raises:
         ConfigError: Something is at ``path``, or it cannot be written.
+        DiskFull: There is no room.
     """
     key = new_key()
     try:
@@ -46,6 +48,9 @@ def keygen(path: Path) -> str:
         raise ConfigError(f"{path}: expected no file yet, found one; a key that has signed is not replaced: name "
                           "another file") from None
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{path}: expected room for a key, found a full disk; free some space and give the command "
+                           "again") from None
         raise ConfigError(f"{path}: expected to write a key there, found: {error.strerror}; name another "
                           "file") from None
     return public_key(key)
@@ -60,6 +65,7 @@ def sign(folder: Path, key: Path) -> str:
     Raises:
         BundleError: The folder holds no whole bundle, or it has `MOST_SIGNERS` signers already.
         ConfigError: The key cannot be read, or the folder not be written.
+        DiskFull: There is no room.
     """
     bundle = Bundle.open(folder)
     private = read_secret(key).encode()
@@ -78,6 +84,9 @@ def sign(folder: Path, key: Path) -> str:
         write_private(where, "".join(lines).encode())
         where.chmod(0o644)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{where}: expected room for a signature, found a full disk; free some space and sign "
+                           "again") from None
         raise ConfigError(f"{where}: expected a folder to write the signature in, found: {error.strerror}; copy the "
                           "bundle to one of yours") from None
     Bundle.open(folder)

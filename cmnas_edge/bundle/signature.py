@@ -47,7 +47,7 @@ def signers(text: bytes, manifest: bytes, where: Path) -> tuple[str, ...]:
     keys = tuple(match[1] for match in found)
     if not 0 < len(lines) == len(found) <= MOST_SIGNERS or len(set(keys)) != len(keys):
         raise BundleError(f"{where}: expected 1 to {MOST_SIGNERS} lines 'ed25519 KEY SIGNATURE', one a signer, found "
-                          "something else; copy the bundle again, or sign it again")
+                          "something else; copy the bundle again, or remove the file and sign again")
     for match in found:
         _verify(bytes.fromhex(match[1]), bytes.fromhex(match[2]), manifest, where)
     return keys

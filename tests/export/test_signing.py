@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -86,3 +88,29 @@ def test_what_cannot_be_signed_or_kept_is_one_sentence(
     said = capsys.readouterr().err
     assert says in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_full_disk_leaves_no_piece_of_a_key_or_signature_and_says_that_waiting_may_help(
+        tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    bundle, other = copy_tiny(tmp_path), tmp_path / "other.pem"
+    before = sorted(bundle.iterdir())
+    monkeypatch.setattr(os, "fsync", full)
+    for words in (["keygen", str(other)], ["sign", str(bundle), "--key", str(key)]):
+        assert main(words) == 75
+        assert "found a full disk; free some space" in capsys.readouterr().err
+    assert not other.exists()
+    assert sorted(bundle.iterdir()) == before
+
+
+def test_a_file_that_is_no_signature_can_be_removed_and_the_bundle_signed_as_the_refusal_says(
+        tmp_path: Path, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = copy_tiny(tmp_path)
+    (bundle / SIGNATURE).write_text("garbage\n")
+    words = ["sign", str(bundle), "--key", str(key)]
+    assert main(words) == 65
+    assert "remove the file and sign again" in capsys.readouterr().err
+    (bundle / SIGNATURE).unlink()
+    assert main(words) == 0

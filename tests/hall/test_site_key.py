@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
+import os
 import stat
 import struct
 from pathlib import Path
@@ -181,3 +183,14 @@ def test_an_error_about_a_key_never_shows_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         SiteKey.load(path)
     assert "abab" not in str(caught.value)
+
+
+def test_a_full_disk_leaves_no_piece_of_a_key_and_says_that_waiting_may_help(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["key", "make", str(tmp_path / "site.key")]) == 75
+    assert "found a full disk; free some space" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
