@@ -157,12 +157,30 @@ def _verify(bundle: Bundle, threads: int) -> list[str]:
             found = check_retrieval(bundle, lambda crops, modality: engines[modality].embed(crops))
             lines.append(f"retrieval     infrared -> visible rank-1 {found.rank1:.1%}, mAP {found.mean_ap:.1%} "
                          f"({found.query_count} queries among the validation crops), as packed")
+    lines += _variants(bundle, threads)
     report = verify_pictures(bundle)
     lines.append(f"pictures      {report.picture_count} drawn again from their seed, worst mean difference "
                  f"{report.worst:.2f} grey levels")
     lines.append(f"verified      {bundle.name}: files, embeddings and pictures are those that were packed")
     lines.append(f"fingerprint   {bundle.fingerprint_hex}, as claimed by whoever packed it: not computed again")
     return [*lines, *_origin(bundle)]
+
+
+def _variants(bundle: Bundle, threads: int) -> list[str]:
+    """Hold graphs of lower precision against the golden embeddings, where a processor runs them."""
+    from cmnas_edge.engine import check_golden, onnx_runtime, open_engine  # noqa: PLC0415
+
+    lines = []
+    for precision in bundle.precisions[1:]:
+        if precision not in onnx_runtime.RUNS:
+            lines.append(f"{precision:<13} not run: no engine that every device has computes it; see cmnas-edge engine "
+                         "race")
+            continue
+        for modality in MODALITIES:
+            with open_engine(bundle, modality, precision=precision, threads=threads) as engine:
+                worst = check_golden(engine, bundle, modality)
+            lines.append(f"{precision:<13} {modality}: golden embeddings reproduced, worst difference {worst:.1e}")
+    return lines
 
 
 def _origin(bundle: Bundle) -> list[str]:

@@ -323,3 +323,21 @@ def test_a_damaged_bundle_ends_show_with_one_sentence_and_exit_65(
     assert shown.out == ""
     assert len(shown.err.splitlines()) == 1
     assert "weights.bin" in shown.err
+
+
+def test_verify_runs_every_graph_a_processor_can_and_says_of_the_others_that_it_did_not(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = redrawn_tiny(tmp_path)
+    with_variant(path, "int8")
+    with_variant(path, "fp16")
+    assert main(["bundle", "verify", str(path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len([line for line in said if line.startswith("int8 ") and "reproduced" in line]) == 2
+    assert [line for line in said if line.startswith("fp16 ") and "not run" in line]
+    # Any network of the right shape: that of the other modality.
+    (path / "visible.int8.onnx").write_bytes((path / "infrared.onnx").read_bytes())
+    reseal(path)
+    assert main(["bundle", "verify", str(path)]) == 65
+    shown = capsys.readouterr()
+    assert "visible.int8.onnx: expected the golden embeddings" in shown.err
+    assert "verified" not in shown.out
