@@ -40,9 +40,9 @@ def write_files(bundle: Bundle, precision: Precision, how: How, out: Path) -> li
         ConfigError: The folder cannot be written to.
         DiskFull: There is no room.
     """
+    weights = (bundle.graph("visible", precision).parent / weights_name(precision)).read_bytes()
     check_writable(out, "--out")
-    files = {out / weights_name(precision): (bundle.graph("visible", precision).parent
-                                             / weights_name(precision)).read_bytes()}
+    files = {out / weights_name(precision): weights}
     lines = ["#!/bin/sh", "# Run this on the device that shall run the plans, in this folder.", "set -e"]
     for modality in MODALITIES:
         graph = bundle.graph(modality, precision)

@@ -68,5 +68,6 @@ def test_the_line_can_be_pasted_whatever_the_file_is_called() -> None:
 ])
 def test_what_cannot_be_written_is_said(words: list[str], code: int, says: str, tmp_path: Path,
                                         capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["engine", "files", str(TINY), "--out", str(tmp_path), *words]) == code
+    assert cli.main(["engine", "files", str(TINY), "--out", str(tmp_path / "new"), *words]) == code
     assert says in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
