@@ -28,7 +28,7 @@ from export.pack import Contents, check_free, write_bundle
 from export.parity import F32, U8, Step, by_folded, by_network, by_onnx, compare, enforce
 from export.precision.ladder import PEOPLE
 from export.precision.ranges import METHODS
-from export.quantize import asked_for, quantize
+from export.quantize import MOST_PEOPLE, asked_for, quantize
 from export.to_onnx import to_onnx
 from train.networks import checkpoint
 
@@ -37,6 +37,7 @@ __all__ = ["main", "pack"]
 # Golden crops are stored as they are; more would weigh more than they tell.
 _GOLDEN_BYTES = 300_000
 _PARITY_PEOPLE = 4
+_MOST_VALIDATION = 5_000    # more make a manifest larger than a device reads
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,15 +109,15 @@ def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, vali
 
     Raises:
         ConfigError: No checkpoint there, something else at ``out``, no folder to write to, or too few
-            people.
+            people or too many.
         DiskFull: There is no room for the bundle.
         BundleError: The checkpoint is damaged or of another preprocessing, or a link of the
             parity chain is broken.
     """
-    for what, found_count, least in (("--drawn-identities", drawn_identities, 2),
-                                     ("--validation-identities", validation_identities, 0)):
-        if found_count < least:
-            raise ConfigError(f"{what}: expected at least {least}, found {found_count}; correct it")
+    for what, found_count, least, most in (("--drawn-identities", drawn_identities, 2, MOST_PEOPLE),
+                                           ("--validation-identities", validation_identities, 0, _MOST_VALIDATION)):
+        if not least <= found_count <= most:
+            raise ConfigError(f"{what}: expected {least} to {most}, found {found_count}; correct it")
     check_free(out, replace=replace)
     network, meta = checkpoint.load(source)
     if meta.preprocessing != DEFINITION:

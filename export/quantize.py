@@ -21,9 +21,10 @@ from export.precision.ladder import LADDER, PEOPLE, climb
 from export.precision.ranges import Method
 from export.weights import write_graphs
 
-__all__ = ["asked_for", "quantize"]
+__all__ = ["MOST_PEOPLE", "asked_for", "quantize"]
 
 CARD = "MODEL.md"
+MOST_PEOPLE = 20_000    # six crops of each are in memory at once: 3 GB at 128x64
 
 
 def asked_for(text: str, person_count: int = PEOPLE) -> list[Precision]:
@@ -34,11 +35,14 @@ def asked_for(text: str, person_count: int = PEOPLE) -> list[Precision]:
         person_count: Whom the gate is to draw.
 
     Raises:
-        ConfigError: No such precision, or too few people.
+        ConfigError: No such precision, or too few people or too many.
     """
     if 2 * person_count < gate.QUERIES:
         raise ConfigError(f"--gate-people: expected at least {gate.QUERIES // 2}, who ask {gate.QUERIES} times in "
                           f"infrared, found {person_count}; correct it")
+    if person_count > MOST_PEOPLE:
+        raise ConfigError(f"--gate-people: expected at most {MOST_PEOPLE}, all of whom are drawn in memory, found "
+                          f"{person_count}; correct it")
     names = [name.strip() for name in text.split(",")]
     if names == ["all"]:
         return list(LADDER)

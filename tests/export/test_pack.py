@@ -155,8 +155,9 @@ def test_a_broken_link_stops_the_export_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("options", [["--drawn-identities", "0"], ["--drawn-identities", "-1"],
-                                     ["--validation-identities", "-1"]])
-def test_fewer_people_than_none_are_one_sentence(
+                                     ["--validation-identities", "-1"], ["--drawn-identities", "99999999999999"],
+                                     ["--validation-identities", "5001"]])
+def test_fewer_people_than_none_or_more_than_there_is_room_for_are_one_sentence(
         checkpoint: Path, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *options]) == 78
     shown = capsys.readouterr()

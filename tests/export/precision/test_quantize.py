@@ -170,7 +170,8 @@ def test_visible_pictures_given_as_infrared_are_refused(tmp_path: Path) -> None:
         calibration.from_folder(tmp_path / "crops", 32, 16)
 
 
-@pytest.mark.parametrize("options", [["--precisions", "fp8"], ["--precisions", ""], ["--gate-people", "7"]])
+@pytest.mark.parametrize("options", [["--precisions", "fp8"], ["--precisions", ""], ["--gate-people", "7"],
+                                     ["--gate-people", "99999999999999"]])
 def test_what_cannot_be_asked_for_is_one_sentence_before_any_work(
         tiny: Path, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["quantize", str(tiny)], ["pack", str(tmp_path / "none.safetensors")]):
