@@ -127,6 +127,7 @@ def _show(bundle: Bundle) -> list[str]:
         f"embeddings    {bundle.dimension} numbers of unit length",
         f"fingerprint   {bundle.fingerprint_hex}",
         *_origin(bundle),
+        *_precisions(bundle),
         f"size          {own / 1e6:.2f} MB, and {drawn / 1e6:.2f} MB in {len(pictures)} files of validation crops",
         f"thresholds    calibrated on: {bundle.calibrated_on}",
     ]
@@ -164,6 +165,16 @@ def _verify(bundle: Bundle, threads: int) -> list[str]:
     lines.append(f"verified      {bundle.name}: files, embeddings and pictures are those that were packed")
     lines.append(f"fingerprint   {bundle.fingerprint_hex}, as claimed by whoever packed it: not computed again")
     return [*lines, *_origin(bundle)]
+
+
+def _precisions(bundle: Bundle) -> list[str]:
+    """What the gate let in beside float32 and at what cost, and what it refused, with its figures."""
+    lines = ["precisions    fp32"]
+    for precision, variant in bundle.manifest.variants.items():
+        bound = max((loss.bound for loss in variant.gate.rank1.values()), default=None)
+        cost = "measured nothing" if bound is None else f"at most {bound:.2f} points of rank-1 lost"
+        lines.append(f"  {precision:<12}passed the gate: {cost}")
+    return [*lines, *(f"  {precision:<12}refused: {reason}" for precision, reason in bundle.manifest.refused.items())]
 
 
 def _variants(bundle: Bundle, threads: int) -> list[str]:

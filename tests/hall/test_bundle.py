@@ -341,3 +341,16 @@ def test_verify_runs_every_graph_a_processor_can_and_says_of_the_others_that_it_
     shown = capsys.readouterr()
     assert "visible.int8.onnx: expected the golden embeddings" in shown.err
     assert "verified" not in shown.out
+
+
+def test_show_tells_what_passed_the_gate_and_what_did_not_with_its_figures(
+        tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "show", str(tiny)]) == 0
+    assert "precisions    fp32\nsize" in capsys.readouterr().out
+    with_variant(tiny, "fp16")
+    reseal(tiny, lambda manifest: manifest.update(refused={"int8": "lost 3.10 points of rank-1 (at most 3.90)"}))
+    reseal(tiny, lambda manifest: manifest["variants"]["fp16"]["gate"]["rank1"]["visible-infrared"].update(bound=0.42))
+    assert main(["bundle", "show", str(tiny)]) == 0
+    said = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["fp16", "passed the gate: at most 0.42 points of rank-1 lost"] in said
+    assert ["int8", "refused: lost 3.10 points of rank-1 (at most 3.90)"] in said
