@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
-import export.__main__
+import export.commands
 import export.pack
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.cli import main as cmnas_edge
@@ -137,7 +137,7 @@ def test_what_is_there_is_kept_unless_it_is_a_bundle_to_replace(
 
 def test_a_broken_link_stops_the_export_and_leaves_nothing(
         checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    honest = export.__main__.to_onnx
+    honest = export.commands.to_onnx
 
     def careless(*args: object) -> onnx.ModelProto:
         model = honest(*args)  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ def test_a_broken_link_stops_the_export_and_leaves_nothing(
         tensor.raw_data = (mean + np.float32(0.5)).tobytes()  # half a grey level
         return model
 
-    monkeypatch.setattr(export.__main__, "to_onnx", careless)
+    monkeypatch.setattr(export.commands, "to_onnx", careless)
     assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *FEW]) == 65
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1
@@ -187,7 +187,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(
     if where == "write_bundle":
         monkeypatch.setattr(export.pack, "seal", interrupted)
     else:
-        monkeypatch.setattr(export.__main__, where, interrupted)
+        monkeypatch.setattr(export.commands, where, interrupted)
     assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *FEW]) == 130
     shown = capsys.readouterr().err
     assert len(shown.splitlines()) == 1
