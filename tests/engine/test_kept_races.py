@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.engine import results
 from cmnas_edge.engine.results import SAFE, Entrant, Machine, Race, Row, bundle_digest, chosen, keep, race_path
+from cmnas_edge.engine.tensorrt.cache import cache_folder
 from cmnas_edge.errors import ConfigError, DeviceError
 from tests.tiny_bundle import copy_tiny, reseal, with_variant
 
@@ -166,3 +167,14 @@ def test_this_machine_is_the_same_machine_a_moment_later() -> None:
     assert here == results.machine()
     assert {"cmnas-edge", "onnxruntime"} <= here.versions.keys()
     assert here.cpu
+
+
+def test_a_user_without_a_home_runs_the_safe_engine_and_is_told_where_a_race_could_be_kept(
+        bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert chosen(bundle, 1).entrant == SAFE
+    assert cache_folder() == Path("/nonexistent/.cache/cmnas-edge")

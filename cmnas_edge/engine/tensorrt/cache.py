@@ -22,8 +22,14 @@ def cache_folder(setting: Path | None = None) -> Path:
     """Where plans and timings are kept: the setting, else ``$XDG_CACHE_HOME``, else ``~/.cache``."""
     if setting is not None:
         return setting
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path("~/.cache").expanduser()) / "cmnas-edge"
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if named.startswith("/"):
+        return Path(named) / "cmnas-edge"
+    try:
+        home = Path.home()
+    except RuntimeError:    # a user with neither HOME nor an entry has nothing kept, and is told so when something is
+        home = Path("/nonexistent")
+    return home / ".cache" / "cmnas-edge"
 
 
 def check_writable(folder: Path, option: str = _CACHE) -> None:
