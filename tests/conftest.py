@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -23,6 +24,10 @@ PROOFS = Path(__file__).resolve().parents[1] / "docs" / "proofs.jsonl"
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.register_profile("prove", deadline=None, max_examples=5_000)
 hypothesis.settings.load_profile("prove" if PROVING else "house")
+
+# A shell in the background has Ctrl-C ignored, and so would whatever the tests start and press it for.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

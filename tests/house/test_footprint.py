@@ -64,6 +64,6 @@ def test_every_promised_package_stands_where_it_belongs() -> None:
     assert {name: place(name) for name in ("numpy", "opencv-python-headless", "onnxruntime")} == {
         "numpy": [""], "opencv-python-headless": [""], "onnxruntime": [""]}
     assert {name: place(name) for name in ("torch", "onnx", "pycuda", "tensorrt-cu12")} == {
-        "torch": ["workshop"], "onnx": ["workshop"], "pycuda": ["tensorrt"], "tensorrt-cu12": ["tensorrt"]}
+        "torch": ["workshop"], "onnx": ["workshop", "test"], "pycuda": ["tensorrt"], "tensorrt-cu12": ["tensorrt"]}
     torch = next(text for text in places["workshop"] if text.startswith("torch"))
     assert "==" not in torch, "users get a range of torch; this project's machines use constraints.txt"
