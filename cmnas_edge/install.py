@@ -3,7 +3,7 @@
 Settings name a link; beside it lie the versions it may point to::
 
     bundle -> bundle.versions/0007-3f9a01c27be4d650
-    bundle.versions/0006-... 0007-...     what was used before, and what is used now
+    bundle.versions/0005-... 0006-... 0007-...    what was used before, and what is used now
     bundle.versions/.lock                 one install at a time
 
 Only the link says which version counts, and it is switched by one rename, after every byte of the
@@ -37,6 +37,7 @@ __all__ = ["Health", "check_health", "install", "race_here", "roll_back"]
 Health = Callable[[Bundle], None]   # raises a CmnasError if this device cannot use a bundle
 _BATCHES = (1, 8, 32)
 _ROUNDS = 5
+_KEPT = 2   # versions before the current one: a daemon that nobody restarted may still run from one of them
 _VERSION = re.compile(r"(\d{4,})-[0-9a-f]{16}")
 
 
@@ -109,7 +110,8 @@ def install(source: Path, link: Path, trust: Trust, health: Health = check_healt
     with _at_work(link) as versions:
         current = _current(link, versions)
         if current is not None and _is_same(current, wanted):
-            return Bundle.open(current), False
+            health(same := Bundle.open(current))    # the device, or the engine its settings name, may be another
+            return same, False
         _sweep(versions, above=current)
         folder = versions / f"{_number(_listed(versions)) + 1:04d}-{_digest(wanted)}"
         try:
@@ -215,26 +217,30 @@ def _number(listed: list[Path]) -> int:
 
 
 def _sweep(versions: Path, *, above: Path | None) -> None:
-    """Remove what an install that was cut short, or a rollback, left behind."""
-    if above is not None:
-        for version in _listed(versions):
-            if _number([version]) > _number([above]):
-                shutil.rmtree(version)
+    """Remove what an install that was cut short, or a rollback, left behind; without a link that is everything."""
+    for version in _listed(versions):
+        if above is None or _number([version]) > _number([above]):
+            shutil.rmtree(version)
 
 
 def _forget(versions: Path, current: Path) -> None:
-    """Keep the current version and the last whole one before it."""
-    keep = None
+    """Keep the current version and the last `_KEPT` whole ones before it."""
+    kept = 0
     for version in reversed(_listed(versions)):
         if version == current:
             continue
-        if keep is None:
-            try:
-                keep = Bundle.open(version)
-                continue
-            except BundleError:
-                pass
-        shutil.rmtree(version, ignore_errors=True)
+        if kept < _KEPT and _is_whole(version):
+            kept += 1
+        else:
+            shutil.rmtree(version, ignore_errors=True)
+
+
+def _is_whole(version: Path) -> bool:
+    try:
+        Bundle.open(version)
+    except BundleError:
+        return False
+    return True
 
 
 def _copy(bundle: Bundle, folder: Path) -> None:

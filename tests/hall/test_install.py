@@ -100,16 +100,36 @@ def test_every_file_and_folder_is_on_the_disk_before_the_link_is_switched_and_th
     assert synced == [link.parent.resolve()]
 
 
-def test_this_version_and_the_one_before_are_kept_and_older_ones_go(link: Path, three: list[Path]) -> None:
-    for source in three:
+def test_this_version_and_the_two_before_are_kept_and_older_ones_go(
+        link: Path, three: list[Path], tmp_path: Path) -> None:
+    for source in (*three, make(tmp_path, "four")):
         install(source, link, ANY, healthy)
-    assert versions(link) == ["two", "three"]
-    assert roll_back(link, ANY, healthy).name == "two"
-    assert Bundle.open(link).name == "two"
+    assert versions(link) == ["two", "three", "four"]
+    assert roll_back(link, ANY, healthy).name == "three"
+    assert roll_back(link, ANY, healthy).name == Bundle.open(link).name == "two"
     with pytest.raises(BundleError, match="expected a version before the current one, found none"):
         roll_back(link, ANY, healthy)
     install(three[0], link, ANY, healthy)
     assert versions(link) == ["two", "one"]
+
+
+def test_what_a_first_install_left_when_it_was_killed_is_no_version_to_go_back_to(
+        link: Path, three: list[Path]) -> None:
+    left, _ = install(three[0], link, ANY, healthy)
+    link.unlink()   # as if it had been killed before the switch
+    install(three[1], link, ANY, healthy)
+    assert versions(link) == ["two"]
+    assert not left.path.exists()
+
+
+def test_the_same_bundle_again_is_tried_again_on_this_device(link: Path, three: list[Path]) -> None:
+    def ill(bundle: Bundle) -> None:
+        raise BundleError(f"{bundle.name} is ill")
+
+    install(three[0], link, ANY, healthy)
+    with pytest.raises(BundleError, match="one is ill"):
+        install(three[0], link, ANY, ill)
+    assert Bundle.open(link).name == "one"
 
 
 def test_the_same_bundle_again_changes_nothing_and_mends_what_is_damaged(link: Path, three: list[Path]) -> None:
