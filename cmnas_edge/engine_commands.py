@@ -88,7 +88,8 @@ def _add_race_arguments(parser: argparse.ArgumentParser) -> None:
                         help="crops at once to be fast at (1 8 32)")
     parser.add_argument("--threads", type=int, default=1, help="of each engine, as in [engine] (1)")
     parser.add_argument("--rounds", type=int, default=15, help="times each is measured (15)")
-    parser.add_argument("--cache", type=Path, help="where races are kept; default: $XDG_CACHE_HOME or ~/.cache")
+    parser.add_argument("--cache", type=Path, help="where to keep the race; default: $XDG_CACHE_HOME or "
+                        "~/.cache, the only place where a daemon looks for one")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw here, not beside the race that is kept")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -57,7 +58,7 @@ class OpenVinoEngine:
         self._dimension = bundle.dimension
         self._threads = threads
         self._library = library()
-        self._core = self._library.Core()
+        self._core = _core(self._library)
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise DeviceError("engine 'openvino': expected a processor that computes in bfloat16, found "
                               f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}; choose another precision")
@@ -150,6 +151,16 @@ def library() -> Any:
         lacks = missing() or f"its libraries whole ({error}); install openvino again"
         raise DeviceError(f"engine 'openvino': expected {lacks}") from None
     return openvino
+
+
+@cache
+def _core(library: Any) -> Any:
+    """The one core of this process, never freed.
+
+    Its first graph gives the thread another stack for signals, which goes with the core. Of two cores the second puts
+    back, when it goes, the stack of the first, gone or not; the next Ctrl-C or SIGTERM is then written to freed memory.
+    """
+    return library.Core()
 
 
 def _read(library: Any, bundle: Bundle, modality: Modality, precision: Precision) -> Any:

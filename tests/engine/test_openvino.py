@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,13 +63,11 @@ def test_it_computes_in_bfloat16_where_it_says_so_and_nowhere_else(tmp_path: Pat
 
 @present
 def test_where_the_processor_has_no_bfloat16_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = openvino.library()
-
     class Old:
         def get_property(self, device: str, key: str) -> object:
             return {"OPTIMIZATION_CAPABILITIES": ["FP32", "INT8"], "FULL_DEVICE_NAME": "An Old One"}[key]
 
-    monkeypatch.setattr(library, "Core", Old)
+    monkeypatch.setattr(openvino, "_core", lambda library: Old())
     bundle = with_variant(copy_tiny(tmp_path), "bf16")
     with pytest.raises(DeviceError, match="expected a processor that computes in bfloat16, found An Old One"):
         open_engine(bundle, "visible", name="openvino", precision="bf16")
@@ -105,3 +104,26 @@ def test_a_failure_of_the_library_while_it_serves_names_the_engine_and_a_way_on(
         with pytest.raises(DeviceError, match=r"'openvino' in fp32: .* of 4 crops, found it failing \(out of memory\)"):
             engine.embed(CROPS[:4])
         assert len(engine.embed(CROPS[:1])) == 1
+
+
+@present
+def test_engines_that_come_and_go_leave_one_stack_for_signals_and_none_that_was_freed(tmp_path: Path) -> None:
+    script = """if True:
+        import ctypes, sys
+        import numpy as np
+        from cmnas_edge.bundle import Bundle
+        from cmnas_edge.engine import open_engine
+
+        class Stack(ctypes.Structure):
+            _fields_ = [("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+        seen = set()
+        for name in ("visible", "infrared", "visible"):
+            with open_engine(Bundle.open(sys.argv[1]), name, name="openvino") as engine:
+                engine.embed(np.zeros((3, 32, 16, 3), np.uint8))
+            stack = Stack()
+            ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+            seen.add(stack.at)
+        sys.exit(len(seen) != 1)
+    """
+    assert subprocess.run([sys.executable, "-c", script, str(TINY)], check=False).returncode == 0

@@ -92,7 +92,7 @@ def test_a_disk_that_is_full_before_is_met_before_anything_is_built(
 def test_a_cache_nobody_may_write_to_is_met_before_anything_is_built(
         site: Site, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", _raise(OSError(number, os.strerror(number))))
-    with pytest.raises(ConfigError, match=f"found {os.strerror(number)}; name another with --cache"):
+    with pytest.raises(ConfigError, match=f"found {os.strerror(number)}; name another with XDG_CACHE_HOME"):
         site.build()
     assert site.trt.builds == 0
 
@@ -156,7 +156,7 @@ def test_what_a_killed_builder_left_is_swept_away(site: Site) -> None:
 def test_a_disk_that_knows_no_locks_is_refused_in_a_sentence(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fcntl.flock", _raise(OSError(errno.ENOLCK, "No locks available")))
-    with pytest.raises(ConfigError, match="found No locks available; name another with --cache"):
+    with pytest.raises(ConfigError, match="found No locks available; name another with XDG_CACHE_HOME"):
         with exclusive(tmp_path, lambda: None):
             pass
 

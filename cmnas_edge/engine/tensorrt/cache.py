@@ -15,7 +15,7 @@ from cmnas_edge.errors import ConfigError, DiskFull
 
 __all__ = ["cache_folder", "check_writable", "exclusive", "write_together"]
 
-_CACHE = "--cache, or set XDG_CACHE_HOME"
+_CACHE = "XDG_CACHE_HOME, for the daemon too, or --cache for this once"
 
 
 def cache_folder(setting: Path | None = None) -> Path:
