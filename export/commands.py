@@ -78,11 +78,14 @@ def work(args: argparse.Namespace) -> None:
         bundle = pack(args.checkpoint, args.out, name=args.name or args.checkpoint.stem,
                       drawn_identities=args.drawn_identities, validation_identities=args.validation_identities,
                       replace=args.replace)
+    signed = args.command == "quantize" and Bundle.open(args.bundle).signers
     if args.command == "quantize" or asked:
         bundle = quantize(args.bundle if args.command == "quantize" else args.out, args.out, asked,
                           crops=args.crops, method=args.method, person_count=args.gate_people,
                           replace=args.replace or args.command == "pack")
     _say(f"packed    {bundle.path}, fingerprint {bundle.fingerprint_hex}")
+    if signed:
+        _say("unsigned  the signature was of the files before; sign it again: python -m export sign")
 
 
 def _add_precisions(command: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,19 @@ def test_what_is_refused_is_told_with_its_figures_and_float32_stays(
     assert "rank-1 visible-visible lost " in bundle.manifest.refused["int8"]
     assert "int8 may not serve: rank-1" in (out / "MODEL.md").read_text()
     assert set(bundle.manifest.files) == set(Bundle.open(tiny).manifest.files)
+
+
+def test_whoever_quantises_a_signed_bundle_hears_that_it_is_to_be_signed_again(
+        tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signed, key = Path(shutil.copytree(tiny, tmp_path / "signed")), tmp_path / "key"
+    assert main(["keygen", str(key)]) == 0
+    assert main(["sign", str(signed), "--key", str(key)]) == 0
+    for source, said in ((signed, True), (tiny, False)):
+        capsys.readouterr()
+        out = tmp_path / f"of {source.name}"
+        assert main(["quantize", str(source), "--out", str(out), "--precisions", "fp32"]) == 0
+        assert ("sign it again: python -m export sign" in capsys.readouterr().out) is said
+    assert not Bundle.open(tmp_path / "of signed").signers
 
 
 def test_asked_for_float32_alone_a_bundle_is_as_it_was_packed(tiny: Path, everything: Path, tmp_path: Path) -> None:
