@@ -434,4 +434,5 @@ def test_killed_at_any_moment_there_is_a_whole_healthy_bundle(link: Path, three:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     words = ran.stdout.splitlines()[-1].split()
     assert int(words[1]) > 2 * KILLS, "most of the tries are killed"
-    assert len([word for word in words if "-" in word]) == 2, ran.stdout
+    kept = len([word for word in words if "-" in word])
+    assert 2 <= kept <= 3, ran.stdout   # going back to one leaves fewer before it
