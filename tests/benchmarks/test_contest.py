@@ -155,6 +155,7 @@ def test_what_is_measured_is_kept_drawn_and_printed_again_from_what_was_kept(
     for place in ("benchmarks.records", "benchmarks.contest", module.__name__):
         monkeypatch.setattr(f"{place}.RESULTS", tmp_path)
     monkeypatch.setattr(stalls, "Stall", Played)
+    monkeypatch.setattr("benchmarks.peers.version_of", lambda peer: "1.0")     # which need not be installed here
     monkeypatch.setattr(module, "contenders", lambda bundle: (
         [OURS, replace(OURS, name="ncnn", engine=None)], {"OpenVINO": "not today"}))
     monkeypatch.setattr(latency, "roofline", lambda cores: {"gemm_gflops": 100.0, "copy_gb_s": 20.0})
