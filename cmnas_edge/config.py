@@ -9,6 +9,7 @@ file that holds one.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, DiskFull
 from cmnas_edge.log import scrub
 
 if sys.version_info >= (3, 11):
@@ -30,7 +31,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["load", "read_secret", "show", "write_private"]
+__all__ = ["load", "read_secret", "show", "write_new_secret", "write_private"]
 
 T = TypeVar("T")
 _LARGEST_SECRET = 1 << 16   # bytes; certificates of a whole chain are less
@@ -150,6 +151,32 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_new_secret(path: Path, data: bytes, what: str, why: str) -> None:
+    """Write a secret to a file of mode 0600 that is not there yet.
+
+    Args:
+        path: The new file.
+        data: What it shall hold.
+        what: It is called in messages: a key, a token.
+        why: One that is there is not replaced.
+
+    Raises:
+        ConfigError: Something is at ``path``, or it cannot be written.
+        DiskFull: There is no room.
+    """
+    try:
+        write_private(path, data, replace=False)
+    except FileExistsError:
+        raise ConfigError(f"{path}: expected no file yet, found one; {why}, and nothing was changed: name another file, "
+                          "or move that one away") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{path}: expected room for a {what}, found a full disk; nothing was changed: free some "
+                           "space and give the command again") from None
+        raise ConfigError(f"{path}: expected to write a {what} there, found: {error.strerror}; nothing was changed: "
+                          "name another file") from None
 
 
 def _path(folder: Path, text: str) -> Path:

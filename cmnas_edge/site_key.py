@@ -16,7 +16,6 @@ matrices (Mezzadri, "How to generate random matrices from the classical compact 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import secrets
@@ -26,8 +25,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.config import read_secret, write_private
-from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.config import read_secret, write_new_secret
+from cmnas_edge.errors import ConfigError
 
 __all__ = ["Rotation", "SiteKey"]
 
@@ -71,17 +70,8 @@ class SiteKey:
             DiskFull: There is no room.
         """
         secret = secrets.token_bytes(32)
-        try:
-            write_private(path, f"cmnas-site-key-1 {secret.hex()}\n".encode(), replace=False)
-        except FileExistsError:
-            raise ConfigError(f"{path}: expected no file yet, found one; a key that vectors were turned with is not "
-                              "replaced: name another file") from None
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull(f"{path}: expected room for a key, found a full disk; free some space and give the "
-                               "command again") from None
-            raise ConfigError(f"{path}: expected to write a key there, found: {error.strerror}; name another "
-                              "file") from None
+        write_new_secret(path, f"cmnas-site-key-1 {secret.hex()}\n".encode(), "key",
+                         "a key that vectors were turned with is not replaced")
         return cls(secret)
 
     @classmethod

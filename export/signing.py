@@ -14,7 +14,7 @@ from typing import Any
 
 from cmnas_edge.bundle import MANIFEST, SIGNATURE, Bundle
 from cmnas_edge.bundle.signature import MOST_SIGNERS, new_key, public_key, signed_by
-from cmnas_edge.config import read_secret, write_private
+from cmnas_edge.config import read_secret, write_new_secret, write_private
 from cmnas_edge.errors import BundleError, ConfigError, DiskFull
 
 __all__ = ["add_commands", "keygen", "sign"]
@@ -42,17 +42,7 @@ def keygen(path: Path) -> str:
         DiskFull: There is no room.
     """
     key = new_key()
-    try:
-        write_private(path, key, replace=False)
-    except FileExistsError:
-        raise ConfigError(f"{path}: expected no file yet, found one; a key that has signed is not replaced: name "
-                          "another file") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{path}: expected room for a key, found a full disk; free some space and give the command "
-                           "again") from None
-        raise ConfigError(f"{path}: expected to write a key there, found: {error.strerror}; name another "
-                          "file") from None
+    write_new_secret(path, key, "key", "a key that has signed is not replaced")
     return public_key(key)
 
 

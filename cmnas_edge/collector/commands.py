@@ -27,7 +27,7 @@ from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.journal import Journal
 from cmnas_edge.collector.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
-from cmnas_edge.config import write_private
+from cmnas_edge.config import write_new_secret
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.log import Repeats
 
@@ -102,12 +102,8 @@ def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
         _tell(seal_to)
         return 0
     token = new_token()
-    try:
-        # First, and on the disk: from the moment it is enrolled, the old token is dead.
-        write_private(out, token.encode() + b"\n", replace=False)
-    except OSError as error:
-        raise ConfigError(f"{out}: expected to write the token to a new file, found: {error.strerror}; nothing was "
-                          "changed: name another --out, or move that file away") from None
+    # First, and on the disk: from the moment it is enrolled, the old token is dead.
+    write_new_secret(out, token.encode() + b"\n", "token", "it may be one that a device uses")
     try:
         devices.enrol(name, rotate=rotate, token=token)
     except BaseException:
@@ -125,11 +121,7 @@ def _tell(seal_to: str) -> None:
 
 def _seal_key(path: Path) -> int:
     key = sealing.new_key()
-    try:
-        write_private(path, key, replace=False)
-    except OSError as error:
-        raise ConfigError(f"{path}: expected to write the key to a new file, found: {error.strerror}; name another, or "
-                          "move that file away") from None
+    write_new_secret(path, key, "key", "a key that vectors are sealed to is not replaced")
     sys.stdout.write(f'# the collector\nseal_keys = ["{path.name}"]\n\n# every camera\n[link]\n'
                      f'seal_to = "{sealing.public_key(path)}"\n')
     return 0

@@ -1,30 +1,13 @@
-"""Logging as each test finds it: what a command set up for its process is undone."""
+"""Logging as each test finds it, what the room logs, and what real cameras' tests need of this machine."""
 
 from __future__ import annotations
-
-import logging
-from collections.abc import Iterator
 
 import pytest
 
 from tests.camera import rtsp
+from tests.logs import loggers_as_they_were, said
 
-
-@pytest.fixture(autouse=True)
-def _loggers_as_they_were() -> Iterator[None]:
-    house = logging.getLogger("cmnas")
-    before = house.handlers[:], house.level, house.propagate
-    house.handlers[:], house.propagate = [], True
-    yield
-    house.handlers[:], level, house.propagate = before
-    house.setLevel(level)
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What the room logs."""
-    with caplog.at_level(logging.INFO, "cmnas.camera"):
-        yield caplog
+__all__ = ["gstreamer_here", "loggers_as_they_were", "rtsp_here", "said"]
 
 
 @pytest.fixture
