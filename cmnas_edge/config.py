@@ -169,12 +169,12 @@ def write_new_secret(path: Path, data: bytes, what: str, why: str) -> None:
     try:
         write_private(path, data, replace=False)
     except FileExistsError:
-        raise ConfigError(f"{path}: expected no file yet, found one; {why}, and nothing was changed: name another file, "
-                          "or move that one away") from None
+        raise ConfigError(f"{path}: expected no file yet, found one; {why}, and nothing was changed: name another "
+                          "file, or move that one away") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{path}: expected room for a {what}, found a full disk; nothing was changed: free some "
-                           "space and give the command again") from None
+            raise DiskFull(f"{path}: expected room for a {what}, found a full disk; free some space and give "
+                           "the command again; nothing was changed") from None
         raise ConfigError(f"{path}: expected to write a {what} there, found: {error.strerror}; nothing was changed: "
                           "name another file") from None
 
