@@ -177,10 +177,13 @@ def _pytorch(folder: Path, backbone: str, cores: int) -> Network:
     return run
 
 
-def _onnxruntime(folder: Path, _: str, __: int) -> Network:
+def _onnxruntime(folder: Path, _: str, cores: int) -> Network:
+    """All by default but the count of threads: left to itself it binds one to every core, whatever it may use."""
     import onnxruntime  # noqa: PLC0415
 
-    session = onnxruntime.InferenceSession(str(folder / "osnet.onnx"))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores
+    session = onnxruntime.InferenceSession(str(folder / "osnet.onnx"), options)
     return lambda images: np.asarray(session.run(None, {"images": images})[0])
 
 
