@@ -1,0 +1,95 @@
+"""How a daemon is at one moment, in numbers: what metrics, health, watchdog and ``systemctl status`` all read.
+
+Nothing personal stands here: counts and states of cameras, which an operator named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cmnas_edge.embedding import Modality
+
+__all__ = ["CameraState", "CameraVitals", "Spread", "Vitals"]
+
+CameraState = Literal["starting", "live", "lost", "failed", "ended"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How values of one kind lie: cumulative counts below bounds, as Prometheus keeps them.
+
+    Attributes:
+        bounds: Upper ends, ascending, without infinity.
+        counts: Values at or below each bound, and last of all of them; one more than ``bounds``.
+        total: Their sum.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraVitals:
+    """One camera.
+
+    Attributes:
+        name: As in the settings.
+        state: ``live`` gives frames; ``lost`` is waited for; ``failed`` is given up; ``ended`` was a recording.
+        frame_count: Frames taken.
+        down_count: How often it was declared down: each attempt that brought no frame says so anew.
+        frame_age_s: Since the newest frame was taken; None before the first.
+        dropped_counts: Live frames not looked at, by reason.
+        reconnect_count: Times a lost one gave frames again.
+        modality: What it sees; None while uncertain.
+        switch_count: Changes from one modality to the other.
+        people_count: In view.
+        patience_s: Longest that a healthy one is silent, by its settings.
+    """
+
+    name: str
+    state: CameraState
+    frame_count: int
+    down_count: int = 0
+    frame_age_s: float | None = None
+    dropped_counts: Mapping[str, int] = field(default_factory=dict)
+    reconnect_count: int = 0
+    modality: Modality | None = None
+    switch_count: int = 0
+    people_count: int = 0
+    patience_s: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vitals:
+    """A daemon.
+
+    Attributes:
+        cameras: Each.
+        counts: Of the whole device, by name (`cmnas_edge.camera.tally.Count`).
+        stage_s: Seconds spent in each stage.
+        embed_s: Time of one call of an engine.
+        batch: Crops in one call.
+        spool_count: Records on disk.
+        spool_bytes: Bytes the spool's files take.
+        spool_oldest_s: Age of the oldest record; None when none waits, or it is not known.
+        down_s: How long the collector has not answered; None while it does.
+        engines: What runs each modality, as ``onnxruntime fp32``.
+        bundle: Fingerprint, hexadecimal.
+        clock_offset_s: The collector's clock less this one's; None while not known.
+    """
+
+    cameras: tuple[CameraVitals, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+    embed_s: Spread | None = None
+    batch: Spread | None = None
+    spool_count: int = 0
+    spool_bytes: int = 0
+    spool_oldest_s: float | None = None
+    down_s: float | None = None
+    engines: Mapping[str, str] = field(default_factory=dict)
+    bundle: str = ""
+    clock_offset_s: float | None = None
