@@ -27,6 +27,7 @@ VERBS = {
     "key": ("cmnas_edge.key_commands", "make the key that turns a site's vectors, or show its number"),
     "engine": ("cmnas_edge.engine_commands", "make a bundle's graphs run on this device, and prove it"),
     "synth": ("cmnas_edge.synthetic.commands", "draw people: crops, or a site of cameras"),
+    "service": ("cmnas_edge.service.commands", "print the systemd unit that runs a camera or a collector"),
     "demo": ("cmnas_edge.demo.commands", "run cameras and a collector on drawn or your own footage"),
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import ipaddress
 import os
 import re
 import secrets
@@ -31,7 +32,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["load", "read_secret", "show", "write_new_secret", "write_private"]
+__all__ = ["address", "handed", "load", "read_secret", "show", "write_new_secret", "write_private"]
 
 T = TypeVar("T")
 _LARGEST_SECRET = 1 << 16   # bytes; certificates of a whole chain are less
@@ -52,7 +53,7 @@ def load(path: Path, kind: type[T]) -> T:
             one is named), lacks a required one, or holds a value of the wrong kind.
     """
     try:
-        text = path.read_text("utf-8-sig")  # some editors put a byte order mark in front
+        text = handed(path).read_text("utf-8-sig")  # some editors put a byte order mark in front
         tree = tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: expected a settings file, found none; name one that exists") from None
@@ -102,12 +103,47 @@ def show(settings: msgspec.Struct) -> str:
     return scrub("\n".join(_toml(tree, ())).strip()) + "\n"
 
 
+def address(text: str, where: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+    """Split ``address:port``.
+
+    Args:
+        text: As an operator writes it.
+        where: What stands in front of the message.
+
+    Raises:
+        ConfigError: It is no numeric address with a port of at most 65535.
+    """
+    match = re.fullmatch(r"\[?([0-9a-fA-F.:]+?)\]?:(\d{1,5})", text.replace("localhost", "127.0.0.1", 1))
+    try:
+        if match is None or int(match[2]) > 65535:
+            raise ValueError
+        return ipaddress.ip_address(match[1]), int(match[2])
+    except ValueError:
+        raise ConfigError(f"{where}: expected a numeric address and a port such as 127.0.0.1:8700, found {text!r}; "
+                          "correct it") from None
+
+
+def handed(path: Path) -> Path:
+    """Where a file is to be read: there, or in the copy that systemd hands to a service which may not open it.
+
+    A service without a user of its own cannot read what is root's alone; its unit says
+    ``LoadCredential=NAME:FILE``, and the name is the file's (`cmnas_edge.service` prints it so).
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if not folder.startswith("/") or os.access(path, os.R_OK):
+        return path
+    copy = Path(folder) / path.name
+    return copy if copy.is_file() else path
+
+
 def read_secret(path: Path) -> str:
-    """Read a secret from a file that only its owner may read.
+    """Read a secret from a file that only its owner may read; or from systemd's copy (`handed`).
 
     Raises:
         ConfigError: The file is missing, empty, readable by others, or larger than any secret is.
     """
+    # systemd lets a service's user read by an access list, which a mode shows as if a group might (systemd#29435).
+    path, allowed = (copy, 0o440) if (copy := handed(path)) != path else (path, 0)
     try:
         found = path.stat()     # before a byte is read: a pipe would never end, nor would a device
         mode = stat.S_IMODE(found.st_mode)
@@ -120,7 +156,7 @@ def read_secret(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise ConfigError(f"{path}: expected a file with a secret, {reason}; create it, mode 0600") from None
-    if mode & 0o077:
+    if mode & 0o077 & ~allowed:
         raise ConfigError(f"{path}: expected mode 0600, found {mode:04o}: others can read this secret; "
                           f"run chmod 600 {path}")
     if not secret:

@@ -219,7 +219,8 @@ def _server_config(settings: CollectorSettings, app: object) -> uvicorn.Config:
     server = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off",  # type: ignore[arg-type]
         http=Connection, ws="none", limit_concurrency=1000, timeout_keep_alive=75, timeout_graceful_shutdown=5,
-        ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key)
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=None if settings.tls_key is None else config.handed(settings.tls_key))
     try:
         server.load()
     except (ssl.SSLError, OSError) as error:
@@ -229,7 +230,7 @@ def _server_config(settings: CollectorSettings, app: object) -> uvicorn.Config:
 
 
 def _listen(settings: CollectorSettings) -> socket.socket:
-    host, port = collector_settings.address(settings.listen, Path("listen"))
+    host, port = config.address(settings.listen, "listen")
     listener = socket.socket(socket.AF_INET6 if host.version == 6 else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

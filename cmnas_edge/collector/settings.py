@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +12,7 @@ from cmnas_edge.bundle import Trust
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.mqtt import SITE
 
-__all__ = ["CollectorSettings", "MqttSettings", "address", "load"]
+__all__ = ["CollectorSettings", "MqttSettings", "load"]
 
 
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,7 +84,7 @@ def load(path: Path) -> CollectorSettings:
             missing, or plain HTTP would leave this machine.
     """
     settings = config.load(path, CollectorSettings)
-    host, _ = address(settings.listen, path)
+    host, _ = config.address(settings.listen, f"{path}: listen")
     for name, value, least in (("hot_window_h", settings.hot_window_h, 0.01), ("hot_limit", settings.hot_limit, 1),
                                ("journal_mib", settings.journal_mib, 0)):
         if not value >= least:
@@ -108,19 +106,3 @@ def load(path: Path) -> CollectorSettings:
             "and embeddings would travel readable; set tls_certificate and tls_key, listen on 127.0.0.1, "
             "or write allow_plain_http_off_loopback = true")
     return settings
-
-
-def address(listen: str, where: Path) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
-    """Split ``address:port``.
-
-    Raises:
-        ConfigError: It is no numeric address with a port of at most 65535.
-    """
-    match = re.fullmatch(r"\[?([0-9a-fA-F.:]+?)\]?:(\d{1,5})", listen.replace("localhost", "127.0.0.1", 1))
-    try:
-        if match is None or int(match[2]) > 65535:
-            raise ValueError
-        return ipaddress.ip_address(match[1]), int(match[2])
-    except ValueError:
-        raise ConfigError(f"{where}: listen: expected a numeric address and a port such as 127.0.0.1:8700, "
-                          f"found {listen!r}; correct it") from None

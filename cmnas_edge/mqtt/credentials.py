@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from cmnas_edge.config import read_secret
+from cmnas_edge.config import handed, read_secret
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["Address", "Credentials", "address", "common_name", "expired_on", "said"]
@@ -76,7 +76,7 @@ class Credentials(NamedTuple):
                               "the file of the authority that signed the broker's certificate") from None
         common_name(self.certificate)
         try:
-            trust.load_cert_chain(self.certificate, self.key, "")
+            trust.load_cert_chain(self.certificate, handed(self.key), "")
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"{self.key}: expected the key of {self.certificate}, unencrypted, found something else "
                               f"({said(error)}); name the file that belongs to it") from None

@@ -167,3 +167,34 @@ def test_what_has_no_end_is_no_secret_and_is_not_read(tmp_path: Path) -> None:
                        (large, "at most 65536 bytes")):
         with pytest.raises(ConfigError, match=says):
             config.read_secret(path)
+
+
+def test_a_secret_that_systemd_hands_over_is_read_where_the_file_itself_is_closed(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed = tmp_path / "credentials"
+    handed.mkdir()
+    own, copy = tmp_path / "gate.token", handed / "gate.token"
+    own.write_text("own")
+    own.chmod(0o600)
+    copy.write_text("copy\n")
+    copy.chmod(0o440)    # an access list for one user shows so
+    assert config.read_secret(own) == "own", "nothing was handed over"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(handed))
+    assert config.read_secret(own) == "own", "what can be read itself is newer"
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != own and access(path, mode))
+    assert config.read_secret(own) == "copy"
+    copy.chmod(0o444)
+    with pytest.raises(ConfigError, match="expected mode 0600, found 0444"):
+        config.read_secret(own)
+    copy.unlink()
+    assert config.handed(own) == own
+
+
+def test_settings_that_systemd_hands_over_mean_paths_beside_the_file_itself(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").mkdir()
+    text = 'device = "d"\n[[cameras]]\nname = "a"\nsource = { video = "x.mp4" }\n'
+    path = write(tmp_path / "credentials", text)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(path.parent))
+    assert config.load(tmp_path / "camera.toml", Settings).cameras[0].source.video == tmp_path / "x.mp4"

@@ -102,6 +102,9 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         log: ``line`` for people, ``json`` for machines.
         trace: JSON-lines file of boxes per frame, for looking at; never sent.
         report: JSON file written at the end: counts and milliseconds per stage.
+        health: Address and port on this machine, as ``127.0.0.1:9464``, where ``/metrics`` (extra ``metrics``),
+            ``/healthz`` and ``/readyz`` answer; None: nowhere.
+        allow_health_off_loopback: Let other machines ask there, too; nobody is asked who they are.
     """
 
     device: Name
@@ -119,3 +122,5 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     log: Literal["line", "json"] = "line"
     trace: Path | None = None
     report: Path | None = None
+    health: str | None = None
+    allow_health_off_loopback: bool = False

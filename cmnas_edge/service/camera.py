@@ -1,0 +1,100 @@
+"""The unit of a camera's daemon."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cmnas_edge.camera import settings as camera_settings
+from cmnas_edge.camera.running.pulse import MARGIN_S, patience_s
+from cmnas_edge.camera.settings import CameraSettings, DeviceSettings
+from cmnas_edge.service import files, network
+from cmnas_edge.service.unit import PROGRAM, Unit, program
+
+__all__ = ["unit"]
+
+_LEAST_WATCHDOG_S = 30
+_GPU = ("char-nvidia*", "char-nvhost*", "char-nvgpu*", "char-nvmap")
+
+
+def unit(path: Path, name: str | None = None) -> Unit:
+    """Write the unit that runs a device's settings.
+
+    Args:
+        path: The settings file.
+        name: Of the unit; None: ``cmnas-edge``.
+
+    Raises:
+        ConfigError: As `cmnas_edge.camera.settings.load`; or a file lies where the service can't reach it.
+    """
+    path = path.absolute()
+    settings = camera_settings.load(path)
+    name = name or "cmnas-edge"
+    link = settings.link
+    state = files.state_folder({"[spool] path": settings.spool.path, "trace": settings.trace,
+                                "report": settings.report}, name)
+    secrets = [settings.token, settings.site_key, link.certificate_key]
+    open_settings = files.open_to_all(path)
+    read = [settings.bundle, link.certificate_authority, link.certificate,
+            *(camera.detector.path for camera in settings.cameras), *_footage(settings)]
+    command = [*program(), "camera", str(path)]
+    remarks = files.unreadable([*read, *PROGRAM])
+    if not open_settings:
+        remarks.append(f"{path} is not readable by everybody, so the service is handed a copy when it starts: after a "
+                       f"change there, systemctl restart {name}; reload would read the copy")
+    if secrets and any(secrets):
+        remarks.append(f"secrets are handed over when it starts: after a new one, systemctl restart {name}")
+    longest_s = max(patience_s(c.source.silence_s, c.source.max_fps, c.source.fps) for c in settings.cameras)
+    service = [
+        "NotifyAccess=main",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        "# Fed only while every camera gives frames or is said to be down.",
+        f"WatchdogSec={max(_LEAST_WATCHDOG_S, math.ceil(2 * (longest_s + MARGIN_S)))}",
+        "TimeoutStartSec=300",
+        f"TimeoutStopSec={math.ceil(settings.drain_s) + 30}",
+        "",
+        "# What it keeps.",
+        f"StateDirectory={state}", "StateDirectoryMode=0700",
+        f"CacheDirectory={name}", "CacheDirectoryMode=0700", f"Environment=XDG_CACHE_HOME=/var/cache/{name}",
+        *files.credentials([*secrets, None if open_settings else path]),
+        files.home_line([path, *PROGRAM, *read]),
+        "",
+        *_devices(settings),
+        "",
+        *network.allowed(_hosts(settings), loopback=settings.health is not None),
+    ]
+    return Unit(name=name, printed_by=f"Printed by: cmnas-edge service print {path}",
+                about=f"cmnas_edge: cameras of device {settings.device}", command=command, kind="notify",
+                service=service, remarks=remarks)
+
+
+def _hosts(settings: DeviceSettings) -> list[str]:
+    urls = [settings.collector, *(camera.source.location for camera in settings.cameras)]
+    return [host for url in urls if not url.startswith("csi:") and (host := network.host_of(url))]
+
+
+def _footage(settings: DeviceSettings) -> list[Path]:
+    return [Path(camera.source.location) for camera in settings.cameras
+            if not urlsplit(camera.source.location).scheme and not camera.source.location.startswith("/dev/")]
+
+
+def _devices(settings: DeviceSettings) -> list[str]:
+    """Only devices that the settings name; with none of them the service has a /dev of its own."""
+    wanted = [f"DeviceAllow={camera.source.location} rw" for camera in settings.cameras
+              if camera.source.location.startswith("/dev/")]
+    ribbon = any(camera.source.location.startswith("csi:") for camera in settings.cameras)
+    if ribbon or any(map(_decodes_by_jetson, settings.cameras)) or settings.engine.name == "tensorrt" or any(
+            camera.detector.engine == "tensorrt" for camera in settings.cameras):
+        wanted += [f"DeviceAllow={group} rw" for group in _GPU]
+    if not wanted:
+        return ["# No device but /dev/null and its like.", "PrivateDevices=yes", "PrivateUsers=yes"]
+    lines = ["# Devices that the settings name (those of a Jetson as documented: not measured on one).",
+             "DevicePolicy=closed", *dict.fromkeys(wanted), "SupplementaryGroups=video"]
+    # Ribbon cameras are read through NVIDIA's daemon, which is spoken to in /tmp.
+    return [*lines, "BindPaths=-/tmp/argus_socket"] if ribbon else lines
+
+
+def _decodes_by_jetson(camera: CameraSettings) -> bool:
+    pipeline = camera.source.pipeline or ""
+    return pipeline.startswith("jetson") or "nvv4l2" in pipeline or "nvargus" in pipeline
