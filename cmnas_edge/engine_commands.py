@@ -88,6 +88,8 @@ def _add_race_arguments(parser: argparse.ArgumentParser) -> None:
                         help="crops at once to be fast at (1 8 32)")
     parser.add_argument("--threads", type=int, default=1, help="of each engine, as in [engine] (1)")
     parser.add_argument("--rounds", type=int, default=15, help="times each is measured (15)")
+    parser.add_argument("--limit-s", type=int, default=120, metavar="S", help="seconds each may take to be opened, or "
+                        "for one measurement: who hangs is out after that (120)")
     parser.add_argument("--cache", type=Path, help="where to keep the race; default: $XDG_CACHE_HOME or "
                         "~/.cache, the only place where a daemon looks for one")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw here, not beside the race that is kept")
@@ -98,7 +100,7 @@ def _run_race(args: argparse.Namespace) -> int:
     from cmnas_edge.engine.race import candidates, run_race  # noqa: PLC0415
 
     for option, values, most in (("--batch", args.batch, _MOST_BATCH), ("--threads", [args.threads], 256),
-                                 ("--rounds", [args.rounds], 10_000)):
+                                 ("--rounds", [args.rounds], 10_000), ("--limit-s", [args.limit_s], 86_400)):
         if wrong := [value for value in values if not 1 <= value <= most]:
             raise ConfigError(f"{option}: expected 1 to {most}, found {wrong[0]}; correct it")
     bundle = Bundle.open(args.bundle or default_path())
@@ -106,8 +108,8 @@ def _run_race(args: argparse.Namespace) -> int:
     here = results.machine()
     _say(f"device    {here.cpu}, {here.cores} cores")
     before = results.kept(bundle, here, args.threads, args.cache)
-    found = run_race(bundle, candidates(bundle, threads=args.threads, max_batch=batches[-1]), here,
-                     batches=batches, threads=args.threads, rounds=args.rounds,
+    entrants = candidates(bundle, threads=args.threads, max_batch=batches[-1], limit_s=args.limit_s)
+    found = run_race(bundle, entrants, here, batches=batches, threads=args.threads, rounds=args.rounds,
                      previous=None if isinstance(before, str) else before.winner, say=_say)
     for line in results.table(found):
         _say(line)

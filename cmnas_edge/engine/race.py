@@ -14,34 +14,26 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from cmnas_edge.bundle import Bundle
-from cmnas_edge.embedding import Modality
-from cmnas_edge.engine import ENGINES, Engine, check_golden, open_engine
+from cmnas_edge.engine import ENGINES
+from cmnas_edge.engine.contestant import LIMIT_S, Apart, Contestant, told
 from cmnas_edge.engine.results import Entrant, Machine, Race, Row, bundle_digest
-from cmnas_edge.errors import CmnasError
 from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["TIE", "Candidate", "candidates", "choose", "race", "run_race"]
 
-U8 = npt.NDArray[np.uint8]
 TIE = 1.03
 _log = logging.getLogger("cmnas.race")
 _PRECISE_FIRST: tuple[Precision, ...] = ("fp32", "bf16", "fp16", "int8_fp16", "int8")
 _MODULES: dict[EngineName, str] = {"onnxruntime": "onnx_runtime", "openvino": "openvino", "tensorrt": "tensorrt"}
-_CALLS = 3      # timed in a row, after one that fetches weights into the caches again
 
 
 @dataclass(frozen=True)
@@ -50,27 +42,34 @@ class Candidate:
 
     Attributes:
         entrant: Engine and precision.
-        open: Makes it runnable for a modality; raises a `CmnasError` if it cannot be.
+        start: Brings it to the race.
         excluded: Why it may not or cannot run; None if it can.
     """
 
     entrant: Entrant
-    open: Callable[[Modality], Engine]
+    start: Callable[[], Contestant]
     excluded: str | None = None
 
 
 @dataclass
 class _Runner:
-    """A candidate in the race: opened and held against the golden embeddings."""
+    """A candidate in the race: started, and held against the golden embeddings."""
 
     candidate: Candidate
-    engine: Engine | None
+    contestant: Contestant | None
     row: Row
     seconds: dict[int, list[float]]
 
 
-def candidates(bundle: Bundle, *, threads: int, max_batch: int) -> list[Candidate]:
-    """Every engine and precision there is, with the reason where this device or this bundle lacks it."""
+def candidates(bundle: Bundle, *, threads: int, max_batch: int, limit_s: float = LIMIT_S) -> list[Candidate]:
+    """Every engine and precision there is, with the reason where this device or this bundle lacks it.
+
+    Args:
+        bundle: What they are to run, each in a process of its own.
+        threads: Of each engine.
+        max_batch: Most crops at once.
+        limit_s: Longest that one may be silent: starting and opened, checked, or timed at one number of crops.
+    """
     found = []
     for name in ENGINES:
         module = import_module(f"cmnas_edge.engine.{_MODULES[name]}")
@@ -82,14 +81,15 @@ def candidates(bundle: Bundle, *, threads: int, max_batch: int) -> list[Candidat
                 excluded = f"refused: {reason}" if reason else "the bundle has no such graph"
             elif lacks:
                 excluded = f"needs {lacks}"
-            found.append(Candidate(Entrant(name, precision), partial(
-                open_engine, bundle, name=name, precision=precision, threads=threads, max_batch=max_batch), excluded))
+            entrant = Entrant(name, precision)
+            found.append(Candidate(entrant, partial(Apart.of, bundle, entrant, threads=threads, max_batch=max_batch,
+                                                    limit_s=limit_s), excluded))
     return found
 
 
 def race(bundle: Bundle, entrants: Sequence[Candidate], *, batches: Sequence[int], rounds: int,
-         previous: Entrant | None = None, clock: Callable[[], float] = time.perf_counter,
-         say: Callable[[str], None] = _log.info) -> tuple[list[Row], Entrant | None]:
+         previous: Entrant | None = None, say: Callable[[str], None] = _log.info
+         ) -> tuple[list[Row], Entrant | None]:
     """Hold candidates against the golden embeddings, time those that agree, and choose.
 
     Args:
@@ -98,7 +98,6 @@ def race(bundle: Bundle, entrants: Sequence[Candidate], *, batches: Sequence[int
         batches: Numbers of crops at once, each at least 1.
         rounds: Times each is measured; medians count.
         previous: Winner of the race that was kept before.
-        clock: Seconds.
         say: Told of progress, a line at a time.
 
     Returns:
@@ -106,16 +105,14 @@ def race(bundle: Bundle, entrants: Sequence[Candidate], *, batches: Sequence[int
     """
     with ExitStack() as stack:
         runners = [_opened(bundle, candidate, batches, stack, say) for candidate in entrants]
-        crops, _ = bundle.golden("visible")
         for number in range(rounds):
             # Whoever comes first in one round comes last in another: nobody always follows the slowest.
             turn = number % max(1, len(runners))
             for batch in batches:
-                rows = crops[np.arange(batch) % len(crops)]
                 for runner in runners[turn:] + runners[:turn]:
-                    _timed(runner, rows, clock)
+                    _timed(runner, batch)
         for runner in runners:
-            _held(runner, bundle, batches)
+            _held(runner, batches)
     return _judged(runners, batches, previous)
 
 
@@ -150,65 +147,51 @@ def _opened(bundle: Bundle, candidate: Candidate, batches: Sequence[int], stack:
         return runner
     say(f"{entrant}: opened and held against the golden embeddings")
     try:
-        runner.engine = stack.enter_context(candidate.open("visible"))
-        worst = _worst_cosine(runner.engine, bundle, "visible", batches)
-        before = _resident_mb()     # the library is loaded by now, and nothing was given back that could be used again
-        with candidate.open("infrared") as other:
-            worst = min(worst, _worst_cosine(other, bundle, "infrared", batches))
-            row.mb = _resident_mb() - before
-        row.cosine = worst
+        runner.contestant = it = stack.enter_context(closing(candidate.start()))
+        it.open("visible")
+        worst = [it.agreement("visible", batch) for batch in batches]   # an engine may be wrong at one of them alone
+        before = it.resident_mb()   # the library is loaded by now, and nothing was given back that could be used again
+        it.open("infrared")
+        worst += [it.agreement("infrared", batch) for batch in batches]
+        row.mb = it.resident_mb() - before
+        row.cosine = min(worst)
+        it.shut("infrared")
     except Exception as error:  # whatever a library raises, the race goes on without it
         _out(runner, error)
     return runner
 
 
-def _worst_cosine(engine: Engine, bundle: Bundle, modality: Modality, batches: Iterable[int]) -> float:
-    """Least cosine with a golden embedding, at every batch size: an engine may be wrong at one of them alone."""
-    crops, expected = bundle.golden(modality)
-    worst = 1.0
-    for batch in batches:
-        check_golden(engine, bundle, modality, batch)
-        index = np.arange(batch) % len(crops)
-        worst = min(worst, float((engine.embed(crops[index]).astype(np.float64) * expected[index]).sum(1).min()))
-    return worst
-
-
-def _timed(runner: _Runner, rows: U8, clock: Callable[[], float]) -> None:
-    if runner.engine is None:
-        return
-    try:
-        runner.engine.embed(rows)
-        for _ in range(_CALLS):
-            began = clock()
-            runner.engine.embed(rows)
-            runner.seconds[len(rows)].append(clock() - began)
-    except Exception as error:
-        _out(runner, error)
-
-
-def _held(runner: _Runner, bundle: Bundle, batches: Iterable[int]) -> None:
-    """See whether an engine still gives the golden embeddings after all that."""
-    if runner.engine is not None:
+def _timed(runner: _Runner, batch: int) -> None:
+    if runner.contestant is not None:
         try:
-            _worst_cosine(runner.engine, bundle, "visible", batches)
+            runner.seconds[batch] += runner.contestant.seconds(batch)
+        except Exception as error:
+            _out(runner, error)
+
+
+def _held(runner: _Runner, batches: Iterable[int]) -> None:
+    """See whether an engine still gives the golden embeddings after all that."""
+    if runner.contestant is not None:
+        try:
+            for batch in batches:
+                runner.contestant.agreement("visible", batch)
         except Exception as error:
             _out(runner, error)
 
 
 def _out(runner: _Runner, error: Exception) -> None:
     """Take a runner out of the race; its row says why."""
-    said = str(error) or "no reason given"
-    runner.row.verdict = said if isinstance(error, CmnasError) else f"broke: {type(error).__name__}: {said}"
-    if runner.engine is not None:
-        runner.engine.close()
-        runner.engine = None
+    runner.row.verdict = told(error)
+    if runner.contestant is not None:
+        runner.contestant.close()
+        runner.contestant = None
 
 
 def _judged(runners: Sequence[_Runner], batches: Sequence[int], previous: Entrant | None
             ) -> tuple[list[Row], Entrant | None]:
     cost = {}
     for runner in runners:
-        if runner.engine is not None:
+        if runner.contestant is not None:
             runner.row.ms = {batch: 1000 * statistics.median(runner.seconds[batch]) for batch in batches}
             cost[runner.candidate.entrant] = runner.row.ms_per_crop
     winner = choose(cost, previous) if cost else None
@@ -228,10 +211,3 @@ def _drop(bundle: Bundle, precision: Precision) -> float | None:
         return 0.0
     variant = bundle.manifest.variants.get(precision)
     return max((loss.drop for loss in variant.gate.rank1.values()), default=math.nan) if variant else None
-
-
-def _resident_mb() -> float:
-    try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except OSError:
-        return math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +17,12 @@ from cmnas_edge.bundle import Bundle
 from cmnas_edge.cli import main
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import ENGINES, openvino, tensorrt
+from cmnas_edge.engine.contestant import Here
 from cmnas_edge.engine.race import TIE, Candidate, candidates, choose, race
 from cmnas_edge.engine.results import SAFE, Entrant, kept, machine
-from cmnas_edge.errors import BundleError, DeviceError
+from cmnas_edge.errors import DeviceError
 from cmnas_edge.sighting import EngineName, Precision
-from tests.tiny_bundle import TINY, copy_tiny, with_variant
+from tests.tiny_bundle import TINY, copy_tiny, reseal, with_variant
 
 F32 = np.ndarray
 ORT, ORT8, OV, OV16, OV8 = (Entrant("onnxruntime", "fp32"), Entrant("onnxruntime", "int8"), Entrant("openvino", "fp32"),
@@ -84,11 +86,11 @@ class Course:
             self.engines.append(Scripted(self.bundle, modality, entrant, self.clock, ms, otherwise))
             return self.engines[-1]
 
-        self.entrants.append(Candidate(entrant, open_, excluded))
+        self.entrants.append(Candidate(entrant, lambda: Here(self.bundle, open_, self.clock), excluded))
 
     def run(self, previous: Entrant | None = None) -> tuple[dict[Entrant, str], Entrant | None]:
         self.rows, winner = race(self.bundle, self.entrants, batches=(1, 3, 8), rounds=2, previous=previous,
-                                 clock=self.clock, say=lambda line: None)
+                                 say=lambda line: None)
         assert not any(engine.is_open for engine in self.engines)
         return {row.entrant: row.verdict for row in self.rows}, winner
 
@@ -213,7 +215,7 @@ def test_an_engine_that_cannot_be_opened_says_why_in_its_row() -> None:
     def refuse(modality: Modality) -> Scripted:
         raise DeviceError("engine 'openvino': expected a processor that computes in bfloat16, found none")
 
-    course.entrants.append(Candidate(OV16, refuse))
+    course.entrants.append(Candidate(OV16, lambda: Here(course.bundle, refuse)))
     verdicts, winner = course.run()
     assert winner == ORT
     assert verdicts[OV16].startswith("engine 'openvino': expected a processor that computes in bfloat16")
@@ -274,6 +276,7 @@ def test_without_matplotlib_the_race_is_kept_and_the_missing_picture_explained(
     (["--batch", "0"], 78, "--batch: expected 1 to 1024, found 0"),
     (["--threads", "0"], 78, "--threads: expected 1 to 256, found 0"),
     (["--rounds", "0"], 78, "--rounds: expected 1 to 10000, found 0"),
+    (["--limit-s", "0"], 78, "--limit-s: expected 1 to 86400, found 0"),
 ])
 def test_a_race_of_nothing_is_refused(words: list[str], code: int, says: str,
                                       capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,17 +284,15 @@ def test_a_race_of_nothing_is_refused(words: list[str], code: int, says: str,
     assert says in capsys.readouterr().err
 
 
-def test_a_race_that_nobody_may_win_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(*given: object, **also: object) -> float:
-        raise BundleError("expected the golden embeddings, found others")
-
-    monkeypatch.setattr("cmnas_edge.engine.check_golden", wrong)
-    assert main(["engine", "race", str(TINY), "--cache", str(tmp_path), "--rounds", "1"]) == 69
+def test_a_race_that_nobody_may_win_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy_tiny(tmp_path)
+    shutil.copy(path / "infrared.onnx", path / "visible.onnx")
+    reseal(path)
+    assert main(["engine", "race", str(path), "--cache", str(tmp_path / "cache"), "--rounds", "1"]) == 69
     out, err = capsys.readouterr()
-    assert "expected the golden embeddings, found others" in out
+    assert "expected the golden embeddings within" in out
     assert "expected an engine that gives the golden embeddings here, found none" in err
-    assert list(tmp_path.rglob("*.json")) == []
+    assert list((tmp_path / "cache").rglob("*.json")) == []
 
 
 def test_a_folder_nobody_may_write_to_is_named_after_the_table_was_printed(
