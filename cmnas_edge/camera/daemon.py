@@ -2,10 +2,11 @@
 
 ::
 
-    watch (a thread per live camera) -> picks -> embed -> outbox -> spool -> link -> collector
+    watch (a thread per live camera) -> backlog -> embed -> outbox -> spool -> link -> collector
 
-A slow stage makes the one before it wait, and a live camera that waits loses frames (counted)
-instead of growing old. Asked to stop, it ends the tracklets in view, embeds and spools what is
+All cameras share one engine for each modality, and its calls. A live camera never waits for it: what the engine
+cannot take in time is shed by choice (`backlog`), and frames that nobody came to look at give way to newer ones;
+both are counted. Recorded footage waits instead. Asked to stop, it ends the tracklets in view, embeds and spools what is
 held, and tries to send for a bounded time; what is left on disk is sent by the next run.
 """
 
@@ -13,14 +14,14 @@ from __future__ import annotations
 
 import json
 import logging
-import queue
 import resource
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 
+from cmnas_edge.camera.backlog import Backlog
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.frames.frame import Source
@@ -46,7 +47,6 @@ from cmnas_edge.site_key import Rotation
 __all__ = ["Daemon", "check_camera"]
 
 _log = logging.getLogger("cmnas.camera")
-_WAITING_PICKS = 64     # beyond them cameras wait for the engine
 _POLL_S = 0.1
 _STUCK_S = 5.0          # a thread that has not ended this long after being asked is left behind
 
@@ -93,7 +93,7 @@ class Daemon:
                                     first_tracklet=first_tracklet, trace=self._trace),
                    partial(open_from, camera.source))
             for camera, detector in zip(settings.cameras, detectors, strict=True)]
-        self._picks: queue.Queue[list[tuple[str, Pick]] | None] = queue.Queue(_WAITING_PICKS)
+        self._backlog = Backlog(settings.engine, tally)
         self._asked_count = 0
         self._stop = threading.Event()      # read no more frames
         self._wake = threading.Event()      # the sender: there may be something to do
@@ -123,7 +123,7 @@ class Daemon:
                 self._wait_for(watching, began)
             finally:
                 self._stop_reading(watching)
-            self._hand_over(None)
+            self._backlog.close()
             embedding.join()
             lost_count = self._drain(sending)
         self._report(began)
@@ -162,38 +162,18 @@ class Daemon:
         self._failures.append(error)
         _log.error("camera %s: %s; the others go on", camera.settings.name, error)
 
-    def _emit(self, camera: str, picks: Sequence[Pick]) -> None:
-        if picks:
-            self._hand_over([(camera, pick) for pick in picks])
-
-    def _hand_over(self, picks: list[tuple[str, Pick]] | None) -> None:
-        while self._crash is None:  # else nobody may be left to take them
-            with suppress(queue.Full):
-                self._picks.put(picks, timeout=1.0)
-                return
+    def _emit(self, camera: Camera, picks: Sequence[Pick], arrived_at: float) -> None:
+        while self._crash is None and not self._backlog.put(camera.settings.name, picks, arrived_at,
+                                                            recorded=camera.recorded):
+            pass    # crashed, nobody may be left to take them
 
     def _embed(self) -> None:
         """Embed what has come together, from all cameras, until told that there will be no more."""
-        while self._crash is None:
-            try:
-                picks = self._picks.get(timeout=1.0)
-            except queue.Empty:
-                self._outbox.flush()
-                continue
-            over = picks is None
-            waiting = picks or []
-            while not over and sum(pick.view_count for _, pick in waiting) < self._settings.engine.max_batch:
-                try:
-                    more = self._picks.get_nowait()
-                except queue.Empty:
-                    break
-                over = more is None
-                waiting += more or []
-            if waiting:
-                self._outbox.put(self._embedder.records(waiting))
-                self._wake.set()
-            if over:
-                return
+        while self._crash is None and (turn := self._backlog.take(1.0)) is not None:
+            began = time.monotonic()
+            self._outbox.put(self._embedder.records([(waiting.camera, waiting.pick) for waiting in turn]))
+            self._backlog.done(turn, time.monotonic() - began)
+            self._wake.set()
 
     def _send(self) -> None:
         repeats = Repeats(600.0)
@@ -219,6 +199,7 @@ class Daemon:
 
     def _stop_reading(self, watching: Sequence[threading.Thread]) -> None:
         self._stop.set()
+        self._backlog.keep_all()
         for camera in self._cameras:
             if (source := camera.source) is not None:
                 source.close()
@@ -270,8 +251,9 @@ class Daemon:
         cameras = ", ".join(f"{c.settings.name} {c.pipeline.modality or 'unknown'} {c.state}" for c in self._cameras)
         people = sum(camera.pipeline.people_count for camera in self._cameras)
         link = "" if down_s is None else f"; collector silent for {down_s:.0f} s"
+        shed = f", {tally['shed']} shed for want of time" if tally["shed"] else ""
         return (f"{cameras}: {tally['frames'] / passed_s:.1f} frames/s, lag {tally.last_lag_s:.2f} s, {people} in "
-                f"view; {tally['sightings']} sightings, {tally['stored'] + tally['duplicate']} stored, "
+                f"view; {tally['sightings']} sightings{shed}, {tally['stored'] + tally['duplicate']} stored, "
                 f"{tally['refused']} refused, {tally['dropped']} dropped, {len(self._spool)} wait{link}")
 
     def _report(self, began: float) -> None:
@@ -284,8 +266,10 @@ class Daemon:
             "device": self._settings.device, "seconds": round(passed_s, 3), **self._tally.snapshot(),
             "waiting": len(self._spool), "spool": self._spool.name,
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-            "cameras": {c.settings.name: {"frames": c.frame_count, "state": c.state, "modality": c.pipeline.modality,
-                                          "time_source": c.time_source} for c in self._cameras}}
+            "cameras": {c.settings.name: {
+                "frames": c.frame_count, "frames_dropped": c.dropped_count, "failures": c.failure_count,
+                "shed": self._backlog.shed.get(c.settings.name, 0), "state": c.state,
+                "modality": c.pipeline.modality, "time_source": c.time_source} for c in self._cameras}}
         try:
             path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         except OSError as error:

@@ -19,14 +19,32 @@ Count = Literal[
     "engine_failures",  # a network's engine gave way to ONNX Runtime; once for each modality
     "no_direction",     # views whose crops the network did not respond to: nothing to send
     "sightings",        # made
+    "shed",             # picks of live cameras that were not embedded, since the engine could not take all in time
     "stored", "duplicate", "refused",   # answers of the collector
     "dropped",          # sightings that gave way in memory or on disk; the collector is told
     "requests", "link_failures", "sent_bytes",  # everything written to the socket, headers too
+    "embedding_bytes", "header_bytes", "unexplained_bytes",  # of these; see `cmnas_edge.outgoing`
     "source_failures",
 ]
 Stage = Literal["capture", "spectrum", "detect", "track", "preprocess", "infer", "pack", "spool", "send"]
 
-_MOST_LAGS = 2048
+_MOST_SAMPLED = 2048
+
+
+class _Sample:
+    """An even sample of a series without an end: when it is full, every second value goes."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self._stride = 1
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        if self._count % self._stride == 0:
+            self.values.append(round(value, 5))
+        self._count += 1
+        if len(self.values) == _MOST_SAMPLED:
+            self.values, self._stride = self.values[::2], 2 * self._stride
 
 
 class Tally:
@@ -37,9 +55,8 @@ class Tally:
         self._mutex = threading.Lock()
         self._counts: dict[str, int] = dict.fromkeys(get_args(Count), 0)
         self._stage_s: dict[str, float] = dict.fromkeys(get_args(Stage), 0.0)
-        self._lags_s: list[float] = []
-        self._lag_stride = 1
-        self._lag_count = 0
+        self._lags_s = _Sample()
+        self._delays_s = _Sample()
 
     def __getitem__(self, name: Count) -> int:
         """Read one count."""
@@ -53,16 +70,17 @@ class Tally:
     def lag(self, seconds: float) -> None:
         """Note how long after its arrival a frame had been dealt with."""
         with self._mutex:
-            if self._lag_count % self._lag_stride == 0:
-                self._lags_s.append(round(seconds, 5))
-            self._lag_count += 1
-            if len(self._lags_s) == _MOST_LAGS:  # keep every second one, evenly over all the time
-                self._lags_s, self._lag_stride = self._lags_s[::2], 2 * self._lag_stride
+            self._lags_s.add(seconds)
+
+    def delay(self, seconds: float) -> None:
+        """Note how long after its frame's arrival a sighting was on disk."""
+        with self._mutex:
+            self._delays_s.add(seconds)
 
     @property
     def last_lag_s(self) -> float:
         """A recent lag; 0 before the first."""
-        return self._lags_s[-1] if self._lags_s else 0.0
+        return self._lags_s.values[-1] if self._lags_s.values else 0.0
 
     @contextlib.contextmanager
     def timed(self, stage: Stage) -> Iterator[None]:
@@ -76,7 +94,7 @@ class Tally:
                 self._stage_s[stage] += spent
 
     def snapshot(self) -> dict[str, object]:
-        """Everything, ready for JSON: each count, ``stage_s`` (seconds per stage) and ``lag_s`` (a sample of lags)."""
+        """Everything, ready for JSON: each count, ``stage_s`` (seconds per stage), samples of lags and delays."""
         with self._mutex:
             return {**self._counts, "stage_s": {name: round(s, 6) for name, s in self._stage_s.items()},
-                    "lag_s": list(self._lags_s)}
+                    "lag_s": list(self._lags_s.values), "delay_s": list(self._delays_s.values)}

@@ -28,7 +28,7 @@ from cmnas_edge.log import Repeats
 __all__ = ["Camera", "Emit", "Failed", "watch", "watch_together"]
 
 _log = logging.getLogger("cmnas.camera")
-Emit = Callable[[str, Sequence[Pick]], None]
+Emit = Callable[["Camera", Sequence[Pick], float], None]
 Failed = Callable[["Camera", CmnasError], None]
 
 
@@ -41,7 +41,10 @@ class Camera:
         pipeline: What becomes of its frames.
         open: Opens its source; again after it was lost.
         state: For people: ``"starting"``, ``"live"``, ``"lost"``, ``"failed"`` or ``"ended"``.
+        recorded: It is footage that waits for us, as its source says once it is open.
         frame_count: Frames taken so far.
+        dropped_count: Frames of a live camera that newer ones replaced.
+        failure_count: Times it was lost, or could not be opened.
         time_source: Whose word the newest frame's time is.
         source: What is being read now; closing it from another thread ends the reading.
         shape: Of the newest frame.
@@ -52,7 +55,10 @@ class Camera:
     pipeline: Pipeline
     open: Callable[[], Source]
     state: str = "starting"
+    recorded: bool = False
     frame_count: int = 0
+    dropped_count: int = 0
+    failure_count: int = 0
     time_source: TimeSource | None = None
     source: Source | None = None
     shape: tuple[int, ...] | None = None
@@ -65,7 +71,8 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
 
     Args:
         camera: Which.
-        emit: Takes picks; may block, which drops frames of a live camera and delays a recording.
+        emit: Takes a camera's picks and the arrival of the frame that made them due; may block, which drops frames
+            of a live camera and delays a recording.
         stop: Set to end.
         tally: Where counts and lag go.
         backoff: Patience between attempts.
@@ -83,6 +90,7 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
                 break
         except Transient as error:
             tally.add("source_failures")
+            camera.failure_count += 1
             if (held := repeats.admit(str(error))) is not None:
                 _log.warning("camera %s: %s%s", name, error, f" (and {held} times since last said)" if held else "")
         except CmnasError:
@@ -100,6 +108,7 @@ def _read(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, backo
           clock: Callable[[], float]) -> bool:
     """Read a source until it ends; says whether that is the end of the camera's footage."""
     with camera.open() as source:
+        camera.recorded = source.recorded
         camera.source = source  # before looking at stop, so that one of the two ends the loop
         dropped_count, due_at = 0, 0.0
         if not stop.is_set():
@@ -112,6 +121,7 @@ def _read(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, backo
                 _take(camera, frame, emit)
                 tally.lag(clock() - (due_at + frame.seen_at))
                 tally.add("frames_dropped", source.dropped_count - dropped_count)
+                camera.dropped_count += source.dropped_count - dropped_count
                 dropped_count = source.dropped_count
                 backoff.worked()
                 if stop.is_set():
@@ -141,12 +151,14 @@ def watch_together(cameras: Sequence[Camera], emit: Emit, stop: threading.Event,
                 source = sources[row]
                 if source is None:
                     source = sources[row] = open_sources.enter_context(cameras[row].open())
+                    cameras[row].recorded = source.recorded
                 with tally.timed("capture"):
                     frame = next(source)
             except (StopIteration, CmnasError) as end:
                 cameras[row].state = "ended"
                 if isinstance(end, CmnasError):
                     tally.add("source_failures")
+                    cameras[row].failure_count += 1
                     cameras[row].state = "failed"
                     failed(cameras[row], end)
                 _end(cameras[row], emit)
@@ -172,15 +184,15 @@ def _take(camera: Camera, frame: Frame, emit: Emit) -> None:
         # Boxes are in pixels: nobody can be followed from one size of picture into another.
         _end(camera, emit)
     camera.shape, camera.shift_s, camera.time_source = frame.image.shape, frame.shift_s, frame.time_source
-    _tell(camera, camera.pipeline.process(frame), emit)
+    _tell(camera, camera.pipeline.process(frame), emit, frame.arrived_at)
 
 
 def _end(camera: Camera, emit: Emit) -> None:
-    _tell(camera, camera.pipeline.end(), emit)
+    _tell(camera, camera.pipeline.end(), emit, time.monotonic())
 
 
-def _tell(camera: Camera, picks: Sequence[Pick], emit: Emit) -> None:
+def _tell(camera: Camera, picks: Sequence[Pick], emit: Emit, arrived_at: float) -> None:
     if picks:
-        emit(camera.settings.name, [
+        emit(camera, [
             pick._replace(seen_from=pick.seen_from + camera.shift_s, seen_at=pick.seen_at + camera.shift_s,
-                          times=tuple(time + camera.shift_s for time in pick.times)) for pick in picks])
+                          times=tuple(time + camera.shift_s for time in pick.times)) for pick in picks], arrived_at)

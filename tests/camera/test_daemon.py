@@ -180,7 +180,7 @@ def test_a_loss_ends_the_tracklets_in_view_at_once(world: World) -> None:
                         first_tracklet=1)
     emitted: list[tuple[int, int]] = []
     watch(Camera(settings, pipeline, lambda: projector(settings.source)),
-          lambda _, picks: emitted.extend((projector.opened["north"], pick.tracklet) for pick in picks), stop,
+          lambda _, picks, __: emitted.extend((projector.opened["north"], pick.tracklet) for pick in picks), stop,
           world.tally, backoff=Backoff(0.001, 0.002))
     assert projector.opened["north"] == 2
     assert emitted == [(1, 1)]
@@ -276,8 +276,9 @@ def test_trace_and_report_are_written_for_looking_at(world: World) -> None:
     assert {row["tracklet"] for row in rows} == {s.tracklet for s in world.collector.stored}
     found = json.loads(report.read_text())
     assert (found["frames"], found["stored"], found["dropped"], found["waiting"]) == (60, 3, 0, 0)
-    assert found["cameras"] == {"north": {"frames": 60, "state": "ended", "modality": "visible",
-                                          "time_source": "footage"}}
+    assert found["cameras"] == {"north": {"frames": 60, "frames_dropped": 0, "failures": 0, "shed": 0, "state": "ended",
+                                          "modality": "visible", "time_source": "footage"}}
+    assert len(found["delay_s"]) == 3
     assert all(found["stage_s"][stage] > 0 for stage in
                ("capture", "detect", "track", "preprocess", "infer", "pack", "spool", "send"))
     assert found["lag_s"]

@@ -64,22 +64,34 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class SpectrumSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a camera knows whether it sees visible light or infrared.
+    """How a camera knows whether it sees visible light or near infrared.
+
+    Believed first is ``modality``, then ``modality_file``, then a message by way of the broker
+    (``cmnas/v1/SITE/DEVICE/modality/CAMERA``, devices that send by MQTT), and last the picture; each leaves it
+    to the next with ``auto``. See docs/dusk.md.
 
     Attributes:
-        modality: ``auto`` judges the image; the others say so for good.
-        visible_above: Chroma (0 to 255) of a thumbnail above which a frame votes for visible.
-        infrared_below: Chroma below which it votes for infrared; between the two it does not vote.
+        modality: ``auto`` judges the image, or obeys file and messages; the others say so for good.
+        modality_file: A file with one word, ``auto``, ``visible`` or ``infrared``, that a script of yours may
+            write at any time (write another and move it there). Missing: ``auto``. Something else is said
+            once in the log, and the last word stays.
+        visible_above: Chroma (0 to 255) of a thumbnail above which a frame always votes for visible. Below, what
+            this camera showed before decides, so that snow and concrete are told from infrared.
+        infrared_below: Chroma above which a frame never votes for infrared. More colour noise at
+            night than that takes more here and there.
         dwell_s: How long votes must agree before the camera switches.
-        settle_s: After a switch nothing is selected for this long, while exposure settles.
+        settle_s: So much longer when it is to the other modality, while exposure settles.
+        apart_s: Least time between two switches. A camera that cannot decide is uncertain meanwhile.
         dark_below: Mean brightness (0 to 255) below which a frame does not vote.
     """
 
     modality: Literal["auto", "visible", "infrared"] = "auto"
+    modality_file: Path | None = None
     visible_above: Positive = 6.0
     infrared_below: Positive = 3.0
     dwell_s: NotNegative = 2.0
     settle_s: NotNegative = 1.0
+    apart_s: NotNegative = 20.0
     dark_below: NotNegative = 8.0
 
 

@@ -26,6 +26,9 @@ class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         precision: Arithmetic, one of the bundle's; None: float32, or with ``auto`` that of the winner.
         threads: Threads of one engine; there is one per modality.
         max_batch: Most crops in one call.
+        batch_wait_s: A crop waits at most this long for those of other people and cameras to share its call.
+        budget_s: From a live camera's frame to its sighting on disk. What cannot make it when there are more people
+            than the engine can take is shed, counted: people already told of first, the most lately told first.
         packing: ``fp16``, or ``int8`` for half the bytes and a little less accuracy.
     """
 
@@ -33,6 +36,8 @@ class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     precision: Precision | None = None
     threads: Threads = 1
     max_batch: Annotated[int, Meta(ge=1, le=1024)] = 32
+    batch_wait_s: NotNegative = 0.1
+    budget_s: Positive = 2.0
     packing: Packing = "fp16"
 
 

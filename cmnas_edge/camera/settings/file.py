@@ -30,6 +30,9 @@ def load(path: Path) -> DeviceSettings:
     if settings.engine.name == "auto" and settings.engine.precision is not None:
         raise ConfigError(f"{path}: expected no 'engine.precision' with name = \"auto\", which chooses it, found "
                           f"{settings.engine.precision!r}; remove it, or name an engine")
+    if settings.engine.batch_wait_s > settings.engine.budget_s / 2:
+        raise ConfigError(f"{path}: expected 'engine.batch_wait_s' of at most half of 'engine.budget_s', found "
+                          f"{settings.engine.batch_wait_s:g} and {settings.engine.budget_s:g}; change one")
     folder = path.resolve().parent
     for camera in settings.cameras:
         for complaint in _complaints(camera):
