@@ -6,8 +6,8 @@
 
 All cameras share one engine for each modality, and its calls. A live camera never waits for it: what the engine
 cannot take in time is shed by choice (`backlog`), and frames that nobody came to look at give way to newer ones;
-both are counted. Recorded footage waits instead. Asked to stop, it ends the tracklets in view, embeds and spools what is
-held, and tries to send for a bounded time; what is left on disk is sent by the next run.
+both are counted. Recorded footage waits instead. Asked to stop, it ends the tracklets in view, embeds and spools what
+is held, and tries to send for a bounded time; what is left on disk is sent by the next run.
 """
 
 from __future__ import annotations
