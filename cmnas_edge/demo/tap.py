@@ -2,69 +2,20 @@
 
 The claim *only embeddings leave* is measured, not asserted: cameras talk to the collector
 through this relay. Bytes are counted where they are read from the socket. What was sent is
-then decoded as HTTP and, inside it, field by field as sightings; ``pixel_bytes`` is what is
-left over. A picture hidden in an unknown field, an overlong string, a header or behind the
-last request stays unexplained, and shows.
-
-What no count can show is a picture encoded *as* the numbers of a vector: vector bytes are
-bytes. That residual channel has a known width, the length of a packed embedding per sighting.
+then decoded (`cmnas_edge.outgoing`); ``pixel_bytes`` is what is left over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from cmnas_edge import wire
+from cmnas_edge.outgoing.http import explained
 
-__all__ = ["Tap", "explained"]
-
-_REQUEST = re.compile(rb"POST /v1/sightings HTTP/1\.1")
-# Header values a daemon has reason to send, each with the only form that explains it.
-_HEADERS = {
-    b"host": re.compile(rb"[\w.\-\[\]:]{1,80}"),
-    b"accept-encoding": re.compile(rb"identity"),
-    b"content-length": re.compile(rb"\d{1,7}"),
-    b"content-type": re.compile(rb"application/x-protobuf"),
-    b"authorization": re.compile(rb"Bearer [\w\-]{20,64}"),
-    b"user-agent": re.compile(rb"cmnas-edge/[\w.]{1,16}"),
-    b"connection": re.compile(rb"keep-alive|close"),
-}
-
-
-def explained(stream: bytes) -> int:
-    """Count the bytes of one connection's requests that are accounted for.
-
-    Args:
-        stream: All bytes a camera sent over one connection.
-
-    Returns:
-        At most ``len(stream)``; the difference is unexplained.
-    """
-    total, at = 0, 0
-    while at < len(stream):
-        end = stream.find(b"\r\n\r\n", at)
-        if end < 0:
-            break
-        first, *lines = stream[at:end].split(b"\r\n")
-        total += 4 + 2 * len(lines)  # line ends and the blank line
-        total += len(first) if _REQUEST.fullmatch(first) else 0
-        length, seen = 0, set()
-        for line in lines:
-            name, _, value = line.partition(b": ")
-            known = _HEADERS.get(name.lower())
-            if known and known.fullmatch(value) and name.lower() not in seen:
-                total += len(line)
-                length = int(value) if name.lower() == b"content-length" else length
-            seen.add(name.lower())
-        body = stream[end + 4:end + 4 + length]
-        total += wire.explained_bytes(body)
-        at = end + 4 + length
-    return total
+__all__ = ["Tap"]
 
 
 class Tap:

@@ -45,7 +45,7 @@ class Connection:
 
     def __init__(self, broker: Address, credentials: Credentials, *, name: str, reads: str,
                  take: Callable[[Message], None], timeout_s: float,
-                 sent: Callable[[int], None] = lambda _: None) -> None:
+                 sent: Callable[[bytes], None] = lambda _: None) -> None:
         """Begin to connect, in a thread of its own.
 
         Args:
@@ -55,7 +55,7 @@ class Connection:
             reads: Topic filter to subscribe to.
             take: Called with each message, by the connection's thread; must not raise.
             timeout_s: For connecting.
-            sent: Called with the number of bytes of MQTT written each time.
+            sent: Called with the bytes of MQTT that were written, each time.
 
         Raises:
             ConfigError: As `Credentials.context`.
@@ -286,7 +286,7 @@ class Connection:
             self._changed.notify_all()
 
 
-def _client(name: str, sent: Callable[[int], None], connected: Callable[[], ssl.SSLSocket]) -> Any:
+def _client(name: str, sent: Callable[[bytes], None], connected: Callable[[], ssl.SSLSocket]) -> Any:
     try:
         import paho.mqtt.client as paho  # noqa: PLC0415 - an extra
         from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
@@ -295,7 +295,7 @@ def _client(name: str, sent: Callable[[int], None], connected: Callable[[], ssl.
                           ) from None
 
     class Counting(paho.Client):
-        """Counts what it writes, to a connection that we make."""
+        """Tells what it writes, to a connection that we make."""
 
         def _create_socket(self) -> ssl.SSLSocket:
             return connected()
@@ -306,7 +306,7 @@ def _client(name: str, sent: Callable[[int], None], connected: Callable[[], ssl.
 
         def _sock_send(self, buf: bytes | bytearray) -> int:
             count = super()._sock_send(buf)
-            sent(count)
+            sent(bytes(buf[:count]))
             return count
 
     return Counting(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, reconnect_on_failure=False)

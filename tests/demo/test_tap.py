@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from cmnas_edge import wire
-from cmnas_edge.demo.tap import Tap, explained
+from cmnas_edge.demo.tap import Tap
 from cmnas_edge.embedding import unit
+from cmnas_edge.outgoing.http import explained
 
 TOKEN = "cmnas_" + "x" * 43
 

@@ -65,7 +65,11 @@ def test_every_record_is_stored_once_in_order_and_with_its_vector(camera: Callab
     device.assert_all_stored()
     assert device.tally["stored"] == 150
     assert device.tally["requests"] == 3
-    assert device.tally["sent_bytes"] > sum(map(len, device.seen))
+    sent, embedding, header, unexplained = (
+        device.tally[name] for name in ("sent_bytes", "embedding_bytes", "header_bytes", "unexplained_bytes"))
+    assert embedding > sum(map(len, device.seen))
+    assert (unexplained, embedding + header) == (0, sent)
+    assert 0 < header < 1500, "three requests and what opens a connection"
 
 
 @pytest.mark.parametrize("name", BOTH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
+from cmnas_edge.camera.sending.account import Account
 from cmnas_edge.camera.sending.transport import LARGEST_ANSWER, Reply
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
@@ -19,6 +20,7 @@ from cmnas_edge.mqtt import (
     batch_topic,
     common_name,
 )
+from cmnas_edge.outgoing.mqtt import Packets
 
 __all__ = ["MqttTransport"]
 
@@ -52,7 +54,7 @@ class MqttTransport:
         self._batches = batch_topic(settings.site, device)
         self._answers = answer_topic(settings.site, device)
         self._timeout_s = settings.timeout_s
-        self._tally = tally
+        self._account = Account(tally, Packets)
         self._connection: Connection | None = None
         self._asked = b""
         self._number = 0
@@ -91,9 +93,10 @@ class MqttTransport:
             self.close()
         if self._connection is None:
             try:
+                self._account.connected()
                 self._connection = Connection(
                     self._broker, self._credentials, name=self._device, reads=self._answers, take=self._take,
-                    timeout_s=self._timeout_s, sent=lambda count: self._tally.add("sent_bytes", count))
+                    timeout_s=self._timeout_s, sent=self._account.sent)
             except ConfigError as error:    # files may come back, as a token may
                 raise LinkDown(str(error)) from None
         return self._connection

@@ -19,10 +19,12 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from cmnas_edge import __version__
+from cmnas_edge.camera.sending.account import Account
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.config import read_secret
 from cmnas_edge.errors import ConfigError, LinkDown
+from cmnas_edge.outgoing.http import Requests
 
 __all__ = ["LARGEST_ANSWER", "HttpTransport", "Reply", "Transport", "read_token"]
 
@@ -177,7 +179,7 @@ def _connection(parts: SplitResult, settings: LinkSettings, tally: Tally) -> _Co
         connection = _Counted(parts.hostname, parts.port, timeout=settings.timeout_s)
     else:
         connection = _CountedTls(parts.hostname, parts.port, timeout=settings.timeout_s, context=_trust(settings))
-    connection.tally = tally
+    connection.account = Account(tally, Requests)
     return connection
 
 
@@ -197,12 +199,13 @@ def _left_s(deadline: float) -> float:
 
 
 class _Counted(http.client.HTTPConnection):
-    """Counts what it sends, and has all of an exchange done by a deadline, however slowly the peer drips."""
+    """Accounts for what it sends, and has all of an exchange done by a deadline, however slowly the peer drips."""
 
-    tally: Tally
+    account: Account
     deadline = 0.0
 
     def connect(self) -> None:
+        self.account.connected()
         self.timeout = _left_s(self.deadline)
         super().connect()
 
@@ -210,7 +213,7 @@ class _Counted(http.client.HTTPConnection):
         if self.sock is not None:
             self.sock.settimeout(_left_s(self.deadline))
         super().send(data)
-        self.tally.add("sent_bytes", len(data))
+        self.account.sent(bytes(data))
 
     def getresponse(self) -> http.client.HTTPResponse:
         deadline = self.deadline
