@@ -24,7 +24,6 @@ Count = Literal[
     "dropped",          # sightings that gave way in memory or on disk; the collector is told
     "requests", "link_failures", "sent_bytes",  # everything written to the socket, headers too
     "embedding_bytes", "header_bytes", "unexplained_bytes",  # of these; see `cmnas_edge.outgoing`
-    "embedding_bytes", "header_bytes", "unexplained_bytes",  # of these; see `cmnas_edge.outgoing`
     "source_failures",
 ]
 Stage = Literal["capture", "spectrum", "detect", "track", "preprocess", "infer", "pack", "spool", "send"]
