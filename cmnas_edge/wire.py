@@ -116,7 +116,8 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
         dimension: Entries a vector must have; None takes any up to `MAX_DIMENSION`.
         device: Who the token says is sending; a record that names another is refused.
         fingerprint: The one bundle whose vectors are comparable; None takes any.
-        transform: The one site key whose vectors are, 0 for none; None takes any.
+        transform: The one site key whose vectors are, 0 for none; None takes any. A record of another is not
+            taken, but not for good either: whoever collects for that key may want it.
         opener: Has the keys that vectors may be sealed to. A record sealed to another is not taken, but not
             for good either: whoever has that key may find it again.
         only_sealed: Refuse a vector that came open.
@@ -197,8 +198,12 @@ def _decode_one(body: bytes, dimension: int | None, device: str | None,
         return Refusal(*_named(body), reason)
     if not message.HasField("seal") and only_sealed:
         return Refusal(*_named(body), "vector: expected it sealed, found it open; set seal_to in [link] of that camera")
-    for reason in faults(message, dimension, device, fingerprint, transform).values():
+    wrong = faults(message, dimension, device, fingerprint, transform)
+    of_another_key = wrong.pop("transform", "")
+    for reason in wrong.values():
         return Refusal(*_named(body), reason)
+    if of_another_key:
+        return Refusal(*_named(body), of_another_key, for_good=False)
     packing = PACKINGS[message.packing]
     if sealed := message.HasField("seal"):
         if opener is None or not opener.has(message.seal.key):

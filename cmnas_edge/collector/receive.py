@@ -138,8 +138,8 @@ class Receiver:
                          refused[0])
         kept = [item.reason for item in items if isinstance(item, Refusal) and not item.for_good]
         if kept and (held := self._repeats.admit(f"kept {device}")) is not None:
-            _log.warning("%s: cannot read %d of %d records, which it keeps%s: %s", device, len(kept), len(items),
-                         _more(held), kept[0])
+            _log.warning("%s: cannot take %d of %d records for now, which it keeps%s: %s", device, len(kept),
+                         len(items), _more(held), kept[0])
         open_count = sum(isinstance(item, Sighting) and not item.sealed for item in items)
         if self._opener and open_count and (held := self._repeats.admit(f"open {device}")) is not None:
             _log.warning("%s: sends vectors open; set seal_to in its [link]%s", device, _more(held))

@@ -42,7 +42,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             Empty: the bundle shipped with this package.
         trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
         site_key_id: Number of the site key that turns vectors on every camera, as ``cmnas-edge key show``
-            prints it; sightings of another key, or of none, are refused. Empty: cameras have no key.
+            prints it; sightings of another key, or of none, stay on their camera. Empty: cameras have no key.
         seal_keys: Files with keys that cameras seal vectors to, mode 0600 (``cmnas-edge collector seal-key
             FILE``). The first is the one ``enrol`` gives to devices; the others open what was sealed before.
             Records sealed to a key that is not here stay on their camera until it is.

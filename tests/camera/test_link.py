@@ -144,6 +144,18 @@ def test_nothing_is_freed_by_anything_but_an_answer_for_that_record(spool: Spool
     assert [sequence for sequence, _ in spool.peek(9)] == [2]
 
 
+def test_records_of_a_key_that_the_collector_does_not_have_wait_and_its_own_words_are_said(
+        spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    spool.put([b""] * 3)
+    clock, collector = Clock(), Collector(["409"])
+    link = link_to(collector, spool, clock, wait_s=0.0)
+    clock.now += link.step()
+    assert "the collector takes none of these records for now (409: a page); correct" in caplog.text
+    assert "; 3 records wait" in caplog.text
+    run_until_empty(link, spool, clock)
+    assert collector.stored == [1, 2, 3]
+
+
 def test_an_answer_about_a_record_that_was_not_sent_frees_nothing(spool: Spool) -> None:
     spool.put([b""] * 600)
     link_to(Collector(["unasked"]), spool, Clock()).step()
@@ -376,11 +388,11 @@ def test_while_the_disk_is_full_each_record_is_sent_once_and_the_collector_count
     spool.put([LARGE] * 5)
     settle = spool.settle
 
-    def full(_: object) -> int:
+    def full(*_: object) -> int:
         raise DiskFull("spool.db: no room")
 
     monkeypatch.setattr(spool, "settle", full)
-    monkeypatch.setattr(spool, "gaps", lambda: full(None))
+    monkeypatch.setattr(spool, "gaps", full)
     for _ in range(20):
         clock.now += link.step()
     assert link.down_s is None

@@ -221,7 +221,7 @@ def test_sealed_vectors_are_stored_open_and_those_of_a_key_not_here_stay_on_the_
     outcomes = wire.decode_answer(house.post(wire.encode_batch(bodies)).content)
     # Nothing is said of the third, so nothing frees it.
     assert [(o.sequence, o.result) for o in outcomes] == [(seen[row].sequence, "stored") for row in (0, 1, 3)]
-    assert "cannot read 1 of 4 records, which it keeps: seal: expected one this collector has the key to" in caplog.text
+    assert "cannot take 1 of 4 records for now, which it keeps: seal: expected one this collector has" in caplog.text
     assert "gate: sends vectors open; set seal_to" in caplog.text
     answer = house.post(wire.encode_batch(bodies[2:3]))
     assert (answer.status_code, "seal_keys" in answer.text) == (409, True)

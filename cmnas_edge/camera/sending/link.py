@@ -19,7 +19,7 @@ from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import DiskFull, LinkDown
 from cmnas_edge.log import Repeats
-from cmnas_edge.wire import Outcome, WireError, address, decode_answer, encode_batch
+from cmnas_edge.wire import MAX_REASON, Outcome, WireError, address, decode_answer, encode_batch
 
 __all__ = ["Link"]
 
@@ -120,7 +120,7 @@ class Link:
             _log.info("the collector takes fewer records at once: %d from now on", self._batch)
             return 0.0
         if reply.status != 200:
-            return self._failed(f"status {reply.status}", _meaning(reply.status), reply.retry_after_s)
+            return self._failed(f"status {reply.status}", _meaning(reply), reply.retry_after_s)
         try:
             outcomes = decode_answer(reply.body)
         except WireError as error:
@@ -176,15 +176,16 @@ class Link:
         return wait_s
 
 
-def _meaning(status: int) -> str:
+def _meaning(reply: Reply) -> str:
     """One sentence for the operator of the camera."""
+    status = reply.status
+    said = "".join(c if c.isprintable() else " " for c in reply.body.decode("utf-8", "replace")[:MAX_REASON]).strip()
     return {
         400: "the collector cannot read what this version sends (400); give both the same release",
         401: "the collector does not know this device's token (401); enrol the device and write its token file anew",
         403: "the collector does not let this device in (403); enrol the device and write its token file anew",
         404: "expected the collector, found a server without one (404); correct 'collector'",
-        409: "the collector does not have the key that vectors are sealed to (409); give it that key again, or correct "
-             "seal_to; records wait",
+        409: f"the collector takes none of these records for now (409: {said}); correct its keys or this camera's",
         413: "the collector finds even one record too large (413); give both the same release",
         429: "the collector asks for patience (429)",
         503: "the collector cannot store for now (503); look at its disk",
