@@ -35,6 +35,9 @@ class Disk:
             raise DiskFull("spool.db: no room")
         self.rows += [None] * count
 
+    def keep(self) -> None:
+        pass
+
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40))
 @settings(deadline=None)
@@ -60,11 +63,13 @@ def test_a_full_disk_and_its_loss_are_told_to_the_collector(tmp_path: Path) -> N
     with Spool(tmp_path / "spool.db", 8 << 20) as spool:
         outbox = Outbox(spool, 3, tally)
         outbox.put([b"first"])
-        spool._db.execute(f"PRAGMA max_page_count = {spool._number('PRAGMA page_count')}")
+        with spool._store.used() as db:
+            db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
         assert not outbox.put([bytes(5000)] * 5)
         assert not outbox.put([bytes(5000)])
         assert (len(outbox), len(spool), tally["dropped"]) == (3, 1, 3)
-        spool._db.execute("PRAGMA max_page_count = 1000000")
+        with spool._store.used() as db:
+            db.execute("PRAGMA max_page_count = 1000000")
         assert outbox.flush()
         assert [sequence for sequence, _ in spool.peek(9)] == [1, 5, 6, 7]
         assert spool.gaps() == [Gap(spool.name, 2, 4, 3)]

@@ -58,6 +58,7 @@ class Link:
         self._down_since: float | None = None
         self._hurried = False
         self._answered: set[int] = set()    # and not settled yet, since a full disk cannot even forget
+        self._name = spool.name             # of the spool they were sent from; a damaged one is replaced
 
     @property
     def answered_count(self) -> int:
@@ -86,6 +87,9 @@ class Link:
         now = self._clock()
         if now < self._not_before:
             return self._not_before - now
+        if self._name != self._spool.name:
+            self._name = self._spool.name
+            self._answered.clear()
         self._settle()
         waiting_count = len(self._spool) - len(self._answered)
         if waiting_count < self._batch and not self._hurried:
@@ -103,9 +107,11 @@ class Link:
             gaps = [gap for gap in self._spool.gaps() if gap.last not in self._answered]
         except DiskFull:  # a gap is marked on disk before it is told
             gaps = []
+        if self._name != self._spool.name:  # replaced meanwhile: these are the old one's or the new one's
+            return 0.0
         if not records and not gaps:
             return _IDLE_S
-        body = encode_batch([address(data, self._spool.name, sequence) for sequence, data in records], gaps)
+        body = encode_batch([address(data, self._name, sequence) for sequence, data in records], gaps)
         self._tally.add("requests")
         try:
             with self._tally.timed("send"):
@@ -126,7 +132,7 @@ class Link:
         except WireError as error:
             return self._failed("no answer", f"{error}; is [collector] the collector's own address?")
         # An answer frees what was asked about, nothing else.
-        mine = [o for o in outcomes if o.spool == self._spool.name and o.sequence in records | gaps]
+        mine = [o for o in outcomes if o.spool == self._name and o.sequence in records | gaps]
         if not mine:
             return self._failed("no progress", "the collector answered for none of the records sent; nothing was "
                                                "freed")
@@ -145,7 +151,7 @@ class Link:
         if not self._answered:
             return
         try:
-            self._spool.settle(self._answered)
+            self._spool.settle(self._answered, self._name)
         except DiskFull as error:
             if (held := self._repeats.admit("disk")) is not None:
                 _log.warning("%s%s; sending goes on", error, _more(held))

@@ -75,6 +75,7 @@ class Outbox:
                     self._spool.put(batch)
                     for _ in batch:
                         self._held.popleft()
+                self._spool.keep()
             except Transient as error:
                 held = self._repeats.admit("full")
                 if held is not None:
