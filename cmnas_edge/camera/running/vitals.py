@@ -22,7 +22,7 @@ class Spread:
 
     Attributes:
         bounds: Upper ends, ascending, without infinity.
-        counts: Values at or below each bound, and last of all of them; one more than ``bounds``.
+        counts: How many values lie at or below each bound, and last how many there are; one more than ``bounds``.
         total: Their sum.
     """
 
@@ -46,6 +46,7 @@ class CameraVitals:
         modality: What it sees; None while uncertain.
         switch_count: Changes from one modality to the other.
         people_count: In view.
+        shed_count: Sightings not made for want of time.
         patience_s: Longest that a healthy one is silent, by its settings.
     """
 
@@ -59,6 +60,7 @@ class CameraVitals:
     modality: Modality | None = None
     switch_count: int = 0
     people_count: int = 0
+    shed_count: int = 0
     patience_s: float = 10.0
 
 
@@ -84,8 +86,8 @@ class Vitals:
     cameras: tuple[CameraVitals, ...]
     counts: Mapping[str, int] = field(default_factory=dict)
     stage_s: Mapping[str, float] = field(default_factory=dict)
-    embed_s: Spread | None = None
-    batch: Spread | None = None
+    embed_s: Spread = Spread((1.0,), (0, 0), 0.0)
+    batch: Spread = Spread((1.0,), (0, 0), 0.0)
     spool_count: int = 0
     spool_bytes: int = 0
     spool_oldest_s: float | None = None
