@@ -10,12 +10,13 @@ import json
 import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from tests import heard
 from tests.proof import KILLS, PROVING
 
 PROOFS = Path(__file__).resolve().parents[1] / "docs" / "proofs.jsonl"
@@ -28,6 +29,17 @@ hypothesis.settings.load_profile("prove" if PROVING else "house")
 # A shell in the background has Ctrl-C ignored, and so would whatever the tests start and press it for.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+heard.begin()
+
+
+@pytest.fixture(autouse=True)
+def no_secret_in_any_log() -> Iterator[None]:
+    """Whatever a test is about: no token, password or vector is logged in it, nor by a process it starts."""
+    with heard.listening() as found:
+        yield
+    told = [secret for text in found.text() for secret in heard.secrets_in(text)]
+    assert not told, f"logged, and must never be: {told[:3]}"
 
 
 @pytest.hookimpl(wrapper=True)
