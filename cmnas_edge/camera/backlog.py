@@ -3,7 +3,8 @@
 More people than the engine can take are no accident but a choice. Served first are people whom this device has told
 nobody of yet, then those untold for the longest; cameras take turns, so that a crowd before one does not silence the
 others. What is left over are repeats, the freshest first: whatever of a live camera cannot be on disk within the
-budget is shed and counted. Recorded footage waits instead and loses nothing.
+budget is shed and counted, and who is still in view is due again at once, with newer views. Recorded footage waits
+instead and loses nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.settings import EngineSettings
 from cmnas_edge.camera.tally import Tally
 
-__all__ = ["Backlog", "Waiting"]
+__all__ = ["Backlog", "Untold", "Waiting"]
 
 _MOST_RECORDED = 64     # picks of recorded footage that may wait
 _MOST_CROPS = 2048      # of live cameras: 50 MB of 128x64, 200 MB of 256x128
@@ -38,6 +39,18 @@ class Waiting(NamedTuple):
     camera: str
     pick: Pick
     arrived_at: float
+
+
+class Untold(NamedTuple):
+    """Somebody whose pick was shed.
+
+    Attributes:
+        tracklet: Who.
+        seen_from: Since when nothing was told of them.
+    """
+
+    tracklet: int
+    seen_from: float
 
 
 class Backlog:
@@ -60,6 +73,7 @@ class Backlog:
         self._recorded: deque[Waiting] = deque()
         self._told_at: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._shed: Counter[str] = Counter()
+        self._untold: dict[str, dict[int, float]] = defaultdict(dict)
         self._crop_s = 0.0      # what a crop costs, from taken to on disk
         self._turn_s = 0.0      # what a turn has lately taken at most
         self._keeps_all = False
@@ -75,7 +89,9 @@ class Backlog:
         waiting = [Waiting(camera, pick, arrived_at) for pick in picks]
         with self._changed:
             if not recorded:
-                self._live += waiting
+                untold = self._untold[camera]
+                self._live += [w if (since := untold.pop(w.pick.tracklet, None)) is None else _since(w, since)
+                               for w in waiting]
                 self._shed_late()
                 self._shed_most()
             elif self._changed.wait_for(lambda: len(self._recorded) < _MOST_RECORDED, wait_s):
@@ -127,8 +143,8 @@ class Backlog:
             cost = spent_s / max(1, crop_count)
             self._crop_s = cost if not self._crop_s else self._crop_s + (1 - _FADES) * (cost - self._crop_s)
             self._turn_s = max(spent_s, _FADES * self._turn_s)
-            for camera, pick, _ in turn:
-                self._told_at[camera, pick.tracklet] = pick.seen_at
+            for camera, pick, arrived_at in turn:
+                self._told_at[camera, pick.tracklet] = arrived_at
                 self._told_at.move_to_end((camera, pick.tracklet))
             while len(self._told_at) > _REMEMBERED:
                 self._told_at.popitem(last=False)
@@ -144,6 +160,11 @@ class Backlog:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def untold(self, camera: str) -> list[Untold]:
+        """Whose picks were shed since this was last asked of a camera."""
+        with self._changed:
+            return [Untold(*one) for one in self._untold.pop(camera, {}).items()]
 
     @property
     def shed(self) -> Mapping[str, int]:
@@ -187,12 +208,9 @@ class Backlog:
             own[(waiting.camera, waiting.pick.tracklet) in self._told_at, waiting.camera].append(waiting)
         places = []
         for (told, camera), group in own.items():
-            if told:
-                group.sort(key=lambda w: self._told_at[w.camera, w.pick.tracklet] - w.pick.seen_at)
-            else:
-                group.sort(key=lambda w: w.arrived_at)
-            places += [(told, place, camera, row) for place, row in enumerate(range(len(group)))]
-        return [own[told, camera][row] for told, _, camera, row in sorted(places)]
+            group.sort(key=lambda w: (self._told_at.get((w.camera, w.pick.tracklet), 0.0), w.arrived_at))
+            places += [(told, place, camera) for place in range(len(group))]
+        return [own[told, camera][place] for told, place, camera in sorted(places)]
 
     def _shed_late(self) -> None:
         """Let go what cannot be on disk within the budget, were it taken now."""
@@ -216,8 +234,21 @@ class Backlog:
     def _let_go(self, kept: list[Waiting]) -> None:
         if len(kept) == len(self._live):
             return
-        gone = Counter(waiting.camera for waiting in self._live)
-        gone.subtract(waiting.camera for waiting in kept)
-        self._shed.update({camera: count for camera, count in gone.items() if count})
+        staying = set(map(id, kept))
+        untold: dict[tuple[str, int], float] = {}
+        for waiting in self._live:
+            if id(waiting) not in staying:
+                self._shed[waiting.camera] += 1
+                key = waiting.camera, waiting.pick.tracklet
+                untold[key] = min(waiting.pick.seen_from, untold.get(key, waiting.pick.seen_from))
         self._tally.add("shed", len(self._live) - len(kept))
-        self._live = kept
+        # Whom another pick that waits is about, that one tells of for all the time.
+        self._live = [w if (since := untold.pop((w.camera, w.pick.tracklet), None)) is None else _since(w, since)
+                      for w in kept]
+        for (camera, tracklet), since in untold.items():
+            self._untold[camera][tracklet] = since
+
+
+def _since(waiting: Waiting, seen_from: float) -> Waiting:
+    pick = waiting.pick
+    return waiting._replace(pick=pick._replace(seen_from=min(seen_from, pick.seen_from)))

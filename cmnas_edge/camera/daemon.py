@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 
-from cmnas_edge.camera.backlog import Backlog
+from cmnas_edge.camera.backlog import Backlog, Untold
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.frames.frame import Source
@@ -162,10 +162,12 @@ class Daemon:
         self._failures.append(error)
         _log.error("camera %s: %s; the others go on", camera.settings.name, error)
 
-    def _emit(self, camera: Camera, picks: Sequence[Pick], arrived_at: float) -> None:
-        while self._crash is None and not self._backlog.put(camera.settings.name, picks, arrived_at,
-                                                            recorded=camera.recorded):
+    def _emit(self, camera: Camera, picks: Sequence[Pick], arrived_at: float) -> list[Untold]:
+        name = camera.settings.name
+        while picks and self._crash is None and not self._backlog.put(name, picks, arrived_at,
+                                                                      recorded=camera.recorded):
             pass    # crashed, nobody may be left to take them
+        return self._backlog.untold(name)
 
     def _embed(self) -> None:
         """Embed what has come together, from all cameras, until told that there will be no more."""

@@ -113,6 +113,10 @@ class Pipeline:
             self._trace.write(self.name, frame, tracks, state.modality)
         return picks
 
+    def again(self, tracklet: int, seen_from: float) -> None:
+        """Take back that somebody was told of: due at the next frame if still in view, for all the time since."""
+        self._selector.again(tracklet, seen_from)
+
     def end(self) -> list[Pick]:
         """End all tracklets, as when the source ends; returns what is left to tell of them."""
         ended = self._tracker.end_all()

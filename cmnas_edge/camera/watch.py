@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from cmnas_edge.camera.backlog import Untold
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.frames.frame import Frame, Source
 from cmnas_edge.camera.frames.times import TimeSource
@@ -28,7 +29,7 @@ from cmnas_edge.log import Repeats
 __all__ = ["Camera", "Emit", "Failed", "watch", "watch_together"]
 
 _log = logging.getLogger("cmnas.camera")
-Emit = Callable[["Camera", Sequence[Pick], float], None]
+Emit = Callable[["Camera", Sequence[Pick], float], Sequence[Untold]]
 Failed = Callable[["Camera", CmnasError], None]
 
 
@@ -71,8 +72,8 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
 
     Args:
         camera: Which.
-        emit: Takes a camera's picks and the arrival of the frame that made them due; may block, which drops frames
-            of a live camera and delays a recording.
+        emit: Takes a camera's picks and the arrival of the frame that made them due, at every frame; gives back who
+            could not be told of. May block, which drops frames of a live camera and delays a recording.
         stop: Set to end.
         tally: Where counts and lag go.
         backoff: Patience between attempts.
@@ -188,11 +189,13 @@ def _take(camera: Camera, frame: Frame, emit: Emit) -> None:
 
 
 def _end(camera: Camera, emit: Emit) -> None:
+    _tell(camera, (), emit, time.monotonic())   # whom it could not tell of lately is told of with the end
     _tell(camera, camera.pipeline.end(), emit, time.monotonic())
 
 
 def _tell(camera: Camera, picks: Sequence[Pick], emit: Emit, arrived_at: float) -> None:
-    if picks:
-        emit(camera, [
-            pick._replace(seen_from=pick.seen_from + camera.shift_s, seen_at=pick.seen_at + camera.shift_s,
-                          times=tuple(time + camera.shift_s for time in pick.times)) for pick in picks], arrived_at)
+    untold = emit(camera, [
+        pick._replace(seen_from=pick.seen_from + camera.shift_s, seen_at=pick.seen_at + camera.shift_s,
+                      times=tuple(time + camera.shift_s for time in pick.times)) for pick in picks], arrived_at)
+    for tracklet, seen_from in untold:
+        camera.pipeline.again(tracklet, seen_from - camera.shift_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -99,7 +100,7 @@ class Clip:
                 self._then(self)
             raise StopIteration
         self._index += 1
-        return Frame(picture, self._index, self._start + self._index / FPS, 0.0)
+        return Frame(picture, self._index, self._start + self._index / FPS, time.monotonic())
 
     def close(self) -> None:
         """End."""

@@ -232,3 +232,41 @@ def test_everybody_is_served_once_or_shed_once(steps: list[tuple[str, int, int, 
         served += sum(serve())
     assert served + tally["shed"] == len(steps)
     assert sum(found.shed.values()) == tally["shed"]
+
+
+def test_who_was_shed_comes_again_so_that_the_engine_never_idles_before_a_crowd() -> None:
+    """All are due in the same instant, as when a train arrives."""
+    clock = Clock(0.0)
+    found, tally = backlog(clock, budget_s=2.0)
+    due_at = dict.fromkeys(range(200), 0.0)
+    told: Counter[int] = Counter()
+    busy_s = 0.0
+    while clock.now < 60.0:
+        picks = []
+        for tracklet, due in due_at.items():
+            if due <= clock.now:
+                picks.append(pick(tracklet, clock.now)._replace(seen_from=due))
+                due_at[tracklet] = clock.now + 10.0
+        found.put("north", picks, clock.now, recorded=False)
+        for untold in found.untold("north"):
+            due_at[untold.tracklet] = untold.seen_from
+        turn = found.take(0.0) or []
+        found.done(turn, len(turn) / 8)     # eight a second, of twenty that are due
+        told.update(waiting.pick.tracklet for waiting in turn)
+        busy_s += len(turn) / 8
+        clock.now += max(0.1, len(turn) / 8)
+    assert busy_s > 0.95 * clock.now
+    assert len(told) == 200
+    assert max(told.values()) - min(told.values()) <= 2
+    assert tally["shed"]
+
+
+def test_who_was_shed_is_told_to_its_camera_once() -> None:
+    clock = Clock(0.0)
+    found, _ = backlog(clock, budget_s=1.0)
+    found.put("north", [pick(1, 5.0), pick(1, 7.0), pick(2, 6.0)], 0.0, recorded=False)
+    assert found.untold("north") == []
+    clock.now = 1.5
+    found.put("south", [pick(3)], 1.5, recorded=False)
+    assert found.untold("north") == [(1, 5.0), (2, 6.0)]
+    assert found.untold("north") == found.untold("south") == []

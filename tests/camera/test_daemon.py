@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from cmnas_edge.camera.settings import (
     CameraSettings,
     DetectorSettings,
     DeviceSettings,
+    EngineSettings,
     LinkSettings,
     SelectSettings,
     SourceSettings,
@@ -33,11 +36,13 @@ from cmnas_edge.camera.watch import Camera, watch
 from cmnas_edge.errors import ConfigError, DiskFull, LinkDown, SourceLost
 from cmnas_edge.wire import Outcome, encode_answer
 from tests.camera.fakes import (
+    F32,
     FINGERPRINT,
     FPS,
     HEIGHT,
     INFRARED,
     START,
+    U8,
     VISIBLE,
     WIDTH,
     Clip,
@@ -180,7 +185,7 @@ def test_a_loss_ends_the_tracklets_in_view_at_once(world: World) -> None:
                         first_tracklet=1)
     emitted: list[tuple[int, int]] = []
     watch(Camera(settings, pipeline, lambda: projector(settings.source)),
-          lambda _, picks, __: emitted.extend((projector.opened["north"], pick.tracklet) for pick in picks), stop,
+          lambda _, picks, __: emitted.extend((projector.opened["north"], p.tracklet) for p in picks) or (), stop,
           world.tally, backoff=Backoff(0.001, 0.002))
     assert projector.opened["north"] == 2
     assert emitted == [(1, 1)]
@@ -206,6 +211,41 @@ def test_asked_to_stop_it_ends_tracklets_and_delivers_what_is_held(world: World)
         assert not running.is_alive()
         assert len(spool) == 0
     assert len(world.collector.stored) == 1
+
+
+def test_when_the_engine_is_too_slow_a_live_camera_sheds_and_tells_later_of_all_the_time(world: World) -> None:
+    """The engine hangs while four sightings fall due; the camera goes on and loses no frame to it."""
+    hanging, shown = threading.Event(), threading.Event()
+
+    class Hanging(ColourEngine):
+        def embed(self, crops: U8) -> F32:
+            hanging.wait(20)
+            return super().embed(crops)
+
+    def pictures() -> Iterator[U8]:
+        for row, picture in enumerate(film(160)):
+            if row == 110:
+                shown.wait(0.3)     # longer than the budget
+                hanging.set()
+            yield picture
+
+    def stop(clip: Clip) -> None:
+        daemon.stop()
+        assert clip.closed.wait(20), "nobody closed the source"
+
+    world.engines["visible"] = Hanging()
+    settings = world.settings(world.camera("north", pace="real"), report=world.folder / "report.json",
+                              engine=EngineSettings(budget_s=0.2, batch_wait_s=0.0))
+    with Spool(settings.spool.path, 8 * MIB) as spool:
+        daemon = world.daemon(spool, Projector(north=[lambda: Clip(pictures(), recorded=False, then=stop)]), settings)
+        daemon.run()
+    told = sorted(world.collector.stored, key=lambda s: s.seen_at)
+    report = json.loads((world.folder / "report.json").read_text())
+    assert report["frames"] == 160
+    assert report["shed"] == report["cameras"]["north"]["shed"] >= 2
+    # No moment of the tracklet, from its third frame to its last, is left out of what was told in the end.
+    assert (told[0].seen_from, told[-1].seen_at) == (START + 0.2, START + 15.9)
+    assert all(before.seen_at >= after.seen_from - 1e-6 for before, after in itertools.pairwise(told))
 
 
 def test_without_a_collector_the_records_wait_on_disk_for_the_next_run(world: World) -> None:

@@ -207,6 +207,18 @@ def test_no_tracklet_is_told_more_than_once_in_a_period_and_once_at_its_end(
     assert len({pick.tracklet for pick in ends}) == len(ends)
 
 
+def test_what_could_not_be_told_is_taken_back_and_due_again_with_newer_views() -> None:
+    chooser = selector(period_s=5.0)
+    first, = run(chooser, 5.5)
+    chooser.again(1, first.seen_from)
+    chooser.again(2, 0.0)   # gone since: nobody to take back
+    chooser.offer(SCENE, tracks((1, PERSON)), "visible", 6.0)
+    second, = chooser.due(6.0)
+    assert (second.seen_from, second.seen_at) == (first.seen_from, 6.0)
+    assert min(second.times) > max(first.times)
+    assert chooser.due(6.1) == []
+
+
 def test_who_was_never_seen_well_is_never_told() -> None:
     chooser = selector(period_s=1.0)
     for frame in range(50):

@@ -175,9 +175,10 @@ def _cut(video: _Video, out: Tracklets, detector: DetectorSettings, steps: _Step
                         first_tracklet=1, trace=notes)
     with out.recording(video.camera) as recording:
 
-        def take(camera: Camera, picks: Sequence[Pick], _: float) -> None:
+        def take(camera: Camera, picks: Sequence[Pick], _: float) -> tuple[()]:
             for pick in picks:
                 recording.add(notes.of(pick, camera.settings.name), pick.crops)
+            return ()
 
         watch(Camera(settings, pipeline, partial(open_source, source)), take, threading.Event(), tally)
         return recording.keep(video.path.name, video.fingerprint, notes.frame_count), tally["tracklets"]

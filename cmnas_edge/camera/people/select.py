@@ -159,6 +159,11 @@ class Selector:
                 picks += self._told(tracklet, person, seen_at)
         return picks
 
+    def again(self, tracklet: int, since: float) -> None:
+        """Take back that a tracklet was told, as when its pick could not be embedded: nothing was since then."""
+        if (person := self._people.get(tracklet)) is not None:
+            person.since = min(person.since, since)
+
     def end(self, tracklets: Iterable[int]) -> list[Pick]:
         """Give what is left to tell of tracklets that are over, and forget them."""
         picks = []
