@@ -27,6 +27,7 @@ VERBS = {
     "key": ("cmnas_edge.key_commands", "make the key that turns a site's vectors, or show its number"),
     "engine": ("cmnas_edge.engine_commands", "make a bundle's graphs run on this device, and prove it"),
     "synth": ("cmnas_edge.synthetic.commands", "draw people: crops, or a site of cameras"),
+    "check-config": ("cmnas_edge.service.check", "check a settings file of a camera or a collector, and start nothing"),
     "service": ("cmnas_edge.service.commands", "print the systemd unit that runs a camera or a collector"),
     "demo": ("cmnas_edge.demo.commands", "run cameras and a collector on drawn or your own footage"),
 }
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         "cmnas-edge", description="Person re-identification across visible and infrared cameras.",
-        epilog="verbs:\n" + "\n".join(f"  {verb:<10} {what}" for verb, (_, what) in VERBS.items()),
+        epilog="verbs:\n" + "\n".join(f"  {verb:<12} {what}" for verb, (_, what) in VERBS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"cmnas-edge {__version__}")
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of the verbs below")

@@ -32,7 +32,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["address", "handed", "load", "read_secret", "show", "write_new_secret", "write_private"]
+__all__ = ["address", "handed", "load", "place", "read_secret", "show", "write_new_secret", "write_private"]
 
 T = TypeVar("T")
 _LARGEST_SECRET = 1 << 16   # bytes; certificates of a whole chain are less
@@ -101,6 +101,21 @@ def show(settings: msgspec.Struct) -> str:
     """Print effective settings as TOML, credentials in URLs replaced by ``***``."""
     tree = msgspec.to_builtins(settings, enc_hook=str)
     return scrub("\n".join(_toml(tree, ())).strip()) + "\n"
+
+
+def place(path: Path, *steps: str | int) -> str:
+    """Say where a setting stands, for the front of a message: ``gate.toml: line 7``.
+
+    Args:
+        path: The settings file.
+        steps: Keys and places in lists that lead to it; of those that end in nothing, as far as they lead.
+    """
+    try:
+        text = handed(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError):   # it has been read a moment ago
+        return str(path)
+    found = next((line for end in range(len(steps), 0, -1) if (line := _line_of(text, steps[:end]))), "")
+    return f"{path}{found}"
 
 
 def address(text: str, where: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:

@@ -94,6 +94,27 @@ def test_what_cannot_be_meant_is_refused_with_its_place(tmp_path: Path, text: st
     assert "hunter2" not in str(raised.value)
 
 
+@pytest.mark.parametrize(("text", "line", "says"), [
+    (SMALLEST + SMALLEST.partition("\n\n")[2], 10, "found two called 'north'"),
+    (SMALLEST + "[cameras.spectrum]\ndwell_s = 1.0\ninfrared_below = 50.0\n", 11, "spectrum.infrared_below not above"),
+    (SMALLEST + "track = {low_score = 0.9}\n", 9, "camera 'north': expected track.low_score"),
+    (SMALLEST + "ignore = [\n[[0, 0], [1, 1]]]\n", 9, "polygons"),
+    (SMALLEST + "[engine]\nthreads = 1\nprecision = 'fp16'\n", 11, "engine.precision"),
+    ("engine.batch_wait_s = 9.0\n" + SMALLEST, 1, "at most half of 'engine.budget_s'"),
+    (SMALLEST.replace("\n\n[", "\nhealth = 'here'\n\n["), 5, "health: expected a numeric address and a port"),
+    (SMALLEST.replace("\n\n[", "\nhealth = '0.0.0.0:9464'\n\n["), 5, "health: expected an address of this machine"),
+])
+def test_what_contradicts_itself_is_refused_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as raised:
+        load(write(tmp_path, text))
+    assert str(raised.value).startswith(f"{tmp_path}/gate.toml: line {line}: ")
+
+
+def test_other_machines_may_ask_how_it_is_if_the_settings_say_so_in_words(tmp_path: Path) -> None:
+    open_to_all = "health = '0.0.0.0:9464'\nallow_health_off_loopback = true\n" + SMALLEST
+    assert load(write(tmp_path, open_to_all)).health == "0.0.0.0:9464"
+
+
 def test_every_number_has_a_finite_end() -> None:
     def ends(kind: msgspec.inspect.Type, where: str) -> None:
         match kind:

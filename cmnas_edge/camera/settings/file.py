@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -24,19 +25,19 @@ def load(path: Path) -> DeviceSettings:
     """
     settings = config.load(path, DeviceSettings)
     names = [camera.name for camera in settings.cameras]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{path}: expected one camera of each name, found two called {name!r}; rename one")
-    if settings.engine.name == "auto" and settings.engine.precision is not None:
-        raise ConfigError(f"{path}: expected no 'engine.precision' with name = \"auto\", which chooses it, found "
-                          f"{settings.engine.precision!r}; remove it, or name an engine")
-    if settings.engine.batch_wait_s > settings.engine.budget_s / 2:
-        raise ConfigError(f"{path}: expected 'engine.batch_wait_s' of at most half of 'engine.budget_s', found "
-                          f"{settings.engine.batch_wait_s:g} and {settings.engine.budget_s:g}; change one")
+    for row, name in enumerate(names):
+        if name in names[:row]:
+            raise ConfigError(f"{config.place(path, 'cameras', row, 'name')}: expected one camera of each name, found "
+                              f"two called {name!r}; rename one")
+    for steps, complaint in _complaints(settings):
+        raise ConfigError(f"{config.place(path, *steps)}: {complaint}")
+    if settings.health is not None:
+        at = f"{config.place(path, 'health')}: health"
+        host, _ = config.address(settings.health, at)
+        if not (host.is_loopback or settings.allow_health_off_loopback):
+            raise ConfigError(f"{at}: expected an address of this machine alone, since nobody is asked who they are "
+                              f"there, found {settings.health}; write 127.0.0.1, or allow_health_off_loopback = true")
     folder = path.resolve().parent
-    for camera in settings.cameras:
-        for complaint in _complaints(camera):
-            raise ConfigError(f"{path}: camera {camera.name!r}: {complaint}")
     return replace(
         settings, spool=replace(settings.spool, path=folder / settings.spool.path),
         cameras=tuple(replace(camera, source=_located(camera.source, folder)) for camera in settings.cameras))
@@ -48,25 +49,37 @@ def _located(source: SourceSettings, folder: Path) -> SourceSettings:
     return replace(source, location=str(folder / Path(source.location).expanduser()))
 
 
-def _complaints(camera: CameraSettings) -> list[str]:
-    """Say what no single value shows to be wrong: what was expected, found, and to do."""
-    spectrum, track, select = camera.spectrum, camera.track, camera.select
-    wrong = []
-    for low, high, low_name, high_name in (
-            (spectrum.infrared_below, spectrum.visible_above, "spectrum.infrared_below", "spectrum.visible_above"),
-            (track.low_score, track.high_score, "track.low_score", "track.high_score"),
-            (select.min_aspect, select.max_aspect, "select.min_aspect", "select.max_aspect")):
+def _complaints(settings: DeviceSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Say what no single value shows to be wrong: where, and what was expected, found, and to do."""
+    engine = settings.engine
+    if engine.name == "auto" and engine.precision is not None:
+        yield ("engine", "precision"), ("expected no 'engine.precision' with name = \"auto\", which chooses it, found "
+                                        f"{engine.precision!r}; remove it, or name an engine")
+    if engine.batch_wait_s > engine.budget_s / 2:
+        yield ("engine", "batch_wait_s"), ("expected 'engine.batch_wait_s' of at most half of 'engine.budget_s', found "
+                                           f"{engine.batch_wait_s:g} and {engine.budget_s:g}; change one")
+    for row, camera in enumerate(settings.cameras):
+        for steps, complaint in _of_camera(camera):
+            yield ("cameras", row, *steps), f"camera {camera.name!r}: {complaint}"
+
+
+def _of_camera(camera: CameraSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    spectrum, track, select, source = camera.spectrum, camera.track, camera.select, camera.source
+    for low, high, table, low_name, high_name in (
+            (spectrum.infrared_below, spectrum.visible_above, "spectrum", "infrared_below", "visible_above"),
+            (track.low_score, track.high_score, "track", "low_score", "high_score"),
+            (select.min_aspect, select.max_aspect, "select", "min_aspect", "max_aspect")):
         if low > high:
-            wrong.append(f"expected {low_name} not above {high_name}, found {low:g} and {high:g}; change one")
-    wrong += [f"ignore: expected polygons of at least 3 points in shares of the frame (0 to 1), found {polygon}; "
-              "correct it" for polygon in camera.ignore
-              if len(polygon) < 3 or not all(0 <= value <= 1 for point in polygon for value in point)]
-    if "://" in camera.source.location and camera.source.kind not in ("auto", "url"):
-        wrong.append(f"source.kind: expected \"url\" for a URL, found {camera.source.kind!r}; correct it")
-    if camera.source.pipeline is not None and not (
-            camera.source.kind == "url" or "://" in camera.source.location
-            or camera.source.location.startswith("/dev/")):
-        wrong.append("source.pipeline: expected none for recorded footage, found one; leave it out")
-    if not camera.source.location:
-        wrong.append("source.location: expected a file, folder or URL, found nothing; write one")
-    return wrong
+            yield (table, low_name), (f"expected {table}.{low_name} not above {table}.{high_name}, found {low:g} and "
+                                      f"{high:g}; change one")
+    for polygon in camera.ignore:
+        if len(polygon) < 3 or not all(0 <= value <= 1 for point in polygon for value in point):
+            yield ("ignore",), ("ignore: expected polygons of at least 3 points in shares of the frame (0 to 1), found "
+                                f"{polygon}; correct it")
+    live = source.kind == "url" or "://" in source.location or source.location.startswith("/dev/")
+    if "://" in source.location and source.kind not in ("auto", "url"):
+        yield ("source", "kind"), f"source.kind: expected \"url\" for a URL, found {source.kind!r}; correct it"
+    if source.pipeline is not None and not live:
+        yield ("source", "pipeline"), "source.pipeline: expected none for recorded footage, found one; leave it out"
+    if not source.location:
+        yield ("source", "location"), "source.location: expected a file, folder or URL, found nothing; write one"
