@@ -9,7 +9,7 @@ PIP_ARGS ?= -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo test check prove bench workshop pythons clean
+.PHONY: help demo test check prove bench soak workshop pythons clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ prove: $(VENV)/.dev  ## the long promises at full count, under an hour; figures 
 
 bench: $(VENV)/.dev  ## every benchmark; results/*.jsonl are tracked
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev  ## eight simulated hours of the daemon in 18 minutes: does anything grow? figures in benchmarks/results
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 workshop: $(VENV)/.workshop  ## what `python -m train` and `python -m export` need (torch)
 	@echo "ready: $(BIN)/python -m train --help; $(BIN)/python -m export --help"

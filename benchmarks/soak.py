@@ -1,0 +1,288 @@
+"""Eight hours of a camera at many times their speed, while its collector comes and goes: does anything grow?
+
+    python -m benchmarks.soak                           # eight simulated hours in about 18 minutes; also `make soak`
+    python -m benchmarks.soak --minutes 3 --leak file   # does the test find a leak? memory, file, thread, spool or lag
+
+The daemon is the real one with its own threads: people found and followed in drawn footage that two fake
+cameras show, embedded by the real network, spooled to a real disk and sent over HTTP to a real collector
+in a process of its own. Of every cycle that collector is away for a third, ended in good order or killed in turns; the
+cameras are lost and found again every two simulated minutes. Only the frames' time is accelerated.
+
+What is looked at is the median over each cycle, since a cycle has everything once; the first quarter of
+the cycles is warming up. ``trend`` says of each figure whether it grows, with an interval of 99 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.records import RESULTS, keep
+from benchmarks.soak_figures import picture, verdicts
+from cmnas_edge import bundle, log
+from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.daemon import Daemon
+from cmnas_edge.camera.frames.frame import Frame
+from cmnas_edge.camera.sending.spool import Spool
+from cmnas_edge.camera.sending.ways import open_transport
+from cmnas_edge.camera.settings import (
+    CameraSettings,
+    DeviceSettings,
+    LinkSettings,
+    SelectSettings,
+    SourceSettings,
+    SpectrumSettings,
+    SpoolSettings,
+)
+from cmnas_edge.camera.tally import Tally
+from cmnas_edge.demo.stage import run_to_end
+from cmnas_edge.engine import open_engine
+from cmnas_edge.errors import SourceLost
+from cmnas_edge.synthetic.site import Site
+
+LEAKS = ("memory", "file", "thread", "spool", "lag")
+CAMERAS = ("entrance", "hall")
+CYCLES = 24
+_FPS = 5.0
+_LOOP_S = 120.0
+_AWAY = 0.3         # of a cycle
+_SIZE = (320, 180)
+_ENDING = (signal.SIGTERM, signal.SIGKILL)
+
+
+def main() -> None:
+    """Run it, print what grows, and append to ``results/soak.jsonl``; a real run draws ``results/soak.png``, too."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=8.0, help="simulated (default: 8)")
+    parser.add_argument("--minutes", type=float, default=18.0, help="that it takes (default: 18)")
+    parser.add_argument("--leak", choices=LEAKS, help="plant one, to see it found")
+    parser.add_argument("--port", type=int, default=8793, help="of the collector, on loopback (default: 8793)")
+    parser.add_argument("--device", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.device:
+        _device(args.device, args.hours, args.minutes, args.leak, args.port)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        samples, ended = _run(Path(folder), args)
+    if not samples:
+        sys.exit("soak: expected a daemon that runs, found one that said nothing; see its log above")
+    found = verdicts(samples, CYCLES)
+    for name, row in found.items():
+        print(f"{name:<10} {row['first']:>9.4g} -> {row['last']:>9.4g}   {row['slope_per_h']:+.3g} per simulated hour "
+              f"(99 %: {row['low']:+.3g} to {row['high']:+.3g})  {row['verdict']}")
+    last = samples[-1]
+    print(f"{last['simulated_s'] / 3600:.2f} simulated hours in {last['at']:.0f} s, {last['frames']} frames, "
+          f"{last['sightings']} sightings; at the end {ended}")
+    keep("soak", {"leak": args.leak, "simulated_h": round(last["simulated_s"] / 3600, 2), "seconds": round(last["at"]),
+                  "frames": last["frames"], "sightings": last["sightings"], "source_failures": last["source_failures"],
+                  "link_failures": last["link_failures"], "cycles": CYCLES, "figures": found, "end": ended})
+    if args.leak is None:
+        picture(samples, CYCLES, RESULTS / "soak.png")
+
+
+def _run(folder: Path, args: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """One daemon's samples, one a second, and what is stored, lost and waiting at the very end."""
+    settings = folder / "collector.toml"
+    settings.write_text(f'data = "data"\nlisten = "127.0.0.1:{args.port}"\n')
+    run_to_end("collector", "enrol", "soak", "--config", str(settings), "--out", str(folder / "token"))
+    words = [sys.executable, "-m", "benchmarks.soak", "--device", str(folder), "--port", str(args.port),
+             "--hours", str(args.hours), "--minutes", str(args.minutes)]
+    collector = _collector(settings)
+    device = subprocess.Popen(words + (["--leak", args.leak] if args.leak else []), stdout=subprocess.PIPE, text=True)
+    assert device.stdout is not None
+    cycle_s = 60 * args.minutes / CYCLES
+    samples: list[dict[str, Any]] = []
+    away, ended_count = False, 0
+    try:
+        for line in device.stdout:
+            sample = json.loads(line)
+            if "end" in sample:
+                return samples, _accounts(folder, sample["end"])
+            # Away in the first part of a cycle, so that at its end what waited has been sent.
+            should = sample["at"] % cycle_s < _AWAY * cycle_s and sample["at"] < 60 * args.minutes
+            if should and not away:
+                collector.send_signal(_ENDING[ended_count % 2])
+                collector.wait(30)
+                ended_count += 1
+            elif away and not should:
+                collector = _collector(settings)
+            away = should
+            samples.append({**sample, "away": away})
+        return samples, {}
+    finally:
+        for process in (device, collector):
+            process.kill()
+            process.wait()
+
+
+def _collector(settings: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "cmnas_edge.cli", "collector", str(settings)],
+                            stderr=subprocess.DEVNULL)
+
+
+def _accounts(folder: Path, end: dict[str, int]) -> dict[str, int]:
+    """What the daemon says it made, beside what the collector's journal holds."""
+    import sqlite3  # noqa: PLC0415 - only here
+
+    reader = sqlite3.connect(f"file:{folder}/data/journal.sqlite?mode=ro", uri=True)
+    try:
+        stored, numbers = reader.execute("SELECT count(*), count(DISTINCT sequence) FROM sighting").fetchone()
+        lost = reader.execute("SELECT coalesce(sum(count), 0) FROM gap").fetchone()[0]
+    finally:
+        reader.close()
+    return {**end, "in_journal": stored, "twice": stored - numbers, "in_gaps": lost}
+
+
+class Footage:
+    """A fake live camera: drawn footage again and again, the newest frame at any time; lost after each turn."""
+
+    recorded = False
+
+    def __init__(self, pictures: Sequence[bytes], speed: float, began: float, starts_at: float) -> None:
+        """Show JPEGs, ``speed`` times as fast as they were filmed."""
+        self._pictures, self._speed, self._began, self._starts_at = pictures, speed, began, starts_at
+        self.dropped_count = 0
+        self._next = self._left = -1
+        self._closed = threading.Event()
+
+    def __enter__(self) -> Footage:
+        self._next = int(self._simulated_s() * _FPS) + 1
+        self._left = len(self._pictures)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        newest = int(self._simulated_s() * _FPS)
+        self.dropped_count += max(0, newest - self._next)
+        index = max(self._next, newest)
+        if self._left <= 0:
+            raise SourceLost("footage: expected another frame, found its end")
+        if self._closed.wait(max(0.0, self._began + index / _FPS / self._speed - time.monotonic())):
+            raise StopIteration
+        self._left -= index - self._next + 1
+        self._next = index + 1
+        image = cv2.imdecode(np.frombuffer(self._pictures[index % len(self._pictures)], np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None
+        return Frame(np.asarray(image, np.uint8), index, self._starts_at + index / _FPS, time.monotonic())
+
+    def _simulated_s(self) -> float:
+        return (time.monotonic() - self._began) * self._speed
+
+    def close(self) -> None:
+        """End."""
+        self._closed.set()
+
+
+def _device(folder: Path, hours: float, minutes: float, leak: str | None, port: int) -> None:
+    """The daemon's process: watches, and prints a sample a second."""
+    log.configure(level=logging.WARNING)
+    cv2.setNumThreads(1)
+    model = bundle.Bundle.open(bundle.default_path())
+    films = _drawn()
+    speed = 60 * hours / minutes
+    settings = DeviceSettings(
+        device="soak", collector=f"http://127.0.0.1:{port}", token=folder / "token", status_s=60.0, drain_s=60.0,
+        spool=SpoolSettings(path=folder / "spool.db"), link=LinkSettings(timeout_s=5.0, max_backoff_s=2.0),
+        cameras=tuple(CameraSettings(
+            name=name, source=SourceSettings(location=name), select=SelectSettings(min_height=24, period_s=5.0),
+            spectrum=SpectrumSettings(modality="visible")) for name in CAMERAS))
+    tally = Tally()
+    transport = open_transport(settings, tally)
+    began, starts_at = time.monotonic(), time.time() - 3600 * hours - 600
+    with (Spool(settings.spool.path, settings.spool.mib << 20) as spool,
+          open_engine(model, "visible", max_batch=settings.engine.max_batch) as engine):
+        daemon = Daemon(settings, {"visible": engine}, fingerprint=model.fingerprint,
+                        crop_size=(model.height, model.width), spool=spool, transport=transport, tally=tally,
+                        open_from=lambda source: Footage(films[source.location], speed, began, starts_at),
+                        backoff=lambda: Backoff(0.05, 0.2))
+        _plant(leak, spool, transport, tally)
+        over = threading.Event()
+        sampling = threading.Thread(target=_sample, args=(settings.spool.path, spool, tally, began, speed, 60 * minutes,
+                                                          daemon, over))
+        sampling.start()
+        try:
+            daemon.run()
+        finally:
+            over.set()
+            sampling.join()
+        end = {name: tally[name] for name in ("sightings", "stored", "duplicate", "refused", "dropped")}
+        print(json.dumps({"end": {**end, "waiting": len(spool)}}), flush=True)
+    transport.close()
+
+
+def _drawn() -> dict[str, list[bytes]]:
+    site = Site.draw(seed=3, people=12, cameras=["visible" for _ in CAMERAS], duration_s=_LOOP_S, fps=_FPS,
+                     names=CAMERAS)
+    return {name: [cv2.imencode(".jpg", cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA))[1].tobytes()
+                   for image in site.frames(name)] for name in CAMERAS}
+
+
+def _sample(path: Path, spool: Spool, tally: Tally, began: float, speed: float, lasts_s: float, daemon: Daemon,
+            over: threading.Event) -> None:
+    page = os.sysconf("SC_PAGE_SIZE")
+    asked = False
+    while not over.wait(1.0):
+        at = time.monotonic() - began
+        files = [path, path.with_name(path.name + "-wal")]
+        print(json.dumps({
+            "at": round(at, 2), "simulated_s": round(at * speed, 1),
+            "rss_mib": int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * page / 2**20,
+            "files": len([*Path("/proc/self/fd").iterdir()]), "threads": threading.active_count(),
+            "spool_kib": sum(p.stat().st_size for p in files if p.exists()) / 1024, "waiting": len(spool),
+            "lag_s": tally.last_lag_s, "frames": tally["frames"], "sightings": tally["sightings"],
+            "source_failures": tally["source_failures"], "link_failures": tally["link_failures"]}), flush=True)
+        if at > lasts_s and not asked:
+            asked = True
+            daemon.stop()
+
+
+def _plant(leak: str | None, spool: Any, transport: Any, tally: Tally) -> None:
+    """Spoil it on purpose, a little with every request."""
+    kept: list[object] = []
+    post, settle, lag = transport.post, spool.settle, tally.lag
+
+    def leaking_post(body: bytes) -> Any:
+        if leak == "memory":
+            kept.append(os.urandom(100_000))
+        elif leak == "file":
+            kept.append(os.fdopen(os.open("/dev/null", os.O_RDONLY)))
+        elif leak == "thread":
+            thread = threading.Thread(target=threading.Event().wait, daemon=True)
+            thread.start()
+            kept.append(thread)
+        elif leak == "lag":
+            kept.append(None)
+        return post(body)
+
+    def leaking_settle(sequences: Any, name: str | None = None) -> Any:
+        numbers = sorted(sequences)
+        return settle(numbers[1:] if len(kept) % 10 == 0 else numbers, name)
+
+    transport.post = leaking_post
+    if leak == "spool":
+        spool.settle = leaking_settle
+    elif leak == "lag":
+        tally.lag = lambda seconds: lag(seconds + 1e-4 * len(kept))  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()
