@@ -270,3 +270,14 @@ def test_who_was_shed_is_told_to_its_camera_once() -> None:
     found.put("south", [pick(3)], 1.5, recorded=False)
     assert found.untold("north") == [(1, 5.0), (2, 6.0)]
     assert found.untold("north") == found.untold("south") == []
+
+
+def test_a_pick_that_comes_before_its_camera_asked_tells_of_what_was_shed_too() -> None:
+    clock = Clock(0.0)
+    found, _ = backlog(clock, budget_s=1.0)
+    found.put("north", [pick(1, 5.0)], 0.0, recorded=False)
+    clock.now = 1.5
+    assert found.take(0.0) == []
+    found.put("north", [pick(1, 7.0)], 1.5, recorded=False)
+    assert [w.pick.seen_from for w in found.take(0.0) or []] == [5.0]
+    assert found.untold("north") == []
