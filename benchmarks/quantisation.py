@@ -18,10 +18,10 @@ from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.bundle.pictures import draw, of_modality
 from cmnas_edge.embedding import MODALITIES
 from export.parity import by_onnx
+from export.precision import METHODS
 from export.precision.crops import drawn
 from export.precision.gate import DIRECTIONS, Site, faults, people
 from export.precision.ladder import distances, in_int8
-from export.precision.ranges import METHODS
 
 __all__ = ["main"]
 

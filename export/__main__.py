@@ -1,7 +1,7 @@
 """``python -m export VERB ...``: from a trained network to a bundle that cameras trust.
 
-What the verbs do takes torch, which is seconds to import: so it is imported where Ctrl-C and a missing package are
-told in a sentence.
+What makes a bundle takes torch, which is seconds to import: so it is imported once it is asked for, and where Ctrl-C
+and a missing package are told in a sentence. Whoever draws a key or signs needs none of it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from cmnas_edge import log
 from cmnas_edge.errors import CmnasError, DeviceError
@@ -19,29 +20,33 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    verb = ""
     try:
-        # Inside a library's own start-up Ctrl-C may come out as that library's error: let it end us at once.
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
-        try:
-            commands = importlib.import_module("export.commands")
-        finally:
-            signal.signal(signal.SIGINT, interrupt)
+        args = _loaded("export.words").parse(argv)
+        verb = f" {args.command}"
+        work = args.work if "work" in args else _loaded("export.commands").work
+        work(args)
+    except CmnasError as error:
+        print(f"export{verb}: {log.scrub(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"export{verb}: stopped; nothing half-written is left", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _loaded(name: str) -> ModuleType:
+    # Inside a library's own start-up Ctrl-C may come out as that library's error: let it end us at once.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("cmnas_edge", "train", "export"):
             raise
-        print(f"export: the Python package {error.name!r} is missing; install it with: "
-              "pip install -e '.[workshop]'", file=sys.stderr)
-        return DeviceError.exit_code
-    args = commands.parse(argv)
-    try:
-        commands.work(args)
-    except CmnasError as error:
-        print(f"export {args.command}: {log.scrub(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"export {args.command}: stopped; nothing half-written is left", file=sys.stderr)
-        return 130
-    return 0
+        raise DeviceError(f"the Python package {error.name!r} is missing; install it with: pip install -e "
+                          "'.[workshop]'") from None
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``pack CHECKPOINT --out BUNDLE``: from a trained network to what a camera carries; and the other verbs' words.
+"""``pack CHECKPOINT --out BUNDLE``: from a trained network to what a camera carries.
 
 ``quantize BUNDLE --out BUNDLE`` does the last part again: graphs of lower precision, which ``pack``
 tries too once the float32 bundle is whole.
@@ -13,26 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
-from cmnas_edge import engine_commands
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.bundle.pictures import draw, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import open_engine
 from cmnas_edge.errors import BundleError, ConfigError
 from cmnas_edge.preprocess import DEFINITION
-from export import signing
 from export.calibrate import FALSE_MATCH_RATE, drawn_people, thresholds
 from export.card import write_card
 from export.fold import fold
 from export.pack import Contents, check_free, write_bundle
 from export.parity import F32, U8, Step, by_folded, by_network, by_onnx, compare, enforce
-from export.precision.ladder import PEOPLE
-from export.precision.ranges import METHODS
 from export.quantize import MOST_PEOPLE, asked_for, quantize
 from export.to_onnx import to_onnx
 from train.networks import checkpoint
 
-__all__ = ["pack", "parse", "work"]
+__all__ = ["pack", "work"]
 
 # Golden crops are stored as they are; more would weigh more than they tell.
 _GOLDEN_BYTES = 300_000
@@ -40,39 +36,15 @@ _PARITY_PEOPLE = 4
 _MOST_VALIDATION = 5_000    # more make a manifest larger than a device reads
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser("python -m export", description="Turn checkpoints into bundles.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    packing = commands.add_parser("pack", help="fold, write as ONNX, prove parity, calibrate, seal")
-    packing.add_argument("checkpoint", type=Path, help="written by python -m train")
-    packing.add_argument("--out", type=Path, required=True, help="the folder to become a bundle")
-    packing.add_argument("--name", help="what the bundle calls itself; default: the checkpoint's file name")
-    packing.add_argument("--drawn-identities", type=int, default=96, help="people the thresholds are found on")
-    packing.add_argument("--validation-identities", type=int, default=32,
-                         help="people whose drawn crops go along, for retrieval checks on a device; 0 for none")
-    packing.add_argument("--replace", action="store_true", help="replace a bundle that is there")
-    quantizing = commands.add_parser("quantize", help="add graphs of lower precision that pass the gate to a bundle")
-    quantizing.add_argument("bundle", type=Path, help="a bundle; it stays as it is")
-    quantizing.add_argument("--out", type=Path, required=True, help="the folder to become a bundle")
-    quantizing.add_argument("--replace", action="store_true", help="replace a bundle that is there")
-    for command in (packing, quantizing):
-        _add_precisions(command)
-    signing.add_commands(commands)
-    engine_commands.add_build_arguments(commands.add_parser(
-        "engine", help="make TensorRT plans of a bundle's graphs, for this very device"))
-    return parser.parse_args(argv)
-
-
 def work(args: argparse.Namespace) -> None:
-    """Do what the command line says.
+    """Pack or quantize.
+
+    Args:
+        args: What `export.words` read.
 
     Raises:
         CmnasError: It cannot be done; see `cmnas_edge.errors`.
     """
-    if "work" in args:
-        args.work(args)
-        return
     asked = asked_for(args.precisions, args.gate_people)
     if args.command == "pack":
         bundle = pack(args.checkpoint, args.out, name=args.name or args.checkpoint.stem,
@@ -86,16 +58,6 @@ def work(args: argparse.Namespace) -> None:
     _say(f"packed    {bundle.path}, fingerprint {bundle.fingerprint_hex}")
     if signed:
         _say("unsigned  the signature was of the files before; sign it again: python -m export sign")
-
-
-def _add_precisions(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--precisions", default="all", metavar="LIST",
-                         help="of int8_fp16,int8,fp16,bf16, tried beside fp32; default: all; fp32 for none of them")
-    command.add_argument("--crops", type=Path, metavar="DIR",
-                         help="pictures in folders named visible and infrared, for int8 ranges; default: drawn ones")
-    command.add_argument("--method", choices=METHODS, default="entropy", help="how int8 ranges are found")
-    command.add_argument("--gate-people", type=int, default=PEOPLE, metavar="N",
-                         help=f"drawn people who are searched; more bound losses closer (default {PEOPLE})")
 
 
 def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, validation_identities: int = 32,

@@ -15,10 +15,9 @@ from cmnas_edge.errors import BundleError, ConfigError
 from cmnas_edge.progress import Progress
 from export.card import with_precisions
 from export.pack import check_free, placed
-from export.precision import gate
+from export.precision import PEOPLE, Method, gate
 from export.precision.crops import drawn, from_folder
-from export.precision.ladder import LADDER, PEOPLE, climb
-from export.precision.ranges import Method
+from export.precision.ladder import LADDER, climb
 from export.weights import write_graphs
 
 __all__ = ["MOST_PEOPLE", "asked_for", "quantize"]

@@ -7,3 +7,11 @@ numbers are.
 """
 
 from __future__ import annotations
+
+from typing import Literal, get_args
+
+__all__ = ["METHODS", "PEOPLE", "Method"]
+
+Method = Literal["minmax", "percentile", "entropy"]     # how ranges are found: see `export.precision.ranges`
+METHODS: tuple[Method, ...] = get_args(Method)
+PEOPLE = 4_000  # whom the gate draws: 8,000 queries in infrared, 16,000 in visible light

@@ -18,7 +18,7 @@ from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.preprocess import resize
 from export.calibrate import WORLD_SEED
-from export.precision.ranges import Method
+from export.precision import Method
 from train.data.decoding import load, quietly
 from train.data.layout import SUFFIXES
 

@@ -16,26 +16,24 @@ from cmnas_edge.bundle.pictures import draw, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.progress import Progress
 from export.parity import by_onnx, opened
-from export.precision import overflow
+from export.precision import PEOPLE, Method, overflow
 from export.precision.crops import Crops
 from export.precision.equalisation import equalised
 from export.precision.gate import Site, faults, people
 from export.precision.graph import Graph
 from export.precision.half import to_half
 from export.precision.quantized import lifted, quantised, sites
-from export.precision.ranges import Method, reach
+from export.precision.ranges import reach
 from export.precision.rounding import in_bfloat16, in_half
 from export.precision.rules import breaches
 
-__all__ = ["LADDER", "MARGIN", "PEOPLE", "Climb", "Made", "Models", "climb", "distances", "in_int8", "least_cosine",
-           "made_in"]
+__all__ = ["LADDER", "MARGIN", "Climb", "Made", "Models", "climb", "distances", "in_int8", "least_cosine", "made_in"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 Models = Mapping[Modality, onnx.ModelProto]
 # The fastest first, where a device can have it; TensorRT on some builds none of the first (TensorRT#4832).
 LADDER: tuple[Precision, ...] = ("int8_fp16", "int8", "fp16", "bf16")
-PEOPLE = 4_000  # whom the gate draws: 8,000 queries in infrared, 16,000 in visible light
 # An engine of a precision rounds elsewhere than the graph that was measured: twice the angle, which is four times the
 # cosine distance, of all but one in a hundred crops.
 MARGIN = 4.0

@@ -8,20 +8,18 @@ GTC 2017). Magnitudes alone: zero points are zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from export.precision import Method
 from export.precision.probe import values
 
-__all__ = ["METHODS", "Method", "entropy", "percentile", "reach"]
+__all__ = ["entropy", "percentile", "reach"]
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
-Method = Literal["minmax", "percentile", "entropy"]
-METHODS: tuple[Method, ...] = get_args(Method)
 KEPT = 0.99999
 _BINS = 2048
 _LEVELS = 128  # magnitudes of a signed byte

@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from export.fold import fold
 from export.parity import by_onnx
-from export.precision import quantized, ranges
+from export.precision import METHODS, quantized, ranges
 from export.precision.equalisation import equalised, pairs
 from export.precision.graph import Graph
 from export.precision.half import SMALLEST_NORMAL, to_half
@@ -162,7 +162,7 @@ def test_cuts_agree_with_onnx_runtimes_calibrators(seed: int) -> None:
 
 def test_ranges_are_of_the_crops_they_are_given_and_of_each_method() -> None:
     model, some = light(), crops(12)
-    found = {method: ranges.reach(model, ["stem.relu"], some, method)["stem.relu"] for method in ranges.METHODS}
+    found = {method: ranges.reach(model, ["stem.relu"], some, method)["stem.relu"] for method in METHODS}
     every = np.concatenate([batch["stem.relu"].ravel() for batch in values(model, ["stem.relu"], some)])
     assert found["minmax"] == pytest.approx(every.max())
     assert found["entropy"] <= found["percentile"] <= found["minmax"] * 1.001
