@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from cmnas_edge import config
 from cmnas_edge.bundle import Bundle, Trust, default_path, voucher
 from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.engine import choice_fault
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.sighting import EngineName, Precision
 
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         CmnasError: It cannot be installed; see `cmnas_edge.install`.
         ConfigError: The number of threads is none, or words are missing or do not go together.
     """
-    place = None if args.config is None else config.load(args.config, Place)
+    place = None if args.config is None else _place(args.config)
     if args.action == "install" or args.rollback:
         sys.stdout.write(_install(args, place))
         return 0
@@ -84,6 +85,13 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     return 0
+
+
+def _place(path: Path) -> Place:
+    place = config.load(path, Place)
+    if fault := choice_fault(place.engine.name, place.engine.precision):
+        raise ConfigError(f"{config.place(path, 'engine', 'precision')}: {fault}")
+    return place
 
 
 def _install(args: argparse.Namespace, place: Place | None) -> str:

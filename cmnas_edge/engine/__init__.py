@@ -17,7 +17,7 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError, DeviceError
 from cmnas_edge.sighting import EngineName, Precision
 
-__all__ = ["ENGINES", "TOLERANCE", "Engine", "check_golden", "open_engine"]
+__all__ = ["ENGINES", "TOLERANCE", "Engine", "check_golden", "choice_fault", "open_engine"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -63,6 +63,14 @@ class Engine(Protocol):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None: ...
+
+
+def choice_fault(name: str, precision: Precision | None) -> str:
+    """Say why settings may not choose like this in ``[engine]``; nothing if they may."""
+    if name != "auto" or precision is None:
+        return ""
+    return (f"expected no 'engine.precision' with name = \"auto\", which chooses it, found {precision!r}; remove it, "
+            "or name an engine")
 
 
 def open_engine(bundle: Bundle, modality: Modality, *, name: EngineName = "onnxruntime", precision: Precision = "fp32",

@@ -346,6 +346,8 @@ def test_a_bundle_that_no_engine_of_this_device_runs_is_not_installed(
     (["install", "NEW"], 'bundle = "b"\n[trust]\nkey = []', 78, "unknown key 'key' in [trust]; did you mean 'keys'?"),
     (["install", "NEW"], "bundle = 3", 78, "line 1"),
     (["install", "--rollback"], 'bundle = "b"', 65, "expected a version before"),
+    (["install", "NEW"], 'bundle = "b"\n[engine]\nprecision = "int8"', 78,
+     """line 3: expected no 'engine.precision' with name = "auto", which chooses it, found 'int8'; remove"""),
 ])
 def test_words_and_settings_that_do_not_do_are_one_sentence(
         words: list[str], text: str | None, code: int, says: str, tmp_path: Path,

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from cmnas_edge import config
 from cmnas_edge.camera.settings.cameras import CameraSettings, SourceSettings
 from cmnas_edge.camera.settings.device import DeviceSettings
+from cmnas_edge.engine import choice_fault
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["load"]
@@ -52,9 +53,8 @@ def _located(source: SourceSettings, folder: Path) -> SourceSettings:
 def _complaints(settings: DeviceSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Say what no single value shows to be wrong: where, and what was expected, found, and to do."""
     engine = settings.engine
-    if engine.name == "auto" and engine.precision is not None:
-        yield ("engine", "precision"), ("expected no 'engine.precision' with name = \"auto\", which chooses it, found "
-                                        f"{engine.precision!r}; remove it, or name an engine")
+    if fault := choice_fault(engine.name, engine.precision):
+        yield ("engine", "precision"), fault
     if engine.batch_wait_s > engine.budget_s / 2:
         yield ("engine", "batch_wait_s"), ("expected 'engine.batch_wait_s' of at most half of 'engine.budget_s', found "
                                            f"{engine.batch_wait_s:g} and {engine.budget_s:g}; change one")
