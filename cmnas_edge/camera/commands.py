@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,9 +22,13 @@ from cmnas_edge import bundle, config, log
 from cmnas_edge.camera import settings as camera_settings
 from cmnas_edge.camera.daemon import Daemon, check_camera
 from cmnas_edge.camera.frames.source import source_name
+from cmnas_edge.camera.running.metrics import Exposition
+from cmnas_edge.camera.running.notify import Notifier
+from cmnas_edge.camera.running.vitals import Vitals
+from cmnas_edge.camera.sending.memory_first import MemoryFirst
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.ways import open_transport
-from cmnas_edge.camera.settings import DeviceSettings
+from cmnas_edge.camera.settings import DeviceSettings, SpoolSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import Engine, open_engine
@@ -34,7 +39,7 @@ from cmnas_edge.sealing import Sealer
 from cmnas_edge.sighting import key_id
 from cmnas_edge.site_key import Rotation, SiteKey
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "open_spool", "run"]
 
 _log = logging.getLogger("cmnas.camera")
 _UNSIGNED = "nobody signed this bundle; it is used since allow_unsigned_bundle = true"
@@ -60,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     log.configure(as_json=settings.log == "json")
     before = set(threading.enumerate())
     try:
-        _watch(settings)
+        _watch(settings, args.config)
     except CmnasError as error:
         if _left_behind(before):
             sys.stderr.write(f"cmnas-edge camera: {log.scrub(str(error))}\n")
@@ -71,22 +76,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _watch(settings: DeviceSettings) -> None:
+def _watch(settings: DeviceSettings, path: Path) -> None:
+    notifier = Notifier()
     with _Signals() as signals, ExitStack() as opened:
         tally = Tally()
         transport = open_transport(settings, tally)
         opened.callback(transport.close)
-        spool = opened.enter_context(Spool(settings.spool.path, settings.spool.mib << 20))
+        spool = opened.enter_context(open_spool(settings.spool))
         model = bundle.open_trusted(settings.bundle, settings.trust)
         engines = _engines(opened, model, settings)
         daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
-                        spool=spool, transport=transport, tally=tally, rotation=_rotation(model, settings))
+                        spool=spool, transport=transport, tally=tally, rotation=_rotation(model, settings),
+                        notifier=notifier,
+                        reread=lambda: (camera_settings.load(path), partial(open_transport, tally=tally)))
         if bundle.voucher(model, settings.trust) == "nobody":
             _log.warning("%s: %s", model.path, _UNSIGNED)
-        signals.stop = daemon.stop
+        signals.stop, signals.reload = daemon.stop, daemon.keeper.reload
         for _ in range(signals.early_count):
             daemon.stop()
         daemon.run()
+
+
+def open_spool(settings: SpoolSettings) -> Spool:
+    """Open the spool that the settings name.
+
+    Raises:
+        CmnasError: See `Spool`.
+    """
+    if settings.mode == "memory-first":
+        return MemoryFirst(settings.path, settings.mib << 20, window_s=settings.window_s, most=settings.memory_count)
+    return Spool(settings.path, settings.mib << 20)
 
 
 def _left_behind(before: set[threading.Thread]) -> bool:
@@ -112,6 +131,8 @@ def _check(settings: DeviceSettings) -> int:
                    for modality, engine in _engines(opened, model, settings).items()]
     for camera in settings.cameras:
         check_camera(camera)
+    if settings.health is not None:
+        Exposition(lambda: Vitals(cameras=()))
     rotation = _rotation(model, settings)
     _writable(settings.spool.path, "[spool] path", makes_folders=True)
     for path, key in ((settings.trace, "trace"), (settings.report, "report")):
@@ -199,6 +220,8 @@ def _rotation(model: bundle.Bundle, settings: DeviceSettings) -> Rotation | None
 class _Signals:
     """SIGTERM and Ctrl-C ask the daemon to end in good order; again, not to wait for the collector.
 
+    SIGHUP asks it to read its settings again; while it starts it has just done so.
+
     They are only noted while it starts: an interrupt inside a library's own start-up would come
     out as that library's failure.
     """
@@ -206,6 +229,7 @@ class _Signals:
     def __init__(self) -> None:
         self.early_count = 0
         self.stop: Callable[[], None] = self._note
+        self.reload: Callable[[], None] = lambda: None
         self._before: dict[signal.Signals, Any] = {}
 
     def _note(self) -> None:
@@ -214,6 +238,7 @@ class _Signals:
     def __enter__(self) -> _Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, lambda *_: self.stop())
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self.reload())
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -45,12 +45,19 @@ class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What waits for the collector, on disk.
 
     Attributes:
-        path: The spool's file; one daemon per file.
+        path: The spool's file; one daemon per file. What is found damaged there is moved aside, beside it.
+        mode: ``disk``: a record is on disk before anything else becomes of it. ``memory-first``, for flash that
+            wears out: it is written only if the collector did not answer for it within ``window_s``, and at the end.
+        window_s: With ``memory-first``, what a power cut may take: records made in these last seconds (and the one
+            between two looks at the clock) that were not answered for. The collector is told of the loss.
         mib: Most it may take; beyond it the oldest records go, counted, and the collector is told.
-        memory_count: Records held in memory while the disk is full; beyond it the oldest go, counted.
+        memory_count: Records held in memory while the disk is full; beyond it the oldest go, counted. With
+            ``memory-first`` also the most that is in memory before it is written.
     """
 
     path: Path = Path("spool.db")
+    mode: Literal["disk", "memory-first"] = "disk"
+    window_s: Positive = 30.0
     mib: Annotated[int, Meta(ge=4, le=1 << 20)] = 64
     memory_count: Count = 1024
 
@@ -80,10 +87,11 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     backoff_s: Positive = 1.0
     max_backoff_s: Positive = 60.0
     certificate_authority: Path | None = None
-    site: Annotated[str, Meta(pattern=SITE)] = "site"
+    site: Annotated[str, SITE] = "site"
     certificate: Path | None = None
     certificate_key: Path | None = None
-    seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
+    seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z", description="the 64 hexadecimal digits that "
+                                 "`cmnas-edge collector seal-key` prints, or nothing")] = ""
     allow_plain_http_off_loopback: bool = False
 
 
