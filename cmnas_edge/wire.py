@@ -46,7 +46,7 @@ from cmnas_edge.sighting import (
 __all__ = ["MAX_BATCH_BYTES", "MAX_GAPS", "MAX_REASON", "MAX_SIGHTINGS", "MAX_SIGHTING_BYTES", "EngineName",
            "Gap", "Outcome", "Precision", "Refusal", "Result", "Sighting", "WireError", "address",
            "decode_answer", "decode_batch", "encode_answer", "encode_batch", "encode_sighting",
-           "explained_bytes", "is_name"]
+           "explained_bytes", "is_name", "seen_at"]
 
 MAX_SIGHTING_BYTES = 8192       # the largest legal one is about half of it; a test adds it up
 MAX_SIGHTINGS = 64              # in a batch
@@ -83,6 +83,14 @@ def encode_sighting(sighting: Sighting, sealer: Sealer | None = None) -> bytes:
         message.seal.key, message.seal.encapsulated, message.seal.number = seal
     message.vector = vector
     return bytes(message.SerializeToString(deterministic=True))
+
+
+def seen_at(body: bytes) -> float | None:
+    """Say when the person of an encoded record was last seen, epoch seconds; None if that cannot be read."""
+    try:
+        return float(pb.Sighting.FromString(body).seen_at)
+    except DecodeError:
+        return None
 
 
 def address(body: bytes, spool: str, sequence: int) -> bytes:

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 
+from cmnas_edge import log
 from cmnas_edge.camera.backlog import Backlog, Untold
 from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.checkup import Checkup
 from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.frames.frame import Source
 from cmnas_edge.camera.frames.source import open_source
@@ -30,6 +31,9 @@ from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.people.detection import Detector
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline, Trace
+from cmnas_edge.camera.running.keeper import Keeper
+from cmnas_edge.camera.running.notify import Notifier
+from cmnas_edge.camera.running.reload import compare
 from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.outbox import Outbox
 from cmnas_edge.camera.sending.spool import Spool
@@ -52,11 +56,16 @@ _STUCK_S = 5.0          # a thread that has not ended this long after being aske
 
 
 class Daemon:
-    """One device at work. Make it, `run` it once; `stop` may be called from anywhere, a signal handler too."""
+    """One device at work. Make it, `run` it once; `stop` may be called from anywhere, a signal handler too.
+
+    Attributes:
+        keeper: Says of it how it is; its `reload` may be called from a signal handler, too.
+    """
 
     def __init__(self, settings: DeviceSettings, engines: Mapping[Modality, Engine], *, fingerprint: bytes,
                  crop_size: tuple[int, int], spool: Spool, transport: Transport, tally: Tally,
-                 rotation: Rotation | None = None,
+                 rotation: Rotation | None = None, notifier: Notifier | None = None,
+                 reread: Callable[[], tuple[DeviceSettings, Callable[[DeviceSettings], Transport]]] | None = None,
                  open_from: Callable[[SourceSettings], Source] = open_source,
                  backoff: Callable[[], Backoff] = Backoff) -> None:
         """Open every camera's detector and look at every source, before any frame is read.
@@ -70,6 +79,8 @@ class Daemon:
             transport: The way to the collector.
             tally: What the transport counts into, too.
             rotation: Turns vectors with the site's key; None leaves them as they are.
+            notifier: The way to systemd; None: nobody is told.
+            reread: Reads the settings again, and gives what opens the way to the collector; None: nothing can.
             open_from: Opens sources.
             backoff: Makes the patience of one camera's reading.
 
@@ -94,6 +105,10 @@ class Daemon:
                    partial(open_from, camera.source))
             for camera, detector in zip(settings.cameras, detectors, strict=True)]
         self._backlog = Backlog(settings.engine, tally)
+        self._reread = reread
+        self._checkup = Checkup(self._cameras, self._backlog, engines, fingerprint, spool, self._link, tally)
+        self.keeper = Keeper(self._checkup, self._checkup.line, notifier or Notifier({}),
+                             reread=self._adjust if reread else None)
         self._asked_count = 0
         self._stop = threading.Event()      # read no more frames
         self._wake = threading.Event()      # the sender: there may be something to do
@@ -115,10 +130,11 @@ class Daemon:
             CmnasError: A camera could not go on although the others did; or the spool is unusable.
         """
         began = time.monotonic()
-        with self._trace or nullcontext():
+        with self._trace or nullcontext(), self.keeper.health(self._settings.health):
             embedding = self._start(self._embed, "embed")
             sending = self._start(self._send, "send")
             watching = self._watch_all()
+            self.keeper.began()
             try:
                 self._wait_for(watching, began)
             finally:
@@ -126,6 +142,7 @@ class Daemon:
             self._backlog.close()
             embedding.join()
             lost_count = self._drain(sending)
+            self._link.close()
         self._report(began)
         if self._crash is not None:
             raise self._crash
@@ -195,12 +212,14 @@ class Daemon:
         said_at = began
         while any(thread.is_alive() for thread in watching) and not self._asked_count and self._crash is None:
             time.sleep(_POLL_S)
+            self.keeper.step()
             if time.monotonic() - said_at >= self._settings.status_s:
                 said_at = time.monotonic()
-                _log.info("%s", self._status(said_at - began))
+                _log.info("%s", self._checkup.status(said_at - began))
 
     def _stop_reading(self, watching: Sequence[threading.Thread]) -> None:
         self._stop.set()
+        self.keeper.ending()
         self._backlog.keep_all()
         for camera in self._cameras:
             if (source := camera.source) is not None:
@@ -210,6 +229,25 @@ class Daemon:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 _log.warning("%s did not end in time and is left behind", thread.name)
+
+    def _adjust(self) -> str:
+        """Read the settings again; go by what of them can change now, and say what that is.
+
+        Raises:
+            CmnasError: They cannot be used; nothing was changed.
+        """
+        assert self._reread is not None
+        wanted, open_way = self._reread()
+        change = compare(self._settings, wanted)
+        # In any case, since files of the same name may hold another token or certificate.
+        self._link.adjust(change.settings.link, open_way(change.settings))
+        for camera, settings in zip(self._cameras, change.settings.cameras, strict=True):
+            camera.settings = settings
+            camera.pipeline.adjust(settings)
+        if change.settings.log != self._settings.log:
+            log.configure(as_json=change.settings.log == "json")
+        self._settings = change.settings
+        return str(change)
 
     def _waiting_count(self) -> int:
         return max(0, len(self._spool) - self._link.answered_count)
@@ -224,6 +262,7 @@ class Daemon:
             if time.monotonic() > deadline or self._asked_count > 1:
                 break
             time.sleep(_POLL_S / 10)
+            self.keeper.draining()
             if len(self._outbox):
                 self._outbox.flush()
         self._sent_all.set()
@@ -248,30 +287,13 @@ class Daemon:
         thread.start()
         return thread
 
-    def _status(self, passed_s: float) -> str:
-        tally, down_s = self._tally, self._link.down_s
-        cameras = ", ".join(f"{c.settings.name} {c.pipeline.modality or 'unknown'} {c.state}" for c in self._cameras)
-        people = sum(camera.pipeline.people_count for camera in self._cameras)
-        link = "" if down_s is None else f"; collector silent for {down_s:.0f} s"
-        shed = f", {tally['shed']} shed for want of time" if tally["shed"] else ""
-        return (f"{cameras}: {tally['frames'] / passed_s:.1f} frames/s, lag {tally.last_lag_s:.2f} s, {people} in "
-                f"view; {tally['sightings']} sightings{shed}, {tally['stored'] + tally['duplicate']} stored, "
-                f"{tally['refused']} refused, {tally['dropped']} dropped, {len(self._spool)} wait{link}")
-
     def _report(self, began: float) -> None:
         """Log the last status; write the report if one was asked for."""
         passed_s = time.monotonic() - began
-        _log.info("ended: %s", self._status(passed_s))
+        _log.info("ended: %s", self._checkup.status(passed_s))
         if (path := self._settings.report) is None:
             return
-        content = {
-            "device": self._settings.device, "seconds": round(passed_s, 3), **self._tally.snapshot(),
-            "waiting": len(self._spool), "spool": self._spool.name,
-            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-            "cameras": {c.settings.name: {
-                "frames": c.frame_count, "frames_dropped": c.dropped_count, "failures": c.failure_count,
-                "shed": self._backlog.shed.get(c.settings.name, 0), "state": c.state,
-                "modality": c.pipeline.modality, "time_source": c.time_source} for c in self._cameras}}
+        content = self._checkup.report(self._settings.device, passed_s)
         try:
             path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         except OSError as error:

@@ -57,7 +57,7 @@ class Embedder:
             crops = np.concatenate([picks[row][1].crops for row in rows])
             engine = self._engines[modality]
             before = engine.name, engine.precision
-            with self._tally.timed("infer"):
+            with self._tally.call(len(crops)):
                 embeddings = engine.embed(crops)
             self._tally.add("engine_failures", (engine.name, engine.precision) != before)
             self._tally.add("crops", len(crops))

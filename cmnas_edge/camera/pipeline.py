@@ -80,6 +80,7 @@ class Pipeline:
         self.name = settings.name
         self.modality: Modality | None = None
         self.people_count = 0
+        self.switch_count = 0       # from one modality to the other
         self._detector = detector
         self._tally = tally
         self._trace = trace
@@ -94,6 +95,7 @@ class Pipeline:
         with tally.timed("spectrum"):
             state = self._spectrum.update(frame.image, frame.seen_at)
         if state.switched and self.modality is not None:
+            self.switch_count += state.modality != self.modality
             picks += self.end()
             self._detector.reset()
         if state.modality is not None:
@@ -116,6 +118,11 @@ class Pipeline:
     def again(self, tracklet: int, seen_from: float) -> None:
         """Take back that somebody was told of: due at the next frame if still in view, for all the time since."""
         self._selector.again(tracklet, seen_from)
+
+    def adjust(self, settings: CameraSettings) -> None:
+        """Go by other thresholds from the next frame on; any thread may say so."""
+        self._spectrum.adjust(settings.spectrum)
+        self._selector.adjust(settings.select)
 
     def end(self) -> list[Pick]:
         """End all tracklets, as when the source ends; returns what is left to tell of them."""

@@ -93,6 +93,10 @@ class Spectrum:
         self._run_from = 0.0
         self._run_votes = 0
 
+    def adjust(self, settings: SpectrumSettings) -> None:
+        """Go by other settings from the next frame on; any thread may say so."""
+        self._settings = settings
+
     def update(self, frame: U8, seen_at: float) -> SpectrumState:
         """Look at one frame, at a time in seconds that does not run backwards."""
         if self._settings.modality != "auto":

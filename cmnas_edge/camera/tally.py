@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
+from cmnas_edge.camera.running.spread import Spreading
+
 __all__ = ["Count", "Stage", "Tally"]
 
 Count = Literal[
@@ -57,6 +59,10 @@ class Tally:
         self._stage_s: dict[str, float] = dict.fromkeys(get_args(Stage), 0.0)
         self._lags_s = _Sample()
         self._delays_s = _Sample()
+        self.embed_s = Spreading((0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0))
+        self.batch = Spreading((1, 2, 4, 8, 16, 32, 64, 128))
+        self.clock_offset_s: float | None = None    # the collector's less ours; any thread may set it
+        self._call_began: float | None = None
 
     def __getitem__(self, name: Count) -> int:
         """Read one count."""
@@ -92,6 +98,29 @@ class Tally:
             spent = self._clock() - start
             with self._mutex:
                 self._stage_s[stage] += spent
+
+    @contextlib.contextmanager
+    def call(self, crop_count: int) -> Iterator[None]:
+        """Time one call of an engine, also while it lasts."""
+        self._call_began = start = self._clock()
+        try:
+            with self.timed("infer"):
+                yield
+        finally:
+            self._call_began = None
+            self.embed_s.add(self._clock() - start)
+            self.batch.add(crop_count)
+
+    @property
+    def busy_s(self) -> float:
+        """For how long an engine has been at its present call; 0 between calls."""
+        began = self._call_began
+        return 0.0 if began is None else self._clock() - began
+
+    def stage_s(self) -> dict[str, float]:
+        """Seconds spent in each stage."""
+        with self._mutex:
+            return dict(self._stage_s)
 
     def snapshot(self) -> dict[str, object]:
         """Everything, ready for JSON: each count, ``stage_s`` (seconds per stage), samples of lags and delays."""

@@ -21,6 +21,7 @@ from cmnas_edge.camera.frames.frame import Frame, Source
 from cmnas_edge.camera.frames.times import TimeSource
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline
+from cmnas_edge.camera.running.vitals import CameraState
 from cmnas_edge.camera.settings import CameraSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import CmnasError, Transient
@@ -46,6 +47,8 @@ class Camera:
         frame_count: Frames taken so far.
         dropped_count: Frames of a live camera that newer ones replaced.
         failure_count: Times it was lost, or could not be opened.
+        reconnect_count: Times a lost one gave frames again.
+        taken_at: When the newest frame reached this process, monotonic seconds; None before the first.
         time_source: Whose word the newest frame's time is.
         source: What is being read now; closing it from another thread ends the reading.
         shape: Of the newest frame.
@@ -55,11 +58,13 @@ class Camera:
     settings: CameraSettings
     pipeline: Pipeline
     open: Callable[[], Source]
-    state: str = "starting"
+    state: CameraState = "starting"
     recorded: bool = False
     frame_count: int = 0
     dropped_count: int = 0
     failure_count: int = 0
+    reconnect_count: int = 0
+    taken_at: float | None = None
     time_source: TimeSource | None = None
     source: Source | None = None
     shape: tuple[int, ...] | None = None
@@ -91,7 +96,6 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
                 break
         except Transient as error:
             tally.add("source_failures")
-            camera.failure_count += 1
             if (held := repeats.admit(str(error))) is not None:
                 _log.warning("camera %s: %s%s", name, error, f" (and {held} times since last said)" if held else "")
         except CmnasError:
@@ -99,6 +103,7 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
             _end(camera, emit)
             raise
         camera.state = "lost"
+        camera.failure_count += 1
         _end(camera, emit)
         stop.wait(backoff.failed())
     camera.state = "ended"
@@ -116,6 +121,7 @@ def _read(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, backo
             for row, frame in enumerate(source):
                 if camera.state == "lost":
                     _log.info("camera %s: frames again", camera.settings.name)
+                    camera.reconnect_count += 1
                 # A recording's frame is due at its own time, however late it came to be read.
                 if row == 0 or not source.recorded:
                     due_at = frame.arrived_at - frame.seen_at
@@ -184,6 +190,7 @@ def _take(camera: Camera, frame: Frame, emit: Emit) -> None:
     if camera.shape not in (None, frame.image.shape):
         # Boxes are in pixels: nobody can be followed from one size of picture into another.
         _end(camera, emit)
+    camera.taken_at = frame.arrived_at
     camera.shape, camera.shift_s, camera.time_source = frame.image.shape, frame.shift_s, frame.time_source
     _tell(camera, camera.pipeline.process(frame), emit, frame.arrived_at)
 

@@ -159,6 +159,10 @@ class Selector:
                 picks += self._told(tracklet, person, seen_at)
         return picks
 
+    def adjust(self, settings: SelectSettings) -> None:
+        """Go by other settings from the next frame on; any thread may say so."""
+        self._settings = settings
+
     def again(self, tracklet: int, since: float) -> None:
         """Take back that a tracklet was told, as when its pick could not be embedded: nothing was since then."""
         if (person := self._people.get(tracklet)) is not None:

@@ -74,6 +74,7 @@ class Vitals:
         stage_s: Seconds spent in each stage.
         embed_s: Time of one call of an engine.
         batch: Crops in one call.
+        busy_s: For how long an engine has been at its present call; 0 between calls.
         spool_count: Records on disk.
         spool_bytes: Bytes the spool's files take.
         spool_oldest_s: Age of the oldest record; None when none waits, or it is not known.
@@ -88,6 +89,7 @@ class Vitals:
     stage_s: Mapping[str, float] = field(default_factory=dict)
     embed_s: Spread = Spread((1.0,), (0, 0), 0.0)
     batch: Spread = Spread((1.0,), (0, 0), 0.0)
+    busy_s: float = 0.0
     spool_count: int = 0
     spool_bytes: int = 0
     spool_oldest_s: float | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 
 from cmnas_edge.camera.backoff import Backoff
@@ -49,6 +50,8 @@ class Link:
         self._settings = settings
         self._tally = tally
         self._clock = clock
+        self._wanted: deque[tuple[LinkSettings, Transport]] = deque()
+        self._draw = draw
         self._repeats = Repeats(_REPEAT_S, clock)
         self._backoff = Backoff(settings.backoff_s, max(settings.backoff_s, settings.max_backoff_s), clock=clock,
                                 draw=draw)
@@ -70,6 +73,15 @@ class Link:
         """For how long the collector has not answered; None while it does."""
         return None if self._down_since is None else self._clock() - self._down_since
 
+    def adjust(self, settings: LinkSettings, transport: Transport) -> None:
+        """Go another way from the next batch on, with other patience; any thread may say so."""
+        self._wanted.append((settings, transport))
+
+    def close(self) -> None:
+        """Let every way go, at the very end."""
+        for transport in (self._transport, *(transport for _, transport in self._wanted)):
+            transport.close()
+
     def hurry(self) -> None:
         """From now on wait for no company, and try at once, as when the daemon is about to end."""
         self._hurried = True
@@ -84,6 +96,8 @@ class Link:
         Raises:
             Transient: The spool cannot be read or written for now. With a full disk sending goes on.
         """
+        while self._wanted:
+            self._turn(*self._wanted.popleft())
         now = self._clock()
         if now < self._not_before:
             return self._not_before - now
@@ -119,6 +133,13 @@ class Link:
         except LinkDown as error:
             return self._failed("down", str(error))
         return self._took(reply, {sequence for sequence, _ in records}, {gap.last for gap in gaps})
+
+    def _turn(self, settings: LinkSettings, transport: Transport) -> None:
+        self._transport.close()
+        self._transport, self._settings, self._batch = transport, settings, settings.batch
+        self._backoff = Backoff(settings.backoff_s, max(settings.backoff_s, settings.max_backoff_s),
+                                clock=self._clock, draw=self._draw)
+        self._not_before = self._clock()
 
     def _took(self, reply: Reply, records: set[int], gaps: set[int]) -> float:
         if reply.status == 413 and len(records) > 1:

@@ -14,6 +14,7 @@ import re
 import socket
 import ssl
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -74,6 +75,7 @@ class HttpTransport:
         self._token_path = token_path
         self._fresh = True
         self._timeout_s = settings.timeout_s
+        self._tally = tally
         self._connection = _connection(parts, settings, tally)
         read_token(token_path)
 
@@ -107,6 +109,7 @@ class HttpTransport:
         self._connection.close()
 
     def _exchange(self, body: bytes, token: str) -> Reply:
+        asked_at = time.time()
         self._connection.request("POST", self._path, body, {
             "Content-Type": "application/x-protobuf", "Authorization": f"Bearer {token}",
             "User-Agent": f"cmnas-edge/{__version__}"})
@@ -115,6 +118,7 @@ class HttpTransport:
         if len(answer) > LARGEST_ANSWER:
             raise http.client.HTTPException(f"an answer of more than {LARGEST_ANSWER} bytes")
         self._fresh = response.will_close
+        self._tally.clock_offset_s = _offset_s(response.getheader("Date", ""), asked_at, time.time())
         after = response.getheader("Retry-After", "")
         return Reply(response.status, answer, float(after) if re.fullmatch(r"\d{1,6}", after) else 0.0)
 
@@ -190,6 +194,15 @@ def _trust(settings: LinkSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"{authority}: expected certificates in PEM, found none ({error.strerror or error}); name "
                           "the file of the authority that signed the collector's certificate") from None
+
+
+def _offset_s(date: str, asked_at: float, answered_at: float) -> float | None:
+    """The other end's clock less ours, to about a second: its answer's date is a second that has begun."""
+    try:
+        told = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return None
+    return told.timestamp() + 0.5 - (asked_at + answered_at) / 2
 
 
 def _left_s(deadline: float) -> float:
