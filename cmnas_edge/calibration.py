@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from cmnas_edge.config import in_words
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import BundleError
 
@@ -19,7 +20,7 @@ __all__ = ["PAIRS", "SCHEMA", "CalibratedOn", "Calibration", "Count", "Digest", 
 Pair = Literal["visible-visible", "infrared-infrared", "visible-infrared"]
 PAIRS: tuple[Pair, Pair, Pair] = ("visible-visible", "infrared-infrared", "visible-infrared")
 CalibratedOn = Literal["drawn", "dataset", "site"]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits in lower case")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Score = Annotated[float, msgspec.Meta(ge=-1, le=1)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -92,7 +93,7 @@ def decode(data: bytes, kind: type[_T], where: str) -> _T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{where}: {printable(str(error))}; export again") from error
+        raise BundleError(f"{where}: {printable(in_words(str(error), kind))}; export again") from error
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ file that holds one.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import errno
 import ipaddress
@@ -32,10 +33,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["address", "handed", "load", "place", "read_secret", "show", "write_new_secret", "write_private"]
+__all__ = ["address", "handed", "in_words", "load", "place", "read_secret", "show", "write_new_secret", "write_private"]
 
 T = TypeVar("T")
 _LARGEST_SECRET = 1 << 16   # bytes; certificates of a whole chain are less
+_LONGEST_SHOWN = 100
+_REGEX = re.compile(r"""Expected `str` matching regex ('.*'|".*")(?= - at `|$)""")    # as msgspec says it
 _KEY = re.compile(r"""\s*(?P<key>[\w"'.-]+)\s*=""")
 _HEADER = re.compile(r"""\s*(?P<open>\[{1,2})\s*(?P<name>[\w"'.-]+)\s*\]{1,2}""")
 
@@ -86,14 +89,14 @@ def load(path: Path, kind: type[T]) -> T:
         steps = tuple(int(part[2]) if part[2] else part[1] for part in spots)
         at = f" at {_dotted(steps)}" if steps else ""
         found, words = _standing(tree, steps), _words(tree, kind, steps)
-        said = _sentence(reason)
+        said = _sentence(in_words(reason, kind))
         if words:
             near = difflib.get_close_matches(str(found), words, n=1, cutoff=0.5)
             then = f"did you mean {near[0]!r}?" if near else "correct it"
             raise ConfigError(f"{path}{_line_of(text, steps)}: expected {_either(words)}{at}, found {found!r}; "
                               f"{then}") from None
-        if re.fullmatch("expected '(int|float)' [<>]=? .*", said):  # the one reason that leaves out what was found
-            said += f", found {found!r}"
+        if re.fullmatch("expected '(int|float)' [<>]=? .*", said) or _REGEX.search(reason):
+            said += f", found {_cut(found)}"    # which msgspec leaves out
         raise ConfigError(f"{path}{_line_of(text, steps)}: {said}{at}; correct it") from None
 
 
@@ -228,6 +231,39 @@ def write_new_secret(path: Path, data: bytes, what: str, why: str) -> None:
                            "the command again; nothing was changed") from None
         raise ConfigError(f"{path}: expected to write a {what} there, found: {error.strerror}; nothing was changed: "
                           "name another file") from None
+
+
+def in_words(reason: str, kind: Any) -> str:
+    """Say of a text that breaks a pattern what is allowed: `Meta` has it as ``description``, beside the pattern.
+
+    Args:
+        reason: What msgspec found wrong.
+        kind: With what it was read.
+    """
+    if found := _REGEX.search(reason):
+        pattern = ast.literal_eval(found[1])
+        words = next((it.description for it in _metas(kind, set()) if it.pattern == pattern and it.description), "")
+        if words:
+            return f"{reason[:found.start()]}Expected {words}{reason[found.end():]}"
+    return reason
+
+
+def _metas(kind: Any, seen: set[Any]) -> Iterator[msgspec.Meta]:
+    """Everything that is said of the values which a type is made of."""
+    arms = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Annotated:
+        yield from (arm for arm in arms[1:] if isinstance(arm, msgspec.Meta))
+        arms = arms[:1]
+    if _is_struct(kind) and kind not in seen:
+        seen.add(kind)
+        arms = tuple(field.type for field in msgspec.structs.fields(kind))
+    for arm in arms:
+        yield from _metas(arm, seen)
+
+
+def _cut(found: Any) -> str:
+    text = repr(found)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _path(folder: Path, text: str) -> Path:

@@ -30,6 +30,7 @@ MAX_DIMENSION = 2048            # ResNet-50's embedding
 MAX_SEQUENCE = 2**63 - 1        # what SQLite counts to
 FINGERPRINT_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
+NAME_WORDS = "1 to 64 letters, digits, spaces or any of ._- with a letter or digit first"
 _SPOOL = re.compile(r"[0-9a-f]{16}")
 _LAST_SECOND = 2.0**33          # the year 2242
 _MAX_BOX = 65535
@@ -116,7 +117,7 @@ class Outcome:
 
 
 def is_name(text: str) -> bool:
-    """Say whether a device or camera may be called this: 1 to 64 ASCII letters, digits, `` ._-``."""
+    """Say whether a device or camera may be called this: `NAME_WORDS`, all of them ASCII."""
     return _NAME.fullmatch(text) is not None
 
 

@@ -14,7 +14,7 @@ __all__ = ["PRECISIONS", "Direction", "Drawn", "FileRecord", "Gate", "Loss", "Ma
            "Retrieval", "Variant"]
 
 # Printable ASCII: it is shown on terminals, which obey control characters.
-Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,500}\Z")]
+Line = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,500}\Z", description="a line of at most 500 ASCII characters")]
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Direction = Literal["visible-visible", "infrared-infrared", "infrared-visible", "visible-infrared"]
@@ -119,7 +119,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     schema: Literal[1]
-    name: Annotated[str, msgspec.Meta(pattern=r"^[\w. -]{1,80}\Z")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[\w. -]{1,80}\Z",
+                                      description="1 to 80 letters, digits, spaces or any of ._-")]
     made_by: Line
     backbone: Line
     precision: Literal["fp32"]

@@ -13,7 +13,8 @@ from cmnas_edge.errors import BundleError
 
 __all__ = ["Trust", "Voucher", "open_trusted", "voucher"]
 
-PublicKey = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+PublicKey = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z",
+                                description="the 64 hexadecimal digits that `python -m export keygen` printed")]
 Voucher = Literal["signed", "shipped", "nobody"]
 
 

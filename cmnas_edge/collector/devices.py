@@ -22,7 +22,7 @@ import msgspec
 
 from cmnas_edge.config import write_private
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
-from cmnas_edge.sighting import is_name
+from cmnas_edge.sighting import NAME_WORDS, is_name
 
 __all__ = ["Device", "Devices", "new_token"]
 
@@ -62,8 +62,7 @@ class Devices:
             DiskFull: There is no room to write it; what was enrolled stays so.
         """
         if not is_name(name):
-            raise ConfigError(f"device name: expected 1 to 64 letters, digits, spaces or any of ._- with a letter or "
-                              f"digit first, found {name[:80]!a}; choose another")
+            raise ConfigError(f"device name: expected {NAME_WORDS}, found {name[:80]!a}; choose another")
         with self._locked():
             known = self._read()
             if any(device.name == name for device in known) and not rotate:

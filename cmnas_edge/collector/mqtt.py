@@ -29,7 +29,7 @@ from cmnas_edge.mqtt import (
     common_name,
     device_of,
 )
-from cmnas_edge.sighting import is_name
+from cmnas_edge.sighting import NAME_WORDS, is_name
 from cmnas_edge.wire import MAX_BATCH_BYTES
 
 __all__ = ["MqttReceiver", "acl", "check"]
@@ -195,6 +195,6 @@ pattern read {answer_topic(site, '%u')}
 
 def _own_name(settings: MqttSettings) -> str:
     if not is_name(name := common_name(settings.certificate)):
-        raise ConfigError(f"{settings.certificate}: expected a common name of letters, digits, spaces or any of ._-, "
-                          f"found {name[:80]!a}; have it made again")
+        raise ConfigError(f"{settings.certificate}: expected a common name of {NAME_WORDS}, found {name[:80]!a}; have "
+                          "it made again")
     return name

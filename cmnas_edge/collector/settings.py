@@ -15,6 +15,11 @@ from cmnas_edge.mqtt import SITE
 __all__ = ["CollectorSettings", "MqttSettings", "load"]
 
 
+SiteKeyId = Annotated[str, msgspec.Meta(
+    pattern=r"^(?:(?!0{16})[0-9a-f]{16})?\Z", description="the 16 hexadecimal digits that `cmnas-edge key show` "
+    "prints, never all of them 0, or nothing where cameras have no key")]
+
+
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A broker (MQTT 5) that cameras may send by, beside HTTP.
 
@@ -30,7 +35,7 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     certificate: Path
     certificate_key: Path
     certificate_authority: Path | None = None
-    site: Annotated[str, msgspec.Meta(pattern=SITE)] = "site"
+    site: Annotated[str, SITE] = "site"
 
 
 class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +68,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     data: Path
     bundle: Path | None = None
     trust: Trust = Trust()
-    site_key_id: Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{16})?\Z")] = ""
+    site_key_id: SiteKeyId = ""
     seal_keys: tuple[Path, ...] = ()
     only_sealed: bool = False
     mqtt: MqttSettings | None = None

@@ -22,6 +22,7 @@ import onnxruntime
 from cmnas_edge import __version__
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.calibration import Digest, printable
+from cmnas_edge.config import in_words
 from cmnas_edge.engine import tensorrt
 from cmnas_edge.engine.tensorrt.cache import cache_folder, write_together
 from cmnas_edge.errors import DeviceError
@@ -178,7 +179,7 @@ def kept(bundle: Bundle, here: Machine, threads: int, cache: Path | None = None)
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return f"{path} is damaged ({printable(str(error))})"
+        return f"{path} is damaged ({printable(in_words(str(error), Race))})"
     if (found.bundle, found.machine, found.threads) != (bundle_digest(bundle), here, threads):
         return f"{path} is of another bundle, device, version or number of threads"
     winner = found.winner

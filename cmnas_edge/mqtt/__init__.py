@@ -15,13 +15,16 @@ what it acknowledged when it is killed. So nothing here counts as delivered but 
 
 from __future__ import annotations
 
+import msgspec
+
 from cmnas_edge.mqtt.connection import Connection, Message
 from cmnas_edge.mqtt.credentials import Address, Credentials, address, common_name
 
 __all__ = ["CORRELATION_BYTES", "SITE", "Address", "Connection", "Credentials", "Message", "address", "answer_topic",
            "batch_topic", "common_name", "device_of"]
 
-SITE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+SITE = msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
+                    description="1 to 64 letters, digits or any of ._- with a letter or digit first")
 CORRELATION_BYTES = 16
 
 

@@ -430,7 +430,7 @@ def test_no_device_may_be_called_as_the_collector_is_at_the_broker(
     assert (code, "\nuser the hub\n" in out) == (0, True)
     for name in ("hub#", "hub\ntopic read #", "höb", "+"):
         code, out, said = collector("mqtt-acl", name=name)
-        assert (code, out, "expected a common name of letters" in said) == (78, "", True)
+        assert (code, out, "expected a common name of 1 to 64 letters" in said) == (78, "", True)
 
 
 def test_without_the_package_the_sentence_says_which(papers: Papers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from cmnas_edge.sighting import NAME_WORDS
+
 __all__ = ["Count", "Name", "NotNegative", "Point", "Positive", "Rate", "Share", "Side", "Start", "Threads"]
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}\Z")]  # `$` would let a line feed pass
+# `$` would let a line feed pass.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}\Z", description=NAME_WORDS)]
 Positive = Annotated[float, Meta(ge=1e-3, le=1e6)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e6)]
 Rate = Annotated[float, Meta(ge=1e-3, le=1e3)]

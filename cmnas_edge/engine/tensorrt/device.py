@@ -39,7 +39,8 @@ class Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: Line
-    capability: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,3}\.[0-9]{1,2}\Z")]
+    capability: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,3}\.[0-9]{1,2}\Z",
+                                            description="a compute capability such as 8.7")]
     sm_count: Size
     integrated: bool
     memory_mib: Size

@@ -21,6 +21,7 @@ import msgspec
 
 from cmnas_edge.bundle import Bundle, FileRecord, Precision, weights_name
 from cmnas_edge.calibration import printable
+from cmnas_edge.config import in_words
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine.tensorrt.device import Device
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
@@ -216,7 +217,7 @@ def read_manifest(path: Path, build: str) -> Plan:
                           "mode") from None
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         raise BundleError(f"{where}: expected a plan's manifest of this version, found something else "
-                          f"({printable(str(error))}); build again: {build}") from None
+                          f"({printable(in_words(str(error), Plan))}); build again: {build}") from None
 
 
 def check(path: Path, plan: Plan, graph: Graph, device: Device, build: str) -> None:
