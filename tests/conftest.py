@@ -48,7 +48,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]
     """Keep what a proof saw: date, test, count, outcome and seconds."""
     report = yield
     if PROVING and report.when == "call" and item.get_closest_marker("prove"):
-        row = {"date": time.strftime("%Y-%m-%d"), "command": "make prove", "test": item.nodeid, "kills": KILLS,
+        row = {"date": time.strftime("%Y-%m-%d"), "command": "make prove", "test": item.nodeid,
+               "kills": dict(item.user_properties).get("kills", KILLS),
                "examples": hypothesis.settings().max_examples, "outcome": report.outcome,
                "seconds": round(report.duration, 1), "cores": os.cpu_count()}
         with PROOFS.open("a", encoding="utf-8") as proofs:
