@@ -178,5 +178,5 @@ def _write_validation(folder: Path, contents: Contents, embed: Embed) -> Retriev
     for image, label, original in zip(images, rows.crops, drawn.images, strict=True):
         data = jpeg(original)
         (folder / "validation" / label.file).write_bytes(data)
-        image[:] = as_decoded(data, label.file)
+        image[:] = as_decoded(data, image.shape[:2], label.file)
     return search(dataclasses.replace(drawn, images=images), embed)

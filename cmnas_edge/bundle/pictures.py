@@ -33,6 +33,9 @@ TOLERANCE = 2.0
 _QUALITY = 92
 # JPEG of a picture that differs by rounding may be a little longer; a picture behind it is not little.
 _LONGER = 1.05
+# Markers of a JPEG: of its frame, and those after which pixels would come, or nothing of known length.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STARTS_NO_SEGMENT = frozenset({0x01, 0xFF, *range(0xD0, 0xDB)})
 _ARRAY_OVERHEAD = 4096  # zip and npy headers of four arrays
 
 
@@ -99,10 +102,8 @@ def stored(bundle: Bundle) -> CropSet:
         raise BundleError(f"{where}: expected a row per crop, found {printable(str(error))}; export again") from error
     if unknown := [row.file for row in rows if f"validation/{row.file}" not in bundle.manifest.files]:
         raise BundleError(f"{where}: names {unknown[0]!r}, which is not in the bundle; export again")
-    images = [as_decoded((where.parent / row.file).read_bytes(), str(where.parent / row.file)) for row in rows]
-    size = (bundle.height, bundle.width, 3)
-    if wrong := [row.file for row, image in zip(rows, images, strict=True) if image.shape != size]:
-        raise BundleError(f"{where.parent / wrong[0]}: expected a picture of {size}; export again")
+    size = (bundle.height, bundle.width)
+    images = [as_decoded((where.parent / row.file).read_bytes(), size, str(where.parent / row.file)) for row in rows]
     return CropSet(np.array(images, np.uint8), np.array([row.identity for row in rows], np.int64),
                    np.array([row.camera for row in rows], np.int64),
                    np.array([row.modality == "infrared" for row in rows], bool))
@@ -148,7 +149,8 @@ def _verify_validation(bundle: Bundle) -> list[float]:
             continue
         where = f"{folder / label.file}"
         _refuse_longer(where, len(data), int(_LONGER * len(again)))
-        differences += _compare(where, [as_decoded(data, where)], [as_decoded(again, where)])
+        size = (bundle.height, bundle.width)
+        differences += _compare(where, [as_decoded(data, size, where)], [as_decoded(again, size, where)])
     return differences
 
 
@@ -165,13 +167,44 @@ def _again(bundle: Bundle, what: str, drawn: Drawn, held: int) -> CropSet:
                           "export again") from error
 
 
-def as_decoded(data: bytes, where: str) -> U8:
-    """Decode a picture, ``(h, w, 3)`` BGR; ``where`` is named if it is none."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
+def as_decoded(data: bytes, size: tuple[int, int], where: str) -> U8:
+    """Decode a picture, ``(h, w, 3)`` BGR, if it says that it is of this size: others may take long, or all memory.
+
+    Args:
+        data: A JPEG.
+        size: Height and width.
+        where: Is named if it is none, or another.
+
+    Raises:
+        BundleError: It is no JPEG, or not of this size.
+    """
+    found, image = _said_size(data), None
+    if found == size:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        found = None if image is None else (image.shape[0], image.shape[1])     # it may say that it is to be turned
+    if found is None:
         raise BundleError(f"{where}: expected a JPEG, found something else; export again")
+    if found != size:
+        raise BundleError(f"{where}: expected a picture of {size[0]} x {size[1]} (height x width), found one of "
+                          f"{found[0]} x {found[1]}; export again")
     decoded: U8 = np.asarray(image, np.uint8)
     return decoded
+
+
+def _said_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width in a JPEG's first frame header (ITU-T T.81, B.2.2); libjpeg takes no second one.
+
+    None: it is no JPEG, or not as any encoder writes it.
+    """
+    at = 2
+    while data.startswith(b"\xff\xd8") and at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _FRAMES:
+            return int.from_bytes(data[at + 5:at + 7], "big"), int.from_bytes(data[at + 7:at + 9], "big")
+        if marker in _STARTS_NO_SEGMENT:
+            break
+        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
+    return None
 
 
 def _compare(where: str, found: Sequence[U8] | U8, expected: Sequence[U8] | U8) -> list[float]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cmnas_edge.bundle import Bundle, seal
-from cmnas_edge.bundle.pictures import TOLERANCE, draw, jpeg, stored, verify_pictures
+from cmnas_edge.bundle.pictures import TOLERANCE, as_decoded, draw, jpeg, stored, verify_pictures
 from cmnas_edge.cli import main
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError
@@ -178,12 +183,52 @@ def test_labels_of_another_kind_are_refused(tiny: Path, content: bytes, words: s
         stored(Bundle.open(tiny))
 
 
-@pytest.mark.parametrize("content", [b"no picture", jpeg(np.zeros((8, 8, 3), np.uint8))])
-def test_a_stored_crop_of_another_kind_is_refused(tiny: Path, content: bytes) -> None:
+CROP = jpeg(np.zeros((32, 16, 3), np.uint8))
+FRAME = CROP.index(b"\xff\xc0")      # then two bytes of length, one of precision, height and width
+LARGE = CROP[:FRAME + 5] + struct.pack(">HH", 30_000, 30_000) + CROP[FRAME + 9:]
+# "It lies on its side", in the fewest words Exif has for it.
+EXIF = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)
+TURNED = CROP[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(EXIF)) + EXIF + CROP[2:]
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (b"no picture", "expected a JPEG"), (b"", "expected a JPEG"), (CROP[:FRAME + 4], "expected a JPEG"),
+    (CROP[:FRAME + 12], "expected a JPEG"),
+    (jpeg(np.zeros((8, 8, 3), np.uint8)), r"expected a picture of 32 x 16 \(height x width\), found one of 8 x 8"),
+    (cv2.imencode(".png", np.zeros((32, 16, 3), np.uint8))[1].tobytes(), "expected a JPEG"),
+    (CROP[:FRAME] + LARGE[FRAME:FRAME + 19] + CROP[FRAME:], "found one of 30000 x 30000"),
+    (CROP[:FRAME + 19] + LARGE[FRAME:FRAME + 19] + CROP[FRAME + 19:], "expected a JPEG"),     # libjpeg takes no second
+    (TURNED, "found one of 16 x 32")])
+def test_a_stored_crop_of_another_kind_is_refused(tiny: Path, content: bytes, says: str) -> None:
     a_jpeg(tiny).write_bytes(content)
     reseal(tiny)
-    with pytest.raises(BundleError, match=a_jpeg(tiny).name):
+    with pytest.raises(BundleError, match=f"{a_jpeg(tiny).name}: .*{says}"):
         stored(Bundle.open(tiny))
+
+
+def test_a_picture_that_says_it_is_huge_is_refused_before_a_pixel_is_read(
+        honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = cv2.imdecode
+
+    def watched(data: npt.NDArray[np.uint8], flag: int) -> npt.NDArray[np.uint8]:
+        assert data.tobytes() != LARGE
+        return np.asarray(decode(data, flag), np.uint8)     # people are drawn with it
+
+    path = Path(shutil.copytree(honest, tmp_path / "huge"))
+    a_jpeg(path).write_bytes(LARGE)
+    reseal(path)
+    bundle = Bundle.open(path)
+    monkeypatch.setattr(cv2, "imdecode", watched)
+    for look in (stored, verify_pictures):
+        with pytest.raises(BundleError, match="found one of 30000 x 30000"):
+            look(bundle)
+
+
+@given(st.integers(0, len(CROP) - 1), st.binary(min_size=1, max_size=8))
+def test_however_a_picture_is_damaged_it_is_refused_or_of_the_right_size(place: int, damage: bytes) -> None:
+    data = CROP[:place] + damage + CROP[place + len(damage):]
+    with contextlib.suppress(BundleError):
+        assert as_decoded(data, (32, 16), "a crop").shape == (32, 16, 3)
 
 
 def test_verify_says_what_it_did_and_ends_with_0(honest: Path, capsys: pytest.CaptureFixture[str]) -> None:
