@@ -158,6 +158,13 @@ def _at_work(link: Path) -> Iterator[Path]:
         raise ConfigError(f"{link}: expected a link that an install made, or nothing yet, found a "
                           f"{'folder' if link.is_dir() else 'file'}; move it away (mv {link} {link}.old) and install "
                           "the bundle")
+    for path in (versions, *versions.parents):
+        if os.path.lexists(path):   # of a link into nothing nobody could make a folder either
+            if not path.is_dir():
+                raise ConfigError(f"{path}: expected a folder for the versions of a bundle, or nothing yet, found "
+                                  f"something else; move it away (mv {path} {path}.old) or name another place, and "
+                                  "install the bundle; the bundle in use was not touched")
+            break
     lock = None
     try:
         if not versions.is_dir():

@@ -272,6 +272,20 @@ def test_what_no_install_made_is_never_replaced(what: str, link: Path, three: li
     assert link.is_symlink() == (what == "foreign link")
 
 
+@pytest.mark.parametrize("what", ["file", "link into nothing", "file above"])
+def test_what_is_no_folder_for_versions_is_told_as_that(what: str, link: Path, three: list[Path]) -> None:
+    versions = link.with_name("bundle.versions")
+    if what == "file above":
+        link.parent.write_text("mine")
+    else:
+        link.parent.mkdir()
+        versions.write_text("mine") if what == "file" else versions.symlink_to("nowhere")
+    named = link.parent if what == "file above" else versions
+    with pytest.raises(ConfigError, match=rf"^{named}: expected a folder for the versions of a bundle, .* move it"):
+        install(three[0], link, ANY, healthy)
+    assert named.is_symlink() or named.read_text() == "mine"
+
+
 def command(config: Path, *words: str | Path) -> int:
     return cli.main(["bundle", *map(str, words), "--config", str(config)])
 
