@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from cmnas_edge.camera.sending.spool import MIN_BYTES, OPEN_GAPS, Spool
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
-from tests.proof import KILLS
+from tests.proof import PROVING
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMY = 8 << 20
+KILLS = 1_000 if PROVING else 3
 
 
 @pytest.fixture
@@ -310,7 +311,9 @@ def killed_writers(path: Path, limit: int, what: str) -> Iterator[list[tuple[str
 
 @pytest.mark.prove
 @pytest.mark.timeout(120 + 20 * KILLS)
-def test_nothing_put_is_lost_and_nothing_settled_returns_when_the_daemon_is_killed(path: Path) -> None:
+def test_nothing_put_is_lost_and_nothing_settled_returns_when_the_daemon_is_killed(
+        path: Path, record_property: pytest.RecordProperty) -> None:
+    record_property("kills", KILLS)
     put: set[int] = set()
     settled: set[int] = set()
     for said in killed_writers(path, 64 << 20, "settle"):
@@ -330,7 +333,9 @@ def test_nothing_put_is_lost_and_nothing_settled_returns_when_the_daemon_is_kill
 
 @pytest.mark.prove
 @pytest.mark.timeout(120 + 20 * KILLS)
-def test_every_displaced_record_is_counted_however_often_the_daemon_is_killed(path: Path) -> None:
+def test_every_displaced_record_is_counted_however_often_the_daemon_is_killed(
+        path: Path, record_property: pytest.RecordProperty) -> None:
+    record_property("kills", KILLS)
     for _ in killed_writers(path, MIN_BYTES, "overflow"):
         with Spool(path, MIN_BYTES) as spool:
             waiting = sequences(spool)
