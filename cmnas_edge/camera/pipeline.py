@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol
 
 from cmnas_edge.camera.frames.frame import Frame
+from cmnas_edge.camera.override import Ordered, Orders
 from cmnas_edge.camera.people.detection import Detector
 from cmnas_edge.camera.people.select import Pick, Selector
 from cmnas_edge.camera.people.track import Tracker, Tracks
@@ -65,7 +66,7 @@ class Pipeline:
     """Watches one camera. A change of spectrum ends its tracklets, so that no vector mixes two modalities."""
 
     def __init__(self, settings: CameraSettings, detector: Detector, tally: Tally, *, height: int, width: int,
-                 first_tracklet: int, trace: Notes | None = None) -> None:
+                 first_tracklet: int, trace: Notes | None = None, orders: Orders | None = None) -> None:
         """Start with an empty scene.
 
         Args:
@@ -76,6 +77,7 @@ class Pipeline:
             width: Columns of a crop.
             first_tracklet: Number of the first; one run's numbers must not meet another's.
             trace: Where boxes are noted down, or None.
+            orders: What others say by message of its modality, or None.
         """
         self.name = settings.name
         self.modality: Modality | None = None
@@ -84,7 +86,7 @@ class Pipeline:
         self._detector = detector
         self._tally = tally
         self._trace = trace
-        self._spectrum = Spectrum(settings.spectrum)
+        self._spectrum = Spectrum(settings.spectrum, Ordered(settings.name, settings.spectrum, orders))
         self._tracker = Tracker(settings.track, first=first_tracklet)
         self._selector = Selector(settings.select, height, width, settings.ignore)
 

@@ -21,7 +21,7 @@ U8 = npt.NDArray[np.uint8]
 COLOUR = room()
 GREY = grey(room())
 DARK = (room() * 0.03).astype(np.uint8)
-BETWEEN = cv2.addWeighted(COLOUR, 0.085, GREY, 0.915, 0)  # chroma between the two thresholds
+BETWEEN = cv2.addWeighted(COLOUR, 0.085, GREY, 0.915, 0)  # chroma between the two thresholds, for this camera
 PICTURES = {"colour": COLOUR, "grey": GREY, "dark": DARK, "between": np.asarray(BETWEEN, np.uint8)}
 
 
@@ -33,6 +33,13 @@ def watch(*scenes: tuple[str, float], fps: float = 10.0, **chosen: object) -> li
         for _ in range(round(seconds * fps)):
             states.append(spectrum.update(PICTURES[scene], len(states) / fps))
     return states
+
+
+def judged(spectrum: Spectrum, start: float, seconds: float, colour: float) -> float:
+    """Show a chroma at 5 frames a second; returns when it was last shown."""
+    for step in range(round(seconds * 5)):
+        spectrum.judge(colour, 100.0, start + step / 5)
+    return start + seconds
 
 
 def test_the_scenes_of_this_file_lie_where_their_names_say() -> None:
@@ -54,9 +61,9 @@ def test_a_camera_is_soon_certain_of_what_it_has_always_been() -> None:
 def test_the_infrared_filter_makes_a_camera_uncertain_at_once_and_infrared_after_the_dwell() -> None:
     states = watch(("colour", 3), ("grey", 6), dwell_s=2.0, settle_s=1.0)
     assert [state.modality for state in states[25:30]] == ["visible"] * 5
-    assert [state.modality for state in states[30:60]] == [None] * 30
-    assert [state.modality for state in states[60:]] == ["infrared"] * 30
-    assert [row for row, state in enumerate(states) if state.switched][-1] == 60
+    assert [state.modality for state in states[30:50]] == [None] * 20
+    assert [state.modality for state in states[50:]] == ["infrared"] * 40
+    assert [row for row, state in enumerate(states) if state.switched][-1] == 50
 
 
 def test_a_short_grey_moment_switches_nothing() -> None:
@@ -71,15 +78,43 @@ def test_a_camera_that_flickers_between_the_two_never_switches() -> None:
     assert sum(state.switched for state in states[10:]) == 0
 
 
+def test_a_doubt_is_over_once_votes_have_agreed_that_nothing_changed() -> None:
+    states = watch(("colour", 3), ("grey", 1), ("colour", 4), settle_s=1.5)
+    assert [state.modality for state in states[30:55]] == [None] * 25
+    assert [state.modality for state in states[55:]] == ["visible"] * 25
+
+
+def test_the_next_switch_waits_however_certain_the_pictures_are() -> None:
+    states = watch(("colour", 3), ("grey", 4), ("colour", 40), dwell_s=2.0, apart_s=20.0)
+    assert [row for row, state in enumerate(states) if state.switched][1:] == [50, 250]
+    assert {state.modality for state in states[70:250]} == {None}
+
+
 def test_the_dark_votes_for_nothing() -> None:
     assert {state.modality for state in watch(("dark", 5))} == {None}
-    states = watch(("colour", 3), ("dark", 30))
-    assert [state.modality for state in states[10:]] == ["visible"] * (len(states) - 10)
+    states = watch(("colour", 3), ("dark", 60))
+    assert states[-1].modality == "visible"
+    assert sum(state.switched for state in states) == 1
 
 
-def test_between_the_thresholds_a_camera_stays_what_it_was() -> None:
-    assert watch(("colour", 3), ("between", 20))[-1].modality == "visible"
-    assert watch(("grey", 3), ("between", 20))[-1].modality == "infrared"
+def test_slowly_fallen_darkness_leaves_a_camera_what_it_was_and_sudden_darkness_in_doubt() -> None:
+    for minutes, expected in ((20, "visible"), (0.01, None)):
+        spectrum = Spectrum(SpectrumSettings())
+        now = judged(spectrum, 0, 60, 40.0)
+        for step in range(round(minutes * 60)):
+            light = 0.03 ** (step / (minutes * 60))
+            spectrum.judge(40 * light, 100 * light, now + step)
+        now += minutes * 60
+        assert {spectrum.judge(1.2, 3.0, now + step / 5).modality for step in range(100)} == {expected}
+
+
+def test_a_grey_thing_before_a_colourful_place_makes_uncertain_for_a_while_and_switches_nothing() -> None:
+    states = watch(("colour", 3), ("between", 60))
+    assert [state.modality for state in states[30:329]] == [None] * 299
+    assert states[-1].modality == "visible"
+    assert sum(state.switched for state in states) == 1
+    # Of a camera that showed nothing but grey it is colour enough.
+    assert watch(("grey", 3), ("between", 60))[-1].modality == "visible"
 
 
 def test_a_camera_that_has_only_ever_seen_a_scene_between_the_thresholds_still_decides() -> None:
@@ -148,7 +183,56 @@ def test_a_picture_without_an_unclipped_pixel_tells_nothing() -> None:
     for frame in range(20):
         spectrum.update(COLOUR, frame / 10)
     white = np.full_like(COLOUR, 255)
-    assert [spectrum.update(white, 2 + frame / 10).modality for frame in range(50)] == ["visible"] * 50
+    assert {spectrum.update(white, 2 + frame / 10).modality for frame in range(50)} == {None}
+    assert [spectrum.update(COLOUR, 7 + frame / 10).modality for frame in range(50)][-1] == "visible"
+
+
+def test_light_of_one_hue_is_colour_unless_it_is_purple() -> None:
+    sodium = np.clip(GREY * np.array([0.25, 0.8, 1.0]), 0, 255).astype(np.uint8)
+    assert chroma(sodium)[0] > SpectrumSettings().visible_above
+
+
+def test_the_tint_that_rounding_leaves_is_no_colour() -> None:
+    tinted = (GREY.astype(np.int16) + np.array([-2, 1, -1])).clip(0, 255).astype(np.uint8)
+    assert chroma(tinted)[0] < 0.5
+    assert watch(("grey", 1))[-1].modality == "infrared"
+
+
+def test_the_flat_grey_of_a_decoder_that_lost_its_picture_switches_nothing() -> None:
+    flat = np.full_like(COLOUR, 128)
+    spectrum = Spectrum(SpectrumSettings())
+    for frame in range(30):
+        spectrum.update(COLOUR, frame / 10)
+    states = [spectrum.update(flat, 3 + frame / 10) for frame in range(250)]
+    assert {state.modality for state in states} == {None}
+    assert [spectrum.update(COLOUR, 28 + frame / 10).modality for frame in range(40)][-1] == "visible"
+
+
+def test_a_place_almost_without_colour_is_told_from_its_nights() -> None:
+    spectrum = Spectrum(SpectrumSettings())
+    now = judged(spectrum, 0, 600, 1.6)
+    assert spectrum.judge(1.6, 100, now).modality == "visible"
+    now = judged(spectrum, now, 600, 0.0)
+    assert spectrum.judge(0.0, 100, now).modality == "infrared"
+    now = judged(spectrum, now, 600, 1.6)
+    assert spectrum.judge(1.6, 100, now).modality == "visible"
+
+
+def test_nights_with_colour_noise_are_infrared_where_days_have_more() -> None:
+    spectrum = Spectrum(SpectrumSettings())
+    now = judged(spectrum, 0, 600, 20.0)
+    for colour, modality in ((2.0, "infrared"), (20.0, "visible"), (2.0, "infrared"), (20.0, "visible")):
+        now = judged(spectrum, now, 600, colour)
+        assert spectrum.judge(colour, 100, now).modality == modality
+
+
+def test_what_was_colourful_for_hours_and_drives_away_leaves_a_grey_yard_visible() -> None:
+    spectrum = Spectrum(SpectrumSettings())
+    now = judged(spectrum, 0, 60, 1.8)
+    for hour in range(8 * 60):  # a picture a minute will do
+        spectrum.judge(9.0, 100, now + 60 * hour)
+    now = judged(spectrum, now + 8 * 3600, 120, 1.8)
+    assert spectrum.judge(1.8, 100, now).modality == "visible"
 
 
 def test_motion_jpeg_leaves_grey_grey(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ LIVE = frozenset({
     "link.certificate_authority", "link.site", "link.certificate", "link.certificate_key",
     "link.allow_plain_http_off_loopback",
     "cameras.spectrum.visible_above", "cameras.spectrum.infrared_below", "cameras.spectrum.dwell_s",
-    "cameras.spectrum.settle_s", "cameras.spectrum.dark_below",
+    "cameras.spectrum.settle_s", "cameras.spectrum.apart_s", "cameras.spectrum.dark_below",
     "cameras.select.min_height", "cameras.select.min_aspect", "cameras.select.max_aspect", "cameras.select.border",
     "cameras.select.max_overlap", "cameras.select.min_sharpness", "cameras.select.view_count",
     "cameras.select.view_gap_s", "cameras.select.period_s",

@@ -79,8 +79,8 @@ class SpectrumSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             this camera showed before decides, so that snow and concrete are told from infrared.
         infrared_below: Chroma above which a frame never votes for infrared. More colour noise at
             night than that takes more here and there.
-        dwell_s: How long votes must agree before the camera switches.
-        settle_s: So much longer when it is to the other modality, while exposure settles.
+        dwell_s: How long votes must agree before the camera switches to the other modality.
+        settle_s: How long votes must agree that nothing has changed before a doubt is over.
         apart_s: Least time between two switches. A camera that cannot decide is uncertain meanwhile.
         dark_below: Mean brightness (0 to 255) below which a frame does not vote.
     """
@@ -89,8 +89,8 @@ class SpectrumSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     modality_file: Path | None = None
     visible_above: Positive = 6.0
     infrared_below: Positive = 3.0
-    dwell_s: NotNegative = 2.0
-    settle_s: NotNegative = 1.0
+    dwell_s: NotNegative = 8.0
+    settle_s: NotNegative = 2.0
     apart_s: NotNegative = 20.0
     dark_below: NotNegative = 8.0
 
