@@ -124,8 +124,10 @@ class Keeper:
         if not stuck:
             self._notifier.alive()
         elif self._repeats.admit("stuck") is not None:
-            _log.error("%s; %s", "; ".join(stuck), "systemd will start this daemon again"
-                       if self._notifier.watchdog_s else "start this daemon again")
+            if self._notifier.watchdog_s:
+                _log.error("%s; systemd will start this daemon again", "; ".join(stuck))
+            else:
+                _log.error("%s; start this daemon again", "; ".join(stuck))
 
     def _read_again(self) -> None:
         if self._reread is None:
