@@ -6,11 +6,8 @@ import contextlib
 import os
 import random
 import resource
-import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +18,9 @@ from hypothesis import strategies as st
 
 from cmnas_edge.camera.sending.spool import MIN_BYTES, OPEN_GAPS, Spool
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
+from tests.camera.victims import Victims
 from tests.proof import PROVING
 
-ROOT = Path(__file__).resolve().parents[2]
 ROOMY = 8 << 20
 KILLS = 1_000 if PROVING else 3
 
@@ -278,35 +275,30 @@ def test_a_database_that_is_held_is_worth_waiting_for(path: Path) -> None:
 
 
 _WRITER = """
-import sys
 from pathlib import Path
 from cmnas_edge.camera.sending.spool import Spool
-spool = Spool(Path(sys.argv[1]), int(sys.argv[2]))
-while True:
-    first = spool.put([b"x" * 2000] * 7)
-    print("put", *range(first, first + 7), flush=True)
-    if sys.argv[3] == "settle":
-        oldest = [sequence for sequence, _ in spool.peek(6)]
-        spool.settle(oldest)
-        print("settled", *oldest, flush=True)
-    else:
-        spool.gaps()
+
+def run():
+    spool = Spool(Path(words[0]), int(words[1]))
+    while True:
+        first = spool.put([b"x" * 2000] * 7)
+        say("put", *range(first, first + 7))
+        if words[2] == "settle":
+            oldest = [sequence for sequence, _ in spool.peek(6)]
+            spool.settle(oldest)
+            say("settled", *oldest)
+        else:
+            spool.gaps()
 """
 
 
 def killed_writers(path: Path, limit: int, what: str) -> Iterator[list[tuple[str, set[int]]]]:
     """Kill a process that works on the spool at a random point, again and again; yields what each said."""
     rng = random.Random(0)
-    for _ in range(KILLS):
-        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path), str(limit), what], cwd=ROOT,
-                                  stdout=subprocess.PIPE, text=True)
-        assert writer.stdout is not None
-        lines = [writer.stdout.readline() for _ in range(rng.randrange(1, 300))]
-        writer.send_signal(signal.SIGKILL)
-        assert writer.wait() == -signal.SIGKILL
-        lines += writer.stdout.readlines()
-        writer.stdout.close()
-        yield [(line.split()[0], set(map(int, line.split()[1:]))) for line in lines if line.endswith("\n")]
+    with Victims(_WRITER, [path, limit, what]) as writers:
+        for _ in range(KILLS):
+            lines = writers.run(line_count=rng.randrange(1, 300), later_s=rng.uniform(0.0, 0.002))
+            yield [(line.split()[0], set(map(int, line.split()[1:]))) for line in lines]
 
 
 @pytest.mark.prove

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.settings import SpoolSettings
 from cmnas_edge.errors import DiskFull, Transient
 from tests.camera.test_spool_trouble import aside, scramble
+from tests.camera.victims import Victims
 from tests.proof import PROVING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,25 +143,27 @@ def test_every_number_ends_settled_or_waiting_or_in_a_gap_in_the_order_of_time(s
 
 
 _WRITER = """
-import random, sys
+import random
 from pathlib import Path
 from cmnas_edge.camera.sending.memory_first import MemoryFirst
-rng, now = random.Random(int(sys.argv[2])), [0.0]
-spool = MemoryFirst(Path(sys.argv[1]), 8 << 20, window_s=30.0, most=150, clock=lambda: now[0])
-up = True
-while True:
-    up = up if rng.random() < 0.97 else not up      # the collector, which is away at times
-    count = rng.randint(1, 12)
-    first = spool.put([b"x" * 500] * count)
-    print("put", now[0], *range(first, first + count), flush=True)
-    if up:
-        numbers = [number for number, _ in spool.peek(64)]
-        print("sent", now[0], *numbers, flush=True)
-        if rng.random() < 0.9:
-            spool.settle(numbers, spool.name)
-            print("settled", now[0], *numbers, flush=True)
-    now[0] += rng.choice([0.5, 1.0, 1.0, 8.0])
-    spool.keep()
+
+def run(seed):
+    rng, now = random.Random(int(seed)), [0.0]
+    spool = MemoryFirst(Path(words[0]), 8 << 20, window_s=30.0, most=150, clock=lambda: now[0])
+    up = True
+    while True:
+        up = up if rng.random() < 0.97 else not up      # the collector, which is away at times
+        count = rng.randint(1, 12)
+        first = spool.put([b"x" * 500] * count)
+        say("put", now[0], *range(first, first + count))
+        if up:
+            numbers = [number for number, _ in spool.peek(64)]
+            say("sent", now[0], *numbers)
+            if rng.random() < 0.9:
+                spool.settle(numbers, spool.name)
+                say("settled", now[0], *numbers)
+        now[0] += rng.choice([0.5, 1.0, 1.0, 8.0])
+        spool.keep()
 """
 
 
@@ -176,41 +178,35 @@ def test_a_kill_takes_nothing_older_than_the_window_and_each_loss_is_declared(
     settled: set[int] = set()
     declared: set[int] = set()
     lost_count = declared_count = 0
-    for run in range(KILLS):
-        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path), str(run)], cwd=ROOT,
-                                  stdout=subprocess.PIPE, text=True)
-        assert writer.stdout is not None
-        lines = [writer.stdout.readline() for _ in range(rng.randrange(1, 200))]
-        writer.send_signal(signal.SIGKILL)
-        assert writer.wait() == -signal.SIGKILL
-        lines += writer.stdout.readlines()
-        writer.stdout.close()
-        now = 0.0
-        for verb, at, *numbers in (line.split() for line in lines if line.endswith("\n")):
-            now = float(at)
-            if verb == "put":
-                for number in map(int, numbers):
-                    assert number not in put_at, "a number was given twice"
-                    put_at[number], run_of[number] = now, run
-            elif verb == "settled":
-                settled |= set(map(int, numbers))
-        with Spool(path, ROOMY) as spool:
-            waiting = {number for number, _ in spool.peek(10**6)}
-            gaps = spool.gaps()
-            for gap in gaps:
-                assert gap.count <= 150 + 12 + LENT
-                declared |= set(range(gap.first, gap.last + 1))
-                declared_count += gap.count
-            spool.settle([gap.last for gap in gaps], spool.name)
-        missing = {number for number in put_at if number not in settled and number not in waiting} - declared
-        # Killed between settling and saying so: one call's worth that nobody lost.
-        assert len(missing) <= 64
-        assert missing <= set(sent_last(lines))
-        settled |= missing
-        lost = {number for number in declared - settled - waiting if run_of.get(number) == run}
-        assert all(now - put_at[number] <= WINDOW_S + 8.0 for number in lost)
-        lost_count += len(lost)
-        put_at.update((number, -1.0) for number in waiting if number not in put_at)
+    with Victims(_WRITER, [path]) as writers:
+        for run in range(KILLS):
+            lines = writers.run(run, line_count=rng.randrange(1, 200))
+            now = 0.0
+            for verb, at, *numbers in (line.split() for line in lines):
+                now = float(at)
+                if verb == "put":
+                    for number in map(int, numbers):
+                        assert number not in put_at, "a number was given twice"
+                        put_at[number], run_of[number] = now, run
+                elif verb == "settled":
+                    settled |= set(map(int, numbers))
+            with Spool(path, ROOMY) as spool:
+                waiting = {number for number, _ in spool.peek(10**6)}
+                gaps = spool.gaps()
+                for gap in gaps:
+                    assert gap.count <= 150 + 12 + LENT
+                    declared |= set(range(gap.first, gap.last + 1))
+                    declared_count += gap.count
+                spool.settle([gap.last for gap in gaps], spool.name)
+            missing = {number for number in put_at if number not in settled and number not in waiting} - declared
+            # Killed between settling and saying so: one call's worth that nobody lost.
+            assert len(missing) <= 64
+            assert missing <= set(sent_last(lines))
+            settled |= missing
+            lost = {number for number in declared - settled - waiting if run_of.get(number) == run}
+            assert all(now - put_at[number] <= WINDOW_S + 8.0 for number in lost)
+            lost_count += len(lost)
+            put_at.update((number, -1.0) for number in waiting if number not in put_at)
     assert lost_count <= declared_count
     assert lost_count > 0, "nothing was lost, so nothing was tested"
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.camera.victims import Victims
 from tests.collector.process import Process
 from tests.proof import PROVING
 from tests.transport.broker import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = 334 if PROVING else 4     # of each of three kinds: a thousand
 
-# Imports once, then forks a camera's sending half for every line it reads, so that a thousand kills take minutes.
 _CAMERA = """
-import os, random, sys
+import random
 from pathlib import Path
 from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.memory_first import MemoryFirst
@@ -35,17 +29,16 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.wire import encode_sighting
 from tests.collector.people import People
 
-path, kind, url, token = Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4])
+path, kind, url, token = Path(words[0]), words[1], words[2], Path(words[3])
 people = People()
-
-def say(*words): os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
 def opened(clock):
     if kind == "memory-first":
         return MemoryFirst(path, 8 << 20, window_s=10.0, most=100, clock=clock)
     return Spool(path, (1 << 20) if kind == "overflowing" else (8 << 20))
 
-def run(seed, number):
+def run(*numbers):
+    seed, number = map(int, numbers)
     rng, now, tally = random.Random(seed), [0.0], Tally()
     settings = LinkSettings(wait_s=0.0, timeout_s=5.0, backoff_s=0.01, max_backoff_s=0.02, batch=16)
     with opened(lambda: now[0]) as spool:
@@ -67,17 +60,6 @@ def run(seed, number):
             if seed < 0 or rng.random() < (0.2 if kind == "overflowing" else 0.8):
                 link.step()
         say("empty")
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            run(*map(int, line.split()))
-        finally:
-            os._exit(0)
-    say("pid", child)
-    os.waitpid(child, 0)
-    say("gone")
 """
 
 
@@ -98,30 +80,21 @@ def test_what_is_kept_is_in_the_journal_once_and_in_order_or_declared_with_its_r
     token.write_text(collector.enrol(kind), "utf-8")
     token.chmod(0o600)
     rng, kept, number = random.Random(KILLS), set[int](), 0
-    cameras = subprocess.Popen([sys.executable, "-c", _CAMERA, str(tmp_path / "spool.db"), kind, collector.url,
-                                str(token)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert cameras.stdin is not None
-    assert cameras.stdout is not None
-    try:
+    with Victims(_CAMERA, [tmp_path / "spool.db", kind, collector.url, token]) as cameras:
         for run in range(KILLS):
             if run % 20 == 1:   # at times the collector is killed, too
                 collector.kill()
             if not collector.runs and run % 20 > 2:
                 collector.start()
             # Numbers that a killed camera may have used and not said stay unused.
-            lines = one_run(cameras, run, number := number + 1000, rng.randrange(2, 60), rng.uniform(0.0, 0.01))
-            names = {line.split()[1] for line in lines if line.startswith("opened")}
-            assert len(names) == 1
+            number += 1000
+            lines = cameras.run(run, number, line_count=rng.randrange(2, 60), later_s=rng.uniform(0.0, 0.01))
+            assert sum(line.startswith("opened") for line in lines) == 1
             kept |= {int(word) for line in lines if line.startswith("kept") for word in line.split()[1:]}
             number = max([number, *(int(line.split()[1]) for line in lines if line.startswith("makes"))])
         if not collector.runs:
             collector.start()
-        assert one_run(cameras, -1, 0, 10**6, 0.0)[-1] == "empty\n"
-    finally:
-        cameras.stdin.close()
-        cameras.kill()
-        cameras.wait()
-        cameras.stdout.close()
+        assert cameras.run(-1, 0)[-1] == "empty\n"
     rows, gaps = journal(collector, kind)
     made = [tracklet for _, tracklet in rows]
     sequences = [sequence for sequence, _ in rows]
@@ -137,28 +110,6 @@ def test_what_is_kept_is_in_the_journal_once_and_in_order_or_declared_with_its_r
         assert not gaps
     else:
         assert gaps, "nothing was lost, so nothing was tested"
-
-
-def one_run(cameras: subprocess.Popen[str], seed: int, number: int, line_count: int, later_s: float) -> list[str]:
-    """Fork one camera, let it say so many lines, kill it a little later; returns what it said."""
-    assert cameras.stdin is not None
-    assert cameras.stdout is not None
-    cameras.stdin.write(f"{seed} {number}\n")
-    cameras.stdin.flush()
-    lines, pid = [], 0
-    while True:
-        line = cameras.stdout.readline()
-        assert line, "the cameras' process ended"
-        if line.startswith("pid"):
-            pid = int(line.split()[1])
-        elif line == "gone\n":
-            return lines
-        else:
-            lines.append(line)
-        if pid and len(lines) == line_count:
-            time.sleep(later_s)
-            os.kill(pid, signal.SIGKILL)
-            line_count = -1
 
 
 def journal(collector: Process, device: str) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
