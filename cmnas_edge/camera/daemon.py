@@ -27,6 +27,7 @@ from cmnas_edge.camera.checkup import Checkup
 from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.frames.frame import Source
 from cmnas_edge.camera.frames.source import open_source
+from cmnas_edge.camera.override import Orders
 from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.people.detection import Detector
 from cmnas_edge.camera.people.select import Pick
@@ -64,7 +65,7 @@ class Daemon:
 
     def __init__(self, settings: DeviceSettings, engines: Mapping[Modality, Engine], *, fingerprint: bytes,
                  crop_size: tuple[int, int], spool: Spool, transport: Transport, tally: Tally,
-                 rotation: Rotation | None = None, notifier: Notifier | None = None,
+                 rotation: Rotation | None = None, notifier: Notifier | None = None, orders: Orders | None = None,
                  reread: Callable[[], tuple[DeviceSettings, Callable[[DeviceSettings], Transport]]] | None = None,
                  open_from: Callable[[SourceSettings], Source] = open_source,
                  backoff: Callable[[], Backoff] = Backoff) -> None:
@@ -80,6 +81,7 @@ class Daemon:
             tally: What the transport counts into, too.
             rotation: Turns vectors with the site's key; None leaves them as they are.
             notifier: The way to systemd; None: nobody is told.
+            orders: What others say by message of a camera's modality; None: nobody does.
             reread: Reads the settings again, and gives what opens the way to the collector; None: nothing can.
             open_from: Opens sources.
             backoff: Makes the patience of one camera's reading.
@@ -101,7 +103,7 @@ class Daemon:
         first_tracklet = (spool.run << 32) + 1
         self._cameras = [
             Camera(camera, Pipeline(camera, detector, tally, height=crop_size[0], width=crop_size[1],
-                                    first_tracklet=first_tracklet, trace=self._trace),
+                                    first_tracklet=first_tracklet, trace=self._trace, orders=orders),
                    partial(open_from, camera.source))
             for camera, detector in zip(settings.cameras, detectors, strict=True)]
         self._backlog = Backlog(settings.engine, tally)

@@ -28,6 +28,7 @@ from cmnas_edge.mqtt import (
     batch_topic,
     common_name,
     device_of,
+    modality_topic,
 )
 from cmnas_edge.sighting import NAME_WORDS, is_name
 from cmnas_edge.wire import MAX_BATCH_BYTES
@@ -190,6 +191,11 @@ topic write {answer_topic(site, '+')}
 
 pattern write {batch_topic(site, '%u')}
 pattern read {answer_topic(site, '%u')}
+pattern read {modality_topic(site, '%u')}
+
+# Who may order what a camera sees with (docs/dusk.md): nobody, unless you name a certificate's common name here.
+#user operator
+#topic write {modality_topic(site, '+')}
 """
 
 

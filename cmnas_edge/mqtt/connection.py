@@ -44,7 +44,7 @@ class Connection:
     """
 
     def __init__(self, broker: Address, credentials: Credentials, *, name: str, reads: str,
-                 take: Callable[[Message], None], timeout_s: float,
+                 take: Callable[[Message], None], timeout_s: float, also: str = "",
                  sent: Callable[[bytes], None] = lambda _: None) -> None:
         """Begin to connect, in a thread of its own.
 
@@ -55,6 +55,7 @@ class Connection:
             reads: Topic filter to subscribe to.
             take: Called with each message, by the connection's thread; must not raise.
             timeout_s: For connecting.
+            also: Another filter; a broker that refuses it is used all the same.
             sent: Called with the bytes of MQTT that were written, each time.
 
         Raises:
@@ -64,7 +65,7 @@ class Connection:
         self.ended = ""
         self._broker = broker
         self._certificate = credentials.certificate
-        self._reads = reads
+        self._reads, self._also, self._reads_number = reads, also, 0
         self._take = take
         self._changed = threading.Condition(threading.RLock())
         self._ready = False
@@ -216,9 +217,13 @@ class Connection:
             self._end(self._sentence(f"it let nobody in ({code})"))
             client.disconnect()
         else:
-            client.subscribe(self._reads, 1)
+            self._reads_number = client.subscribe(self._reads, 1)[1] or 0
+            if self._also:
+                client.subscribe(self._also, 1)     # a packet of its own, as each has
 
-    def _on_subscribe(self, client: Client, _: Any, __: int, codes: list[Any], ___: Any) -> None:
+    def _on_subscribe(self, client: Client, _: Any, number: int, codes: list[Any], ___: Any) -> None:
+        if number != self._reads_number:
+            return
         if any(code.is_failure for code in codes):
             self._end(f"{self._broker}: expected to read {self._reads}, found that the broker does not let this "
                       f"certificate ({codes[0]}); correct the broker's ACL, or the certificate's common name")

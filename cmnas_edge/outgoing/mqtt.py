@@ -14,6 +14,7 @@ from cmnas_edge.sighting import is_name
 __all__ = ["Packets"]
 
 _TOPIC = re.compile(r"cmnas/v1/[A-Za-z0-9][A-Za-z0-9._-]{0,63}/([^/]{1,64})/(batch|answer)")
+_ORDERS = "/modality/+"     # read, never written: a topic that is published to holds no wildcard
 _CONNECT, _PUBLISH, _PUBACK, _SUBSCRIBE, _PINGREQ, _DISCONNECT = 0x10, 0x32, 0x40, 0x82, 0xC0, 0xE0
 _AGAIN = 0x08           # a PUBLISH sent a second time (3.3.1.1)
 _EXPIRES, _CORRELATION = 0x02, 0x09
@@ -82,7 +83,7 @@ def _subscribes(body: bytes) -> bool:
     if body[2:3] != b"\0":
         return False
     topic, rest = _text(body[3:])
-    return topic is not None and _ours(topic) and len(rest) == 1
+    return topic is not None and _ours(topic.replace(_ORDERS, "/answer")) and len(rest) == 1
 
 
 def _published(body: bytes) -> int | None:

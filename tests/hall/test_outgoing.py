@@ -52,7 +52,8 @@ def published(body: bytes, topic: str = "cmnas/v1/site/gate/batch", properties: 
 
 CONNECT = packet(0x10, b"\0\4MQTT\5\2\0\x1e\0" + text("gate"))
 SUBSCRIBE = packet(0x82, b"\0\1\0" + text("cmnas/v1/site/gate/answer") + b"\1")
-QUIET = CONNECT + SUBSCRIBE + packet(0xC0, b"") + packet(0x40, b"\0\1") + packet(0x40, b"\0\1\0\0")
+ORDERS = packet(0x82, b"\0\2\0" + text("cmnas/v1/site/gate/modality/+") + b"\1")
+QUIET = CONNECT + SUBSCRIBE + ORDERS + packet(0xC0, b"") + packet(0x40, b"\0\1") + packet(0x40, b"\0\1\0\0")
 STREAMS = {"http": (Requests, request(batch()) + request(batch(3)), len(batch()) + len(batch(3))),
            "mqtt": (Packets, QUIET + published(batch()) + published(batch(3), kind=0x3A) + packet(0xE0, b""),
                     len(batch()) + len(batch(3)))}

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.sending.spool import Spool
-from cmnas_edge.camera.sending.transport import Reply, Transport
+from cmnas_edge.camera.sending.transport import Reply, StandsBy, Transport
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import DiskFull, LinkDown
@@ -109,6 +109,8 @@ class Link:
         if waiting_count < self._batch and not self._hurried:
             if waiting_count == 0 and not self._spool.has_gaps():
                 self._waiting_since = None
+                if isinstance(self._transport, StandsBy):
+                    self._transport.stand_by()
                 return _IDLE_S
             if self._waiting_since is None:
                 self._waiting_since = now

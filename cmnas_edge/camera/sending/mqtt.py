@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import secrets
 import time
+from collections.abc import Callable
 
+from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.sending.account import Account
 from cmnas_edge.camera.sending.transport import LARGEST_ANSWER, Reply
 from cmnas_edge.camera.settings import LinkSettings
@@ -18,17 +22,22 @@ from cmnas_edge.mqtt import (
     address,
     answer_topic,
     batch_topic,
+    camera_of,
     common_name,
+    modality_topic,
 )
 from cmnas_edge.outgoing.mqtt import Packets
 
 __all__ = ["MqttTransport"]
 
+_log = logging.getLogger("cmnas.camera")
+
 
 class MqttTransport:
     """One batch at a time over one kept connection; a new one is made when that has ended."""
 
-    def __init__(self, url: str, device: str, settings: LinkSettings, tally: Tally) -> None:
+    def __init__(self, url: str, device: str, settings: LinkSettings, tally: Tally,
+                 tell: Callable[[str, bytes], object] | None = None) -> None:
         """Check everything that can be checked without the broker.
 
         Args:
@@ -36,6 +45,7 @@ class MqttTransport:
             device: Name of this device; its certificate's common name is the same.
             settings: Timeouts, site, certificates.
             tally: Where bytes sent are counted.
+            tell: Takes a camera's name and what a message orders it to be; None reads no such messages.
 
         Raises:
             ConfigError: The address is none, or a certificate or its key cannot be used or is another's.
@@ -56,6 +66,10 @@ class MqttTransport:
         self._timeout_s = settings.timeout_s
         self._account = Account(tally, Packets)
         self._connection: Connection | None = None
+        self._tell = tell
+        self._orders = modality_topic(settings.site, device) if tell is not None else ""
+        self._backoff = Backoff()
+        self._stand_by_from = -math.inf
         self._asked = b""
         self._number = 0
         self._answer: Message | None = None
@@ -77,6 +91,21 @@ class MqttTransport:
             self.close()
             raise
 
+    def stand_by(self) -> None:
+        """Keep a connection for orders while there is nothing to send; a broken one is made anew with patience."""
+        now = time.monotonic()
+        if self._tell is None or now < self._stand_by_from:
+            return
+        if (connection := self._connection) is not None and not connection.ended:
+            if connection.ready:
+                self._backoff.worked()
+            return
+        self._stand_by_from = now + self._backoff.failed()
+        try:
+            self._connected()
+        except LinkDown as error:
+            _log.warning("%s; nobody can order a modality meanwhile", error)
+
     @property
     def taken(self) -> bool:
         """Whether the broker took the last batch, which frees nothing."""
@@ -96,13 +125,16 @@ class MqttTransport:
                 self._account.connected()
                 self._connection = Connection(
                     self._broker, self._credentials, name=self._device, reads=self._answers, take=self._take,
-                    timeout_s=self._timeout_s, sent=self._account.sent)
+                    timeout_s=self._timeout_s, also=self._orders, sent=self._account.sent)
             except ConfigError as error:    # files may come back, as a token may
                 raise LinkDown(str(error)) from None
         return self._connection
 
     def _take(self, message: Message) -> None:
-        if message.correlation == self._asked and self._answer is None:
+        if camera := camera_of(message.topic):
+            if self._tell is not None:
+                self._tell(camera, message.body)
+        elif message.correlation == self._asked and self._answer is None:
             self._answer = message
 
 

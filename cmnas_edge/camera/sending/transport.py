@@ -16,7 +16,7 @@ import ssl
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import SplitResult, urlsplit
 
 from cmnas_edge import __version__
@@ -27,7 +27,7 @@ from cmnas_edge.config import read_secret
 from cmnas_edge.errors import ConfigError, LinkDown
 from cmnas_edge.outgoing.http import Requests
 
-__all__ = ["LARGEST_ANSWER", "HttpTransport", "Reply", "Transport", "read_token"]
+__all__ = ["LARGEST_ANSWER", "HttpTransport", "Reply", "StandsBy", "Transport", "read_token"]
 
 LARGEST_ANSWER = 256 << 10
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -51,6 +51,14 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let the connection go; again is harmless."""
+
+
+@runtime_checkable
+class StandsBy(Protocol):
+    """A transport by which this device is told things, too, even while it has nothing to send."""
+
+    def stand_by(self) -> None:
+        """See to it that there is a connection, without waiting for it; called about once a second."""
 
 
 class HttpTransport:
