@@ -28,6 +28,7 @@ VERBS = {
     "engine": ("cmnas_edge.engine_commands", "make a bundle's graphs run on this device, and prove it"),
     "synth": ("cmnas_edge.synthetic.commands", "draw people: crops, or a site of cameras"),
     "check-config": ("cmnas_edge.service.check", "check a settings file of a camera or a collector, and start nothing"),
+    "doctor": ("cmnas_edge.camera.doctor.commands", "say what this device has, lacks and should know"),
     "service": ("cmnas_edge.service.commands", "print the systemd unit that runs a camera or a collector"),
     "demo": ("cmnas_edge.demo.commands", "run cameras and a collector on drawn or your own footage"),
 }

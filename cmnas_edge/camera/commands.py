@@ -21,7 +21,9 @@ from msgspec.structs import replace
 from cmnas_edge import bundle, config, log
 from cmnas_edge.camera import settings as camera_settings
 from cmnas_edge.camera.daemon import Daemon, check_camera
+from cmnas_edge.camera.engines import open_engines
 from cmnas_edge.camera.frames.source import source_name
+from cmnas_edge.camera.override import Orders
 from cmnas_edge.camera.running.metrics import Exposition
 from cmnas_edge.camera.running.notify import Notifier
 from cmnas_edge.camera.running.vitals import Vitals
@@ -30,11 +32,7 @@ from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import DeviceSettings, SpoolSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.embedding import MODALITIES, Modality
-from cmnas_edge.engine import Engine, open_engine
-from cmnas_edge.engine.fallback import with_fallback
-from cmnas_edge.engine.results import SAFE, Entrant, chosen
-from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
+from cmnas_edge.errors import CmnasError, ConfigError
 from cmnas_edge.sealing import Sealer
 from cmnas_edge.sighting import key_id
 from cmnas_edge.site_key import Rotation, SiteKey
@@ -80,15 +78,16 @@ def _watch(settings: DeviceSettings, path: Path) -> None:
     notifier = Notifier()
     with _Signals() as signals, ExitStack() as opened:
         tally = Tally()
-        transport = open_transport(settings, tally)
+        orders = Orders([camera.name for camera in settings.cameras])
+        transport = open_transport(settings, tally, orders.tell)
         opened.callback(transport.close)
         spool = opened.enter_context(open_spool(settings.spool))
         model = bundle.open_trusted(settings.bundle, settings.trust)
-        engines = _engines(opened, model, settings)
+        engines = open_engines(opened, model, settings)
         daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
                         spool=spool, transport=transport, tally=tally, rotation=_rotation(model, settings),
-                        notifier=notifier,
-                        reread=lambda: (camera_settings.load(path), partial(open_transport, tally=tally)))
+                        notifier=notifier, orders=orders,
+                        reread=lambda: (camera_settings.load(path), partial(open_transport, tally=tally, tell=orders.tell)))
         if bundle.voucher(model, settings.trust) == "nobody":
             _log.warning("%s: %s", model.path, _UNSIGNED)
         signals.stop, signals.reload = daemon.stop, daemon.keeper.reload
@@ -128,7 +127,7 @@ def _check(settings: DeviceSettings) -> int:
     model = bundle.open_trusted(settings.bundle, settings.trust)
     with ExitStack() as opened:
         engines = [f"{modality} on {engine.name} {engine.precision}"
-                   for modality, engine in _engines(opened, model, settings).items()]
+                   for modality, engine in open_engines(opened, model, settings).items()]
     for camera in settings.cameras:
         check_camera(camera)
     if settings.health is not None:
@@ -175,37 +174,6 @@ def _without_secrets(settings: DeviceSettings) -> DeviceSettings:
     return replace(settings, cameras=tuple(
         replace(camera, source=replace(camera.source, location=source_name(camera.source)))
         for camera in settings.cameras))
-
-
-def _engines(opened: ExitStack, model: bundle.Bundle, settings: DeviceSettings) -> dict[Modality, Engine]:
-    """Open an engine for each modality that one of the cameras can have."""
-    wanted = {camera.spectrum.modality for camera in settings.cameras}
-    entrant = _entrant(model, settings)
-    return {modality: opened.enter_context(_engine(model, modality, entrant, settings))
-            for modality in MODALITIES if "auto" in wanted or modality in wanted}
-
-
-def _entrant(model: bundle.Bundle, settings: DeviceSettings) -> Entrant:
-    """The engine and precision that the settings name, or else the race."""
-    if settings.engine.name != "auto":
-        return Entrant(settings.engine.name, settings.engine.precision or "fp32")
-    choice = chosen(model, settings.engine.threads)
-    _log.info("engine: %s", choice.why)
-    return choice.entrant
-
-
-def _engine(model: bundle.Bundle, modality: Modality, entrant: Entrant, settings: DeviceSettings) -> Engine:
-    """Open an engine; a winner that does not open any more gives way to what runs anywhere."""
-    threads, max_batch = settings.engine.threads, settings.engine.max_batch
-    try:
-        engine = open_engine(model, modality, name=entrant.engine, precision=entrant.precision, threads=threads,
-                             max_batch=max_batch)
-    except (BundleError, DeviceError) as error:
-        if settings.engine.name != "auto" or entrant == SAFE:
-            raise
-        _log.warning("%s: %s won the race but cannot be opened (%s); %s serves", modality, entrant, error, SAFE)
-        engine = open_engine(model, modality, threads=threads, max_batch=max_batch)
-    return with_fallback(engine, model, modality, threads=threads, max_batch=max_batch)
 
 
 def _rotation(model: bundle.Bundle, settings: DeviceSettings) -> Rotation | None:

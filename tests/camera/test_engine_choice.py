@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cmnas_edge.bundle import Bundle
-from cmnas_edge.camera import commands
+from cmnas_edge.camera.engines import open_engines
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, EngineSettings, SourceSettings, load
 from cmnas_edge.engine import openvino
 from cmnas_edge.engine.results import Entrant, Race, Row, bundle_digest, keep, machine, race_path
@@ -33,7 +33,7 @@ def serving(bundle: Bundle, engine: EngineSettings) -> set[tuple[str, str]]:
     settings = DeviceSettings(device="gate", collector="https://middle", token=Path("token"), cameras=(camera,),
                               engine=engine)
     with ExitStack() as opened:
-        engines = commands._engines(opened, bundle, settings)
+        engines = open_engines(opened, bundle, settings)
         assert set(engines) == {"visible", "infrared"}
         return {(engine.name, engine.precision) for engine in engines.values()}
 
