@@ -7,13 +7,14 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import linkability, loader, protocol
+from benchmarks import linkability, loader, protocol, spool
 
 
 @pytest.mark.parametrize(("module", "words", "code", "said"), [
     (protocol, ["--rounds", "0"], 2, "--rounds: expected at least 1, found 0; give more"),
     (linkability, ["--people", "1"], 2, "--people: expected at least 2, found 1; give more"),
     (linkability, ["--views", "0"], 2, "--views: expected at least 1, found 0; give more"),
+    (spool, ["--records", "63"], 2, "--records: expected at least 64, found 63; give more"),
     (loader, ["--rounds", "0"], 2, "--rounds: expected at least 1, found 0; give more"),
     (loader, ["--steps", "-1"], 2, "--steps: expected at least 1, found -1; give more"),
     (loader, ["--workers", "0"], 2, "--workers: expected at least 1, found 0; give more"),
