@@ -28,8 +28,8 @@ SECRETS = {
     "a vector's numbers": re.compile(rf"(?:{_NUMBER}[,;\s]+){{8,}}{_NUMBER}"),
     "a vector in hexadecimal": re.compile(r"(?i)(?<![0-9a-f])[0-9a-f]{80,}"),
     "a vector's bytes": re.compile(r"(?:\\x[0-9a-f]{2}[^\\]{0,3}){8,}"),
-    "a vector in base64": re.compile(r"(?=[A-Za-z0-9+/]*[0-9])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z0-9+/]*[a-z])"
-                                     r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{100,}"),
+    "a vector in base64": re.compile(r"(?<![A-Za-z0-9+/])(?=[A-Za-z+/]*[0-9])(?=[a-z0-9+/]*[A-Z])(?=[A-Z0-9+/]*[a-z])"
+                                     r"[A-Za-z0-9+/]{100,}"),
 }
 _FORMATS = (log._Line(), log._Json())
 

@@ -37,7 +37,8 @@ def unit(path: Path, name: str | None = None) -> Unit:
     secrets = [settings.token, settings.site_key, link.certificate_key]
     open_settings = files.open_to_all(path)
     read = [settings.bundle, link.certificate_authority, link.certificate,
-            *(camera.detector.path for camera in settings.cameras), *_footage(settings)]
+            *(camera.detector.path for camera in settings.cameras), *_footage(settings),
+            *(camera.spectrum.modality_file for camera in settings.cameras)]
     command = [*program(), "camera", str(path)]
     remarks = files.unreadable([*read, *PROGRAM])
     if not open_settings:

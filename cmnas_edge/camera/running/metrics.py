@@ -61,7 +61,7 @@ METRICS = (
     Metric("cmnas_link_failures_total", "counter", (), "Batches without the collector's answer"),
     Metric("cmnas_collector_silent_seconds", "gauge", (), "How long the collector has not answered; 0 while it does"),
     Metric("cmnas_clock_offset_seconds", "gauge", (),
-           "The collector's clock less this one's, to about a second; absent until it is known"),
+           "The collector's clock less this one's, to within two seconds; absent until it is known"),
     Metric("cmnas_temperature_celsius", "gauge", ("zone",), "Of this machine, where its kernel tells"),
     Metric("cmnas_bundle_info", "gauge", ("bundle", "modality", "engine", "version"), "Always 1: what runs"),
 )

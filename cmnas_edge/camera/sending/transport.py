@@ -205,7 +205,7 @@ def _trust(settings: LinkSettings) -> ssl.SSLContext:
 
 
 def _offset_s(date: str, asked_at: float, answered_at: float) -> float | None:
-    """The other end's clock less ours, to about a second: its answer's date is a second that has begun."""
+    """The other end's clock less ours, to within two seconds: its answer's date is a second that has begun, or kept."""
     try:
         told = parsedate_to_datetime(date)
     except (TypeError, ValueError):
