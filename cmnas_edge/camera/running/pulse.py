@@ -44,7 +44,8 @@ class Pulse:
         """
         now, found = self._clock(), []
         for camera in cameras:
-            signs = camera.frame_count, camera.down_count, camera.state
+            signs = tuple((one.frame_count, one.down_count, one.state) for one in cameras
+                          if one is camera or (camera.group and one.group == camera.group))
             before, since = self._moved.get(camera.name, (None, now))
             if before != signs:
                 since = now

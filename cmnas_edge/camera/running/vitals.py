@@ -48,6 +48,8 @@ class CameraVitals:
         people_count: In view.
         shed_count: Sightings not made for want of time.
         patience_s: Longest that a healthy one is silent, by its settings.
+        group: Cameras of one group are read in turns, so that one may wait long while another moves; recordings as
+            fast as they can be read are. Empty: it is read on its own.
     """
 
     name: str
@@ -62,6 +64,7 @@ class CameraVitals:
     people_count: int = 0
     shed_count: int = 0
     patience_s: float = 10.0
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

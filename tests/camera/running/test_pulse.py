@@ -66,6 +66,21 @@ def test_a_camera_given_up_or_at_its_end_is_declared_down_for_good(state: Camera
     assert seen(Pulse(clock), clock, replace(LIVE, state=state), 3600) == []
 
 
+def test_a_recording_that_waits_for_its_time_does_not_hang_while_another_is_read() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    early, late = replace(LIVE, group="recordings"), replace(LIVE, name="south", group="recordings")
+    for second in range(600):
+        assert pulse.stuck([replace(early, frame_count=second), late]) == []
+        clock.now += 1
+    for _ in range(60):
+        found = pulse.stuck([replace(early, frame_count=599), late])
+        clock.now += 1
+    assert found == ["north", "south"]
+    alone = Pulse(clock)
+    assert seen(alone, clock, late, 60), "no group is a group of all that have none"
+
+
 def test_it_recovers_with_the_next_frame() -> None:
     clock = Clock()
     pulse = Pulse(clock)
