@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from cmnas_edge import cli
 from cmnas_edge.camera.doctor import commands, device, machine
-from cmnas_edge.camera.doctor.finding import Finding
+from cmnas_edge.camera.doctor.finding import Finding, fault
 from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.settings import DeviceSettings, load
 from cmnas_edge.camera.tally import Tally
@@ -104,6 +104,17 @@ def test_a_token_of_nobody_is_a_fault_and_every_other_thing_is_still_looked_at(c
     assert "expected one of an enrolled device" in found["collector"].found
     assert "enrol this device" in found["collector"].fix
     assert found["camera north"].state == "fine"
+
+
+def test_the_command_ends_with_the_code_of_the_first_fault(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_token(config.parent, "cmnas_" + "s" * 40)
+    assert cli.main(["doctor", str(config), "--no-cameras"]) == 78
+    assert "FAULT collector: token: expected one of an enrolled device" in capsys.readouterr().out
+
+
+def test_a_fault_is_the_sentence_and_its_last_part_the_fix_without_secrets() -> None:
+    found = fault("camera", LinkDown("rtsp://op:hush@10.0.0.7: expected x; y, found z; look at rtsp://op:hush@10.0.0.7"))
+    assert (found.found, found.fix) == ("rtsp://***@10.0.0.7: expected x; y, found z", "look at rtsp://***@10.0.0.7")
 
 
 def test_a_collector_that_is_not_there_is_told_with_what_to_check(config: Path) -> None:
