@@ -1,10 +1,10 @@
 """Eight hours of a camera at many times their speed, while its collector comes and goes: does anything grow?
 
-    python -m benchmarks.soak                           # eight simulated hours in about 18 minutes; also `make soak`
-    python -m benchmarks.soak --minutes 3 --leak file   # does the test find a leak? memory, file, thread, spool or lag
+    python -m benchmarks.soak       # eight simulated hours in about 18 minutes; also `make soak`
+    python -m benchmarks.soak --hours 0.5 --minutes 5 --cycles 12 --leak file   # found? or memory, thread, spool, lag
 
-The daemon is the real one with its own threads: people found and followed in drawn footage that two fake
-cameras show, embedded by the real network, spooled to a real disk and sent over HTTP to a real collector
+The daemon is the real one with its own threads: drawn people walk before two fake cameras, are followed (where
+they are is given), embedded by the real network, spooled to a real disk and sent over HTTP to a real collector
 in a process of its own. Of every cycle that collector is away for a third, ended in good order or killed in turns; the
 cameras are lost and found again every two simulated minutes. Only the frames' time is accelerated.
 
@@ -41,9 +41,9 @@ from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import (
     CameraSettings,
+    DetectorSettings,
     DeviceSettings,
     LinkSettings,
-    SelectSettings,
     SourceSettings,
     SpectrumSettings,
     SpoolSettings,
@@ -52,13 +52,14 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.demo.stage import run_to_end
 from cmnas_edge.engine import open_engine
 from cmnas_edge.errors import SourceLost
-from cmnas_edge.synthetic.site import Site
+from cmnas_edge.synthetic.crops import draw_set
 
 LEAKS = ("memory", "file", "thread", "spool", "lag")
 CAMERAS = ("entrance", "hall")
-CYCLES = 24
-_FPS = 5.0
-_LOOP_S = 120.0
+_FPS = 2.0
+_LOOP_S = 120
+_WALKS = ((10, 70), (130, 190))     # frames of a loop in which somebody is there
+_CROP = (96, 40)
 _AWAY = 0.3         # of a cycle
 _SIZE = (320, 180)
 _ENDING = (signal.SIGTERM, signal.SIGKILL)
@@ -69,10 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=8.0, help="simulated (default: 8)")
     parser.add_argument("--minutes", type=float, default=18.0, help="that it takes (default: 18)")
+    parser.add_argument("--cycles", type=int, default=24, help="of the collector, at least 12 (default: 24)")
     parser.add_argument("--leak", choices=LEAKS, help="plant one, to see it found")
     parser.add_argument("--port", type=int, default=8793, help="of the collector, on loopback (default: 8793)")
     parser.add_argument("--device", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.cycles < 12:
+        parser.error(f"--cycles: expected at least 12, found {args.cycles}; give more")
     if args.device:
         _device(args.device, args.hours, args.minutes, args.leak, args.port)
         return
@@ -80,7 +84,7 @@ def main() -> None:
         samples, ended = _run(Path(folder), args)
     if not samples:
         sys.exit("soak: expected a daemon that runs, found one that said nothing; see its log above")
-    found = verdicts(samples, CYCLES)
+    found = verdicts(samples, args.cycles)
     for name, row in found.items():
         print(f"{name:<10} {row['first']:>9.4g} -> {row['last']:>9.4g}   {row['slope_per_h']:+.3g} per simulated hour "
               f"(99 %: {row['low']:+.3g} to {row['high']:+.3g})  {row['verdict']}")
@@ -89,9 +93,9 @@ def main() -> None:
           f"{last['sightings']} sightings; at the end {ended}")
     keep("soak", {"leak": args.leak, "simulated_h": round(last["simulated_s"] / 3600, 2), "seconds": round(last["at"]),
                   "frames": last["frames"], "sightings": last["sightings"], "source_failures": last["source_failures"],
-                  "link_failures": last["link_failures"], "cycles": CYCLES, "figures": found, "end": ended})
+                  "link_failures": last["link_failures"], "cycles": args.cycles, "figures": found, "end": ended})
     if args.leak is None:
-        picture(samples, CYCLES, RESULTS / "soak.png")
+        picture(samples, args.cycles, RESULTS / "soak.png")
 
 
 def _run(folder: Path, args: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -104,7 +108,7 @@ def _run(folder: Path, args: argparse.Namespace) -> tuple[list[dict[str, Any]], 
     collector = _collector(settings)
     device = subprocess.Popen(words + (["--leak", args.leak] if args.leak else []), stdout=subprocess.PIPE, text=True)
     assert device.stdout is not None
-    cycle_s = 60 * args.minutes / CYCLES
+    cycle_s = 60 * args.minutes / args.cycles
     samples: list[dict[str, Any]] = []
     away, ended_count = False, 0
     try:
@@ -182,7 +186,8 @@ class Footage:
         self._next = index + 1
         image = cv2.imdecode(np.frombuffer(self._pictures[index % len(self._pictures)], np.uint8), cv2.IMREAD_COLOR)
         assert image is not None
-        return Frame(np.asarray(image, np.uint8), index, self._starts_at + index / _FPS, time.monotonic())
+        return Frame(np.asarray(image, np.uint8), index % len(self._pictures), self._starts_at + index / _FPS,
+                     time.monotonic())
 
     def _simulated_s(self) -> float:
         return (time.monotonic() - self._began) * self._speed
@@ -197,13 +202,14 @@ def _device(folder: Path, hours: float, minutes: float, leak: str | None, port: 
     log.configure(level=logging.WARNING)
     cv2.setNumThreads(1)
     model = bundle.Bundle.open(bundle.default_path())
-    films = _drawn()
+    films = {name: _drawn(folder / f"{name}.jsonl", who) for who, name in enumerate(CAMERAS)}
     speed = 60 * hours / minutes
     settings = DeviceSettings(
         device="soak", collector=f"http://127.0.0.1:{port}", token=folder / "token", status_s=60.0, drain_s=60.0,
         spool=SpoolSettings(path=folder / "spool.db"), link=LinkSettings(timeout_s=5.0, max_backoff_s=2.0),
         cameras=tuple(CameraSettings(
-            name=name, source=SourceSettings(location=name), select=SelectSettings(min_height=24, period_s=5.0),
+            name=name, source=SourceSettings(location=name),
+            detector=DetectorSettings(kind="boxes", path=folder / f"{name}.jsonl"),
             spectrum=SpectrumSettings(modality="visible")) for name in CAMERAS))
     tally = Tally()
     transport = open_transport(settings, tally)
@@ -229,11 +235,23 @@ def _device(folder: Path, hours: float, minutes: float, leak: str | None, port: 
     transport.close()
 
 
-def _drawn() -> dict[str, list[bytes]]:
-    site = Site.draw(seed=3, people=12, cameras=["visible" for _ in CAMERAS], duration_s=_LOOP_S, fps=_FPS,
-                     names=CAMERAS)
-    return {name: [cv2.imencode(".jpg", cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA))[1].tobytes()
-                   for image in site.frames(name)] for name in CAMERAS}
+def _drawn(boxes: Path, seed: int) -> list[bytes]:
+    """Two people who cross a scene one after the other, as JPEGs; notes where they are."""
+    people = draw_set(range(2 * seed, 2 * seed + 2), (1,), 1, *_CROP).images
+    rng = np.random.default_rng(seed)
+    scene = cv2.resize(rng.integers(60, 180, (9, 16, 3), np.uint8), _SIZE, interpolation=cv2.INTER_CUBIC)
+    pictures = []
+    with boxes.open("w", encoding="utf-8") as lines:
+        for frame in range(int(_LOOP_S * _FPS)):
+            image = scene.copy()
+            for person, (first, last) in zip(people, _WALKS, strict=True):
+                if first <= frame < last:
+                    x, y = 20 + 4 * (frame - first), 50
+                    image[y:y + _CROP[0], x:x + _CROP[1]] = person
+                    lines.write(json.dumps({"frame": frame, "box": [x, y, x + _CROP[1], y + _CROP[0]],
+                                            "score": 0.9}) + "\n")
+            pictures.append(cv2.imencode(".jpg", image)[1].tobytes())
+    return pictures
 
 
 def _sample(path: Path, spool: Spool, tally: Tally, began: float, speed: float, lasts_s: float, daemon: Daemon,

@@ -23,7 +23,7 @@ from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.sending.write_ahead import is_damaged
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.errors import ConfigError, Transient
+from cmnas_edge.errors import ConfigError, DiskFull, Transient
 from cmnas_edge.wire import Outcome, encode_answer
 from tests.camera.disks import disk_in_a_file, mounted
 
@@ -152,9 +152,9 @@ def test_a_log_that_a_kill_or_a_power_cut_left_is_no_damage(path: Path) -> None:
         wal(path).write_bytes(data[:length])
         assert not is_damaged(wal(path)), length
     # The last transaction torn: its pages in any order, or not at all.
-    for at in range(len(data) - 4120 * 2, len(data), 512):
+    for at in range(len(data) - 4120 * 2, len(data), 103):
         torn = bytearray(data)
-        torn[at:at + 512] = bytes(512)
+        torn[at:at + 512] = os.urandom(512)
         wal(path).write_bytes(torn)
         assert not is_damaged(wal(path)), at
     wal(path).write_bytes(bytes(len(data)))
@@ -237,6 +237,29 @@ def test_damaged_while_the_daemon_runs_it_is_replaced_and_the_collector_learns_h
     assert sum("cannot be used" in message for message in said.messages) == 1
     with Spool(path, ROOMY) as spool:
         assert (spool.put([b""]), spool.run) == (18, 3)
+
+
+def test_what_a_full_disk_could_not_forget_of_the_old_spool_is_not_forgotten_of_the_new_one(
+        path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tally, collector = Tally(), Collector()
+    with Spool(path, ROOMY) as spool:
+        outbox, link, settle = Outbox(spool, 100, tally), sent(spool, collector, tally), spool.settle
+
+        def full(*_: object) -> int:
+            raise DiskFull("spool.db: no room")
+
+        outbox.put([body(2000)] * 8)
+        monkeypatch.setattr(spool, "settle", full)
+        link.step()
+        assert link.answered_count == 8
+        monkeypatch.setattr(spool, "settle", settle)
+        scramble(path, spool)
+        assert not outbox.put([body(9)])
+        assert outbox.flush()
+        link.step()
+        assert link.answered_count == len(spool) == 0
+        assert collector.gaps == {spool.name: [(1, 8, 8)]}
+        assert collector.stored[spool.name] == [9]
 
 
 def test_answers_for_a_spool_that_was_replaced_free_nothing_of_the_new_one(path: Path) -> None:
