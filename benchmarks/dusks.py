@@ -273,6 +273,7 @@ def coded(pictures: Iterable[U8], crf: int, fps: float = FPS, *, rounded: bool =
             encoder.height, encoder.width = picture.shape[:2]
             encoder.pix_fmt = "yuv420p"
             encoder.framerate = Fraction(fps).limit_denominator(1000)
+            encoder.thread_count = decoder.thread_count = 1
             encoder.time_base = 1 / encoder.framerate
             encoder.options = {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency", "g": str(round(2 * fps))}
         for packet in encoder.encode(_sent(picture, rounded=rounded)):

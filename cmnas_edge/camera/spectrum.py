@@ -164,6 +164,8 @@ class Spectrum:
         if vote is None:
             if not dark or was > _DARKENED * max(brightness, self._settings.dark_below):
                 self._doubt(seen_at)
+            if not dark and not math.isnan(colour):
+                self._run_of = None     # neither is no agreement; the dark and the glare are no objection
             return self._unmoved(colour, seen_at, dark=dark)
         if vote != self._run_of:
             self._run_of, self._run_from, self._run_votes = vote, seen_at, 0

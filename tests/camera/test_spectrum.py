@@ -208,6 +208,17 @@ def test_the_flat_grey_of_a_decoder_that_lost_its_picture_switches_nothing() -> 
     assert [spectrum.update(COLOUR, 28 + frame / 10).modality for frame in range(40)][-1] == "visible"
 
 
+def test_votes_with_pictures_between_them_that_are_neither_agree_on_nothing() -> None:
+    spectrum = Spectrum(SpectrumSettings())
+    now = judged(spectrum, 0, 60, 20.0)
+    for step in range(500):
+        state = spectrum.judge(4.5 if step % 4 == 0 else 0.5, 100.0, now + step / 5)
+        assert state == (None, False) or (step >= 149 and state == ("visible", False))
+    nan = float("nan")
+    states = [spectrum.judge(nan if step % 4 == 0 else 0.5, 100.0, now + 100 + step / 5) for step in range(100)]
+    assert states[-1].modality == "infrared"    # glare between them is no objection
+
+
 def test_a_place_almost_without_colour_is_told_from_its_nights() -> None:
     spectrum = Spectrum(SpectrumSettings())
     now = judged(spectrum, 0, 600, 1.6)
