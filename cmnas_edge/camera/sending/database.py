@@ -76,11 +76,8 @@ def _make(path: Path) -> None:
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and (is_damaged(wal) or not path.exists() or path.stat().st_size == 0 < wal.stat().st_size):
         raise Unusable("its write-ahead log does not fit together")
-    new = not path.exists()
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     path.chmod(0o600)
-    if new:
-        _sync_folder(path.parent)   # or a power cut takes the file together with what was synced into it
 
 
 def take_lock(path: Path) -> int:
