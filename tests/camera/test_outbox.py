@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmnas_edge.camera.sending.memory_first import MemoryFirst
 from cmnas_edge.camera.sending.outbox import Outbox
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.tally import Tally
@@ -82,3 +83,14 @@ def test_what_gives_way_on_disk_is_counted_once(tmp_path: Path) -> None:
         for _ in range(60):
             outbox.put([bytes(8000)] * 3)
         assert tally["dropped"] == spool.dropped_count == 180 - len(spool) > 0
+
+
+def test_what_is_in_memory_first_goes_to_disk_in_time_though_nothing_more_comes(tmp_path: Path) -> None:
+    now = [0.0]
+    with MemoryFirst(tmp_path / "spool.db", 8 << 20, window_s=30.0, most=99, clock=lambda: now[0]) as spool:
+        outbox = Outbox(spool, 3, Tally())
+        outbox.put([b"a"])
+        on_disk = super(MemoryFirst, spool).__len__
+        for now[0] in range(60):
+            assert outbox.flush()
+            assert on_disk() == (now[0] > 30)
