@@ -17,7 +17,7 @@ lies nearer than one of two (chance: 0.5). *Same key* is what there is to find.
   site saw never came to the other; figures are of those who did.
 - **own pictures**: the same with one store, and people of the attacker's own, embedded by the public bundle.
 
-Then: what a key costs a camera.
+Then, or with ``--cost`` alone: what a key costs a camera, in processor time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=1000, help="whom both sites saw")
     parser.add_argument("--views", type=int, default=4, help="pictures of each, on each site")
+    parser.add_argument("--cost", action="store_true", help="only say what a key costs a camera; nothing is kept")
     args = parser.parse_args()
+    if args.cost:
+        bundle = Bundle.open(default_path())
+        _cost(bundle, ONE.rotation(bundle.dimension))
+        return
     for name, found, least in (("people", args.people, 2), ("views", args.views, 1)):
         if found < least:
             parser.error(f"--{name}: expected at least {least}, found {found}; give more")
