@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import errno
 import ipaddress
 import os
 import re
@@ -25,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.log import scrub
 
 if sys.version_info >= (3, 11):
@@ -226,11 +225,8 @@ def write_new_secret(path: Path, data: bytes, what: str, why: str) -> None:
         raise ConfigError(f"{path}: expected no file yet, found one; {why}, and nothing was changed: name another "
                           "file, or move that one away") from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{path}: expected room for a {what}, found a full disk; free some space and give "
-                           "the command again; nothing was changed") from None
-        raise ConfigError(f"{path}: expected to write a {what} there, found: {error.strerror}; nothing was changed: "
-                          "name another file") from None
+        raise unwritable(path, f"a {what}", error, "nothing was changed: name another file", kind="a file",
+                         again="give the same command again; nothing was changed") from None
 
 
 def in_words(reason: str, kind: Any) -> str:

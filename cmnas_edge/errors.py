@@ -20,7 +20,10 @@ A message reads *where: what was expected, what was found, what to do*. Codes ar
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)    # no room; none in this user's share; none in one file
 
 
 class CmnasError(Exception):
@@ -63,3 +66,20 @@ class LinkDown(Transient):
 
 class DiskFull(Transient):
     """The disk under a spool or journal cannot take more."""
+
+
+def unwritable(where: object, what: str, error: OSError, other: str, *, kind: str = "a folder",
+               again: str = "give the same command again") -> ConfigError | DiskFull:
+    """Say in one sentence why something cannot be written: a full disk may have room later, another place is a mistake.
+
+    Args:
+        where: The file, or the folder it was to be in.
+        what: There should have been room for.
+        error: What the system says.
+        other: What to do if it is no question of room.
+        kind: What ``where`` is.
+        again: What to do once there is room.
+    """
+    if error.errno in _FULL:
+        return DiskFull(f"{where}: expected room for {what}, found a full disk; free some space and {again}")
+    return ConfigError(f"{where}: expected {kind} this user may write to, found {error.strerror or error}; {other}")

@@ -14,7 +14,6 @@ never switched to, or was rolled back from; the next install sweeps it away.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -28,7 +27,7 @@ from cmnas_edge.bundle import Bundle, Trust, open_trusted, own_names, voucher
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.engine import open_engine, results
 from cmnas_edge.engine.race import candidates, run_race
-from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError, DiskFull, Transient
+from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError, Transient, unwritable
 from cmnas_edge.sighting import EngineName, Precision
 from cmnas_edge.validation import check_retrieval
 
@@ -178,12 +177,10 @@ def _at_work(link: Path) -> Iterator[Path]:
                             "the command again") from None
         yield versions
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{versions}: expected room for another bundle, found a full disk; free some space and "
-                           "install again; the bundle in use was not touched") from error
-        raise ConfigError(f"{error.filename or versions}: expected a folder to install in that this user may write "
-                          f"and that can hold links, found: {error.strerror}; the bundle in use was not touched: run "
-                          "this as the folder's owner, or name another place") from error
+        raise unwritable(
+            error.filename or versions, "another bundle", error, "the bundle in use was not touched: run this as the "
+            "folder's owner, or name another place", kind="a folder that can hold links and that",
+            again="install again; the bundle in use was not touched") from error
     finally:
         if lock is not None:
             os.close(lock)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -33,7 +32,7 @@ from cmnas_edge.bundle import (
 )
 from cmnas_edge.bundle.pictures import as_decoded, draw, jpeg, labels, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
-from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.preprocess import DEFINITION
 from cmnas_edge.validation import Embed, search
 from export.weights import fingerprint, write_graphs
@@ -88,15 +87,7 @@ def check_free(out: Path, *, replace: bool = False) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.").cleanup()
     except OSError as error:
-        raise _unwritable(out, error) from error
-
-
-def _unwritable(out: Path, error: OSError) -> CmnasError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"{out}: expected room for a bundle, found a full disk; free some space and give the same "
-                        "command again")
-    return ConfigError(f"{out}: expected a folder to write a bundle to, found {error.strerror or error}; "
-                       "name another --out")
+        raise unwritable(out, "a bundle", error, "name another --out") from error
 
 
 def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool = False) -> Bundle:
@@ -152,7 +143,7 @@ def placed(out: Path, *, replace: bool = False) -> Iterator[Path]:
                     old.rename(out)
                 raise
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, "a bundle", error, "name another --out") from error
 
 
 def _write_golden(folder: Path, contents: Contents, embed: Embed) -> None:

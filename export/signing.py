@@ -7,7 +7,6 @@ says and how it is checked: `cmnas_edge.bundle.signature`.
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from cmnas_edge.bundle import MANIFEST, SIGNATURE, Bundle
 from cmnas_edge.bundle.signature import MOST_SIGNERS, new_key, public_key, signed_by
 from cmnas_edge.config import read_secret, write_new_secret, write_private
-from cmnas_edge.errors import BundleError, ConfigError, DiskFull
+from cmnas_edge.errors import BundleError, ConfigError, unwritable
 
 __all__ = ["add_commands", "keygen", "sign"]
 
@@ -74,11 +73,7 @@ def sign(folder: Path, key: Path) -> str:
         write_private(where, "".join(lines).encode())
         where.chmod(0o644)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{where}: expected room for a signature, found a full disk; free some space and sign "
-                           "again") from None
-        raise ConfigError(f"{where}: expected a folder to write the signature in, found: {error.strerror}; copy the "
-                          "bundle to one of yours") from None
+        raise unwritable(where, "a signature", error, "copy the bundle to a folder of yours", kind="a file") from None
     Bundle.open(folder)
     return own
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from pathlib import Path
 from typing import Final
 
-from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.progress import Progress
 from cmnas_edge.synthetic.files import Asked, begin
 from cmnas_edge.synthetic.film import write_site
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError(f"{error}; see cmnas-edge synth {args.what} --help") from error
     except OSError as error:
-        raise _unwritable(args.out, error) from error
+        raise unwritable(args.out, "what is drawn", error, "choose another") from error
     return 0
 
 
@@ -129,10 +128,3 @@ def _site(args: argparse.Namespace) -> str:
     lines = [f"{args.out}: {args.people} people, {len(videos)} cameras, {site.frame_count} frames each"]
     lines += [f"  {camera.name:<12} {camera.kind:<9} {videos[camera.name].name}" for camera in site.cameras]
     return "\n".join(lines) + "\n"
-
-
-def _unwritable(folder: Path, error: OSError) -> CmnasError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"{folder}: expected room for what is drawn, found the disk full; make some or choose another")
-    reason = error.strerror or str(error)
-    return ConfigError(f"{folder}: expected a folder that can be written ({reason}); choose another")

@@ -33,7 +33,7 @@ def test_a_full_disk_leaves_the_old_plan_and_nothing_else(site: Site, monkeypatc
     before = {name.name: name.read_bytes() for name in site.cache.rglob("*") if name.is_file()}
     for survived in (0, 1):     # the plan itself, or its manifest, finds no room
         monkeypatch.setattr(tempfile, "mkstemp", _full_after(survived))
-        with pytest.raises(DiskFull, match="expected room for it, found the disk full; free some space"):
+        with pytest.raises(DiskFull, match="expected room for it, found a full disk; free some space"):
             site.build(again=True)
         monkeypatch.undo()
         assert {name.name: name.read_bytes() for name in site.cache.rglob("*") if name.is_file()} == before
@@ -83,7 +83,7 @@ def _full_after(survived: int) -> object:
 def test_a_disk_that_is_full_before_is_met_before_anything_is_built(
         site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", _raise(OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(DiskFull, match="found the disk full"):
+    with pytest.raises(DiskFull, match="found a full disk"):
         site.build()
     assert site.trt.builds == 0
 

@@ -263,7 +263,7 @@ def test_the_sheet_shows_people_and_what_looks_wrong(sysu: Path, tmp_path: Path,
 def test_a_sheet_that_cannot_be_written_is_one_sentence(sysu: Path, tmp_path: Path,
                                                         capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(sysu), "--sheet", str(tmp_path / "no" / "sheet.png")]) == 78
-    assert "sheet.png: expected a file that can be written" in capsys.readouterr().err
+    assert "sheet.png: expected a file this user may write to" in capsys.readouterr().err
 
 
 def test_help_lists_every_dataset_with_its_form_and_where_to_ask(capsys: pytest.CaptureFixture[str]) -> None:

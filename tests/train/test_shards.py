@@ -181,7 +181,7 @@ def test_a_damaged_shard_is_made_again(drawn_once: Pictures, cache: Path, damage
     else:
         shutil.rmtree(place)
         place.write_text("")
-        with pytest.raises(ConfigError, match="expected a folder that can be written"):
+        with pytest.raises(ConfigError, match="expected a folder this user may write to"):
             decode(drawn_once, 16, 8, cache)
         return
     assert (decode(drawn_once, 16, 8, cache).images == whole).all()
@@ -279,7 +279,7 @@ def test_a_file_system_that_cannot_reserve_is_written_all_the_same(drawn_once: P
 
 def test_a_cache_that_cannot_be_is_said(drawn_once: Pictures, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"file: expected a folder that can be written"):
+    with pytest.raises(ConfigError, match=r"file: expected a folder this user may write to"):
         decode(drawn_once, 16, 8, tmp_path / "file")
 
 

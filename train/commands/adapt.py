@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, unwritable
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
     from train.data.drawn import Drawn, draw  # noqa: PLC0415
     from train.fit import lessons  # noqa: PLC0415
     from train.fit.devices import choose  # noqa: PLC0415
-    from train.fit.run import unwritable  # noqa: PLC0415
     from train.networks import checkpoint  # noqa: PLC0415
 
     if not 0 <= args.keep < 1 or args.seed < 0:
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save(args.out, network, msgspec.structs.replace(meta, learnt=(*lessons.of(meta), taught)))
     except OSError as error:
-        raise unwritable(args.out, "a checkpoint", error) from error
+        raise unwritable(args.out, "a checkpoint", error, "choose another --out", kind="a file") from error
     infrared = int(crops.infrared.sum())
     sys.stdout.write(f"adapted to {len(crops) - infrared} visible and {infrared} infrared crops: {args.out}\n")
     return 0

@@ -36,10 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what is not done yet, and write the table of what is."""
     from cmnas_edge import config  # noqa: PLC0415 - torch takes seconds, --help should not
-    from cmnas_edge.errors import ConfigError  # noqa: PLC0415
+    from cmnas_edge.errors import ConfigError, unwritable  # noqa: PLC0415
     from train.fit.devices import all_gpus  # noqa: PLC0415
     from train.fit.recipe import Recipe, varied  # noqa: PLC0415
-    from train.fit.run import unwritable  # noqa: PLC0415
     from train.protocols.published import beside  # noqa: PLC0415
     from train.protocols.table import latex, markdown  # noqa: PLC0415
     from train.reproduce.figures import figures  # noqa: PLC0415
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
                 (args.out / "table.md").write_text(markdown(found), "utf-8")
                 (args.out / "table.tex").write_text(latex(found), "utf-8")
             except OSError as error:
-                raise unwritable(args.out, "a table", error) from error
+                raise unwritable(args.out, "a table", error, "choose another --out") from error
     if stopped:
         sys.stderr.write(f"stopped; go on with: {args.again}\n")
         return 130

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.errors import ConfigError, unwritable
 from train.data import private
 from train.data.crops import U8
 from train.data.decoding import load
@@ -73,11 +72,4 @@ def _save(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> CmnasError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"{path}: expected room for a picture, found the disk full; make some or choose another")
-    reason = error.strerror or str(error)
-    return ConfigError(f"{path}: expected a file that can be written ({reason}); choose another")
+        raise unwritable(path, "a picture", error, "choose another", kind="a file") from error

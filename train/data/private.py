@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.errors import unwritable
 
 __all__ = ["folder", "opened", "put", "writing"]
 
@@ -53,8 +52,5 @@ def writing(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{where}: expected room for pictures, found none ({error.strerror}); free disk space, "
-                           "then give the same command again: recordings that are done are kept") from error
-        raise ConfigError(f"{where}: expected a folder to write pictures to, found none ({error.strerror}); choose "
-                          "another --out") from error
+        raise unwritable(where, "pictures", error, "choose another --out",
+                         again="give the same command again: recordings that are done are kept") from error

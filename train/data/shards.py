@@ -30,7 +30,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.errors import CmnasError, ConfigError, unwritable
 from cmnas_edge.preprocess import DEFINITION, resize
 from train.data import private
 from train.data.crops import U8, Crops, opening
@@ -95,7 +95,7 @@ def decode(pictures: Pictures, height: int, width: int, cache: Path, *,
                     _write(place, pictures, height, width, progress, strict=broken is None)
                     found = _open(place, pictures, height, width)
     except OSError as error:
-        raise _unwritable(cache, error) from error
+        raise unwritable(cache, "decoded pictures", error, "choose another cache") from error
     if found is None:
         raise ConfigError(f"{place}: expected what was just written, found it changed; keep others out of the cache")
     crops, left_out = found
@@ -227,11 +227,3 @@ def _alone(cache: Path) -> Iterator[None]:
     with private.opened(cache / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _unwritable(cache: Path, error: OSError) -> CmnasError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DiskFull(f"{cache}: expected room for decoded pictures, found the disk full; make some, or choose "
-                        "another cache")
-    reason = error.strerror or str(error)
-    return ConfigError(f"{cache}: expected a folder that can be written ({reason}); choose another cache")

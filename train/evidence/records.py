@@ -7,7 +7,6 @@ again without training anything.
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import os
 import platform
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.errors import ConfigError, unwritable
 
 __all__ = ["PATH", "Records", "machine", "packed", "unpacked"]
 
@@ -80,11 +79,8 @@ class Records:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull(f"{self._path}: expected room for the record of {row['run']!r}, found the disk full; "
-                               "make some, and the run is made again") from error
-            raise ConfigError(f"{self._path}: expected a file to keep records in ({error.strerror}); choose another "
-                              "with --records") from error
+            raise unwritable(self._path, f"the record of {row['run']!r}", error, "choose another with --records",
+                             kind="a file", again="give the same command again: this run is made again") from error
         self._whole += len(line)
         self._found[row["run"]] = dict(row)
 

@@ -14,7 +14,6 @@ A file is either the old one or the new one, whenever the process dies or the di
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -27,12 +26,10 @@ import msgspec
 import torch
 
 from cmnas_edge import config
-from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.errors import CmnasError, ConfigError, unwritable
 from train.fit.scalars import Scalars
 
-__all__ = ["Run", "by_content", "kept", "unwritable"]
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+__all__ = ["Run", "by_content", "kept"]
 
 
 class _Origin(msgspec.Struct):
@@ -195,19 +192,8 @@ class Run:
                 cause = cause.__context__
             if cause is None:
                 raise
-            if cause.errno in _FULL:
-                raise DiskFull(f"{self.folder}: expected room for this run, found a full disk; free some space and "
-                               "give the same command again: it goes on from the last saved state") from error
-            raise ConfigError(f"{self.folder}: expected a folder to write the run to, {cause.strerror}; "
-                              "choose another --out") from error
-
-
-def unwritable(path: Path, what: str, error: OSError) -> CmnasError:
-    """One sentence for what could not be written: a full disk may have room later, another place is a mistake."""
-    if error.errno in _FULL:
-        return DiskFull(f"{path}: expected room for {what}, found a full disk; free some space and give the same "
-                        "command again")
-    return ConfigError(f"{path}: expected {what} to write, found {error.strerror or error}; choose another --out")
+            raise unwritable(self.folder, "this run", cause, "choose another --out",
+                             again="give the same command again: it goes on from the last saved state") from error
 
 
 def by_content(recipe: msgspec.Struct) -> msgspec.Struct:

@@ -10,10 +10,10 @@ import msgspec
 from msgspec.structs import replace as replaced
 
 from cmnas_edge import config
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, unwritable
 from train.data.drawn import Drawn
 from train.fit.recipe import Recipe, varied
-from train.fit.run import by_content, kept, unwritable
+from train.fit.run import by_content, kept
 from train.fit.sources import Regdb
 from train.search.recipe import SearchRecipe
 
@@ -131,7 +131,7 @@ def plan(recipe: Recipe, search: SearchRecipe, folder: Path, *, seeds: int = 1,
             part.write_text(config.show(text), "utf-8")
             part.replace(path)
         except OSError as error:
-            raise unwritable(path, "a recipe", error) from error
+            raise unwritable(path, "a recipe", error, "choose another --out", kind="a file") from error
     return Plan(folder, tuple(work))
 
 

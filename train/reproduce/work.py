@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
-from cmnas_edge.errors import CmnasError, ConfigError, Transient
+from cmnas_edge.errors import CmnasError, ConfigError, Transient, unwritable
 from cmnas_edge.progress import Progress
-from train.fit.run import unwritable
 from train.reproduce.plan import Job, Plan, Work
 
 __all__ = ["Runner", "carry_out"]
@@ -97,7 +96,7 @@ def _do(work: Work, job: Job, env: Mapping[str, str], runner: Runner) -> None:
         part.write_text(json.dumps({"command": command, "seconds": round(time.time() - began)}) + "\n")
         part.replace(note)
     except OSError as error:
-        raise unwritable(work.folder, "what a job leaves", error) from error
+        raise unwritable(work.folder, "what a job leaves", error, "choose another --out") from error
 
 
 def _in_a_process(words: Sequence[str], env: Mapping[str, str], log: Path) -> int:

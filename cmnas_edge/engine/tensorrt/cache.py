@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import tempfile
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.errors import unwritable
 
 __all__ = ["cache_folder", "check_writable", "exclusive", "write_together"]
 
@@ -129,8 +128,4 @@ def _explained(path: Path, option: str = _CACHE) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{path}: expected room for it, found the disk full; free some space and give the same "
-                           "command again") from error
-        raise ConfigError(f"{path}: expected a folder this user may write to, found {error.strerror or error}; "
-                          f"name another with {option}") from error
+        raise unwritable(path, "it", error, f"name another with {option}") from error

@@ -1,0 +1,36 @@
+"""What cannot be written is told one way everywhere."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from cmnas_edge.errors import ConfigError, DiskFull, unwritable
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("number", "kind", "says"), [
+    (errno.ENOSPC, DiskFull, "x.pt: expected room for a checkpoint, found a full disk; free some space and try again"),
+    (errno.EDQUOT, DiskFull, "x.pt: expected room for a checkpoint, found a full disk; free some space and try again"),
+    (errno.EFBIG, DiskFull, "x.pt: expected room for a checkpoint, found a full disk; free some space and try again"),
+    (errno.EROFS, ConfigError, "x.pt: expected a file this user may write to, found Read-only file system; choose"),
+    (errno.ENOTDIR, ConfigError, "x.pt: expected a file this user may write to, found Not a directory; choose"),
+])
+def test_a_disk_without_room_may_have_some_later_and_anything_else_wants_another_place(
+        number: int, kind: type[Exception], says: str) -> None:
+    error = unwritable(Path("x.pt"), "a checkpoint", OSError(number, os.strerror(number)), "choose",
+                       kind="a file", again="try again")
+    assert (type(error), str(error)) == (kind, says)
+    assert "found torn; name" in str(unwritable("x", "y", OSError("torn"), "name another"))     # a library's own
+
+
+def test_nobody_else_tells_a_full_disk_by_its_number() -> None:
+    # The list of devices counts a failing disk too; room for pictures is reserved, which some file systems cannot.
+    known = {"cmnas_edge/errors.py", "cmnas_edge/collector/devices.py", "train/data/shards.py"}
+    tells = {str(path.relative_to(ROOT)) for folder in ("cmnas_edge", "train", "export")
+             for path in (ROOT / folder).rglob("*.py") if "errno.ENOSPC" in path.read_text("utf-8")}
+    assert tells == known
