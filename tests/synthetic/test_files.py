@@ -176,7 +176,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pyt
     assert "expected an empty or new folder" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert cli.main(["synth", "crops", "--out", str(tmp_path / "file" / "below")]) == ConfigError.exit_code
-    assert "can be written" in capsys.readouterr().err
+    assert "a folder this user may write to" in capsys.readouterr().err
 
 
 def test_progress_says_how_long_still() -> None:

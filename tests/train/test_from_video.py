@@ -315,7 +315,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_done(
         real(path, data)
 
     monkeypatch.setattr(private, "put", full)
-    with pytest.raises(DiskFull, match="free some space .*recordings that are done are kept") as failure:
+    with pytest.raises(DiskFull, match=r"free some space .*recordings that are done are kept") as failure:
         cut(walk, Path(shutil.copy(walk, tmp_path / "more.avi")), out=out)
     assert failure.value.exit_code == 75
     assert tree(out) == done
