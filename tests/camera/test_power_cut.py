@@ -46,9 +46,9 @@ while rounds:
         spool.settle(oldest)
         say("settled", *oldest)
     if rounds % 11 == 0:
-        gaps = [gap.last for gap in spool.gaps()]
-        say("telling", *gaps)
-        spool.settle(gaps)
+        gaps = spool.gaps()
+        say("told", *(number for gap in gaps for number in range(gap.first, gap.last + 1)))
+        spool.settle([gap.last for gap in gaps])
 """
 
 
@@ -81,6 +81,8 @@ class Promises:
                 self.doing = numbers
             elif verb == "settled":
                 self.settled |= numbers
+            elif verb == "told":
+                self.told |= numbers
 
     def hold(self, path: Path, limit: int, batch: int) -> None:
         """Open what was left, and see that all of it is there."""
