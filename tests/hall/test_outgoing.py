@@ -116,3 +116,23 @@ def test_a_crop_in_mqtt_is_not_explained(stream: bytes) -> None:
 def test_a_head_that_never_ends_is_not_kept() -> None:
     judge = Requests()
     assert sum(sum(judge.add(b"x" * 10_000)) for _ in range(7)) == 70_000
+
+
+def test_what_is_legal_once_is_not_twice() -> None:
+    again = b"Accept-Encoding: identity\r\n"
+    once, twice = (sum_of(Requests(), request(batch(), again * count)) for count in (1, 2))
+    assert once.unexplained == 0
+    assert twice.unexplained == len(again) - 2
+
+
+@pytest.mark.parametrize("odd", [
+    b"\xc0\x80\0", packet(0x10, b"\0\4MQTT\5\x82\0\x1e\0" + text("gate")),
+    published(b"", properties=b"\x02\0\0\0\x0b" * 2), published(b"", kind=0x33),
+    packet(0x82, b"\0\1\0" + text("#") + b"\1"),
+], ids=["a padded length", "a flag", "a property twice", "a retained message", "another filter"])
+def test_a_packet_of_another_form_is_unexplained_from_its_first_byte_to_its_last(odd: bytes) -> None:
+    assert sum_of(Packets(), QUIET + odd).unexplained == len(odd)
+
+
+def sum_of(judge: Requests | Packets, stream: bytes) -> Sent:
+    return judge.add(stream) + judge.end()
