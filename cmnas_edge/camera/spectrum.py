@@ -41,7 +41,7 @@ _DARKENED = 2.0         # times darker than before: lamps went out, or the filte
 # Of `infrared_below`: what is grey whatever was learned, and where the two part while nothing was.
 _GREY, _COLOUR = 0.05, 0.36
 # Of what a visible camera shows at least: below the one it is infrared, above the other visible.
-_FALLEN, _KEPT = 0.4, 0.6
+_FALLEN, _KEPT = 0.3, 0.6
 _RISEN = 2.5            # times what an infrared camera shows: above, it is visible
 _FADING_S, _GROWING_S, _STEADY_S = 60.0, 5 * 86400.0, 3600.0   # how fast either is learned
 _LONGEST_STEP_S = 10.0  # one frame after a silence says no more than the silence was long, nor than this
@@ -222,8 +222,8 @@ class Spectrum:
         low = high = _COLOUR * most
         shown, dull = self._levels.get("visible"), self._levels.get("infrared")
         if self._certain == "visible" and shown is not None:
-            # What is nearer, by ratio, to what it shows in infrared is infrared.
-            low = min(most, max(_GREY * most, _FALLEN * shown, math.sqrt(shown * min(self._grey, shown))))
+            # What is nearer, by ratio, to what it shows in infrared is infrared, if it fell by a third at all.
+            low = min(most, max(_GREY * most, _FALLEN * shown, math.sqrt(shown * min(self._grey, shown / 2))))
             high = max(low, min(least, _KEPT * shown))
         elif self._certain == "infrared" and dull is not None:
             high = min(least, max(high, _RISEN * dull))

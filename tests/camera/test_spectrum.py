@@ -237,6 +237,19 @@ def test_nights_with_colour_noise_are_infrared_where_days_have_more() -> None:
         assert spectrum.judge(colour, 100, now).modality == modality
 
 
+def test_fog_in_which_days_have_no_more_colour_than_nights_switches_nothing() -> None:
+    spectrum = Spectrum(SpectrumSettings())
+    now = judged(spectrum, 0, 60, 12.0)
+    for minute in range(600):
+        spectrum.judge(0.5, 100.0, now + 5 * minute)    # a night that shows half a level
+    now = judged(spectrum, now + 3000, 60, 12.0)
+    for second in range(1200):
+        spectrum.judge(12 * 0.03 ** (second / 1200), 100.0, now + second)
+    states = [spectrum.judge(0.36 + 0.1 * (step % 3 - 1), 100.0, now + 1200 + step / 5) for step in range(600)]
+    assert {state.modality for state in states} <= {"visible", None}
+    assert not any(state.switched for state in states)
+
+
 def test_what_was_colourful_for_hours_and_drives_away_leaves_a_grey_yard_visible() -> None:
     spectrum = Spectrum(SpectrumSettings())
     now = judged(spectrum, 0, 60, 1.8)
