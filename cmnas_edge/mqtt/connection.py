@@ -45,7 +45,8 @@ class Connection:
 
     def __init__(self, broker: Address, credentials: Credentials, *, name: str, reads: str,
                  take: Callable[[Message], None], timeout_s: float, also: str = "",
-                 sent: Callable[[bytes], None] = lambda _: None) -> None:
+                 sent: Callable[[bytes], None] = lambda _: None,
+                 made: Callable[[socket.socket, ssl.SSLContext], None] = lambda *_: None) -> None:
         """Begin to connect, in a thread of its own.
 
         Args:
@@ -57,6 +58,7 @@ class Connection:
             timeout_s: For connecting.
             also: Another filter; a broker that refuses it is used all the same.
             sent: Called with the bytes of MQTT that were written, each time.
+            made: Called with a connection that stands, and what it will be encrypted by, before it is.
 
         Raises:
             ConfigError: As `Credentials.context`.
@@ -67,6 +69,7 @@ class Connection:
         self._certificate = credentials.certificate
         self._reads, self._also, self._reads_number = reads, also, 0
         self._take = take
+        self._made = made
         self._changed = threading.Condition(threading.RLock())
         self._ready = False
         self._verdicts: dict[int, int] = {}     # of the broker, on what was published last, by its number
@@ -177,6 +180,7 @@ class Connection:
         deadline = time.monotonic() + timeout_s
         tcp: socket.socket = socket.create_connection(self._broker, timeout_s)
         try:
+            self._made(tcp, context)
             tcp.setblocking(False)
             tcp = tls = context.wrap_socket(tcp, server_hostname=self._broker.host, do_handshake_on_connect=False)
             while True:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+import socket
+import ssl
 import time
 from collections.abc import Callable
 
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.sending.account import Account
+from cmnas_edge.camera.sending.sent_log import SentLog, keep_keys
 from cmnas_edge.camera.sending.transport import LARGEST_ANSWER, Reply
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
@@ -64,7 +67,9 @@ class MqttTransport:
         self._batches = batch_topic(settings.site, device)
         self._answers = answer_topic(settings.site, device)
         self._timeout_s = settings.timeout_s
-        self._account = Account(tally, Packets)
+        self._account = Account(tally, Packets, None if settings.sent_log is None else SentLog(
+            settings.sent_log, settings.sent_log_mib << 20, "mqtt"))
+        self._keys = settings.sent_log_tls_keys
         self._connection: Connection | None = None
         self._tell = tell
         self._orders = modality_topic(settings.site, device) if tell is not None else ""
@@ -125,10 +130,14 @@ class MqttTransport:
                 self._account.connected()
                 self._connection = Connection(
                     self._broker, self._credentials, name=self._device, reads=self._answers, take=self._take,
-                    timeout_s=self._timeout_s, also=self._orders, sent=self._account.sent)
+                    timeout_s=self._timeout_s, also=self._orders, sent=self._account.sent, made=self._made)
             except ConfigError as error:    # files may come back, as a token may
                 raise LinkDown(str(error)) from None
         return self._connection
+
+    def _made(self, made: socket.socket, context: ssl.SSLContext) -> None:
+        self._account.opened(made, is_tls=True)
+        keep_keys(context, self._keys)
 
     def _take(self, message: Message) -> None:
         if camera := camera_of(message.topic):

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from cmnas_edge import __version__
 from cmnas_edge.camera.sending.account import Account
+from cmnas_edge.camera.sending.sent_log import SentLog, keep_keys
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.config import read_secret
@@ -191,17 +192,20 @@ def _connection(parts: SplitResult, settings: LinkSettings, tally: Tally) -> _Co
         connection = _Counted(parts.hostname, parts.port, timeout=settings.timeout_s)
     else:
         connection = _CountedTls(parts.hostname, parts.port, timeout=settings.timeout_s, context=_trust(settings))
-    connection.account = Account(tally, Requests)
+    connection.account = Account(tally, Requests, None if settings.sent_log is None else SentLog(
+        settings.sent_log, settings.sent_log_mib << 20, "http"))
     return connection
 
 
 def _trust(settings: LinkSettings) -> ssl.SSLContext:
     authority = settings.certificate_authority
     try:
-        return ssl.create_default_context(cafile=None if authority is None else str(authority))
+        trust = ssl.create_default_context(cafile=None if authority is None else str(authority))
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"{authority}: expected certificates in PEM, found none ({error.strerror or error}); name "
                           "the file of the authority that signed the collector's certificate") from None
+    keep_keys(trust, settings.sent_log_tls_keys)
+    return trust
 
 
 def _offset_s(date: str, asked_at: float, answered_at: float) -> float | None:
@@ -223,18 +227,21 @@ class _Counted(http.client.HTTPConnection):
     """Accounts for what it sends, and has all of an exchange done by a deadline, however slowly the peer drips."""
 
     account: Account
+    is_tls = False
     deadline = 0.0
 
     def connect(self) -> None:
         self.account.connected()
         self.timeout = _left_s(self.deadline)
         super().connect()
+        self.account.opened(self.sock, is_tls=self.is_tls)
 
     def send(self, data: Any) -> None:
-        if self.sock is not None:
-            self.sock.settimeout(_left_s(self.deadline))
+        if self.sock is None:
+            self.connect()
+        self.sock.settimeout(_left_s(self.deadline))
+        self.account.sent(bytes(data))      # first: of a write that fails, too, some may have left
         super().send(data)
-        self.account.sent(bytes(data))
 
     def getresponse(self) -> http.client.HTTPResponse:
         deadline = self.deadline
@@ -271,6 +278,8 @@ class _Until(io.RawIOBase):
 
 class _CountedTls(http.client.HTTPSConnection, _Counted):
     """The same over TLS, counted before encryption."""
+
+    is_tls = True
 
 
 def _said(error: Exception) -> str:

@@ -79,6 +79,11 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             ``enrol`` print it: vectors are sealed to it before they reach this device's disk. Empty: they
             lie on the disk, and pass whatever carries them, open.
         allow_plain_http_off_loopback: Send tokens and embeddings readable by the whole network.
+        sent_log: For an audit (docs/audit.md): file, mode 0600, to which everything that is sent is written as it is
+            before TLS; it holds vectors and the token, so remove it afterwards. None: nothing is kept.
+        sent_log_mib: Most it may take; beyond it no more is written there, which the log says.
+        sent_log_tls_keys: For an audit: file, mode 0600, to which the keys of every TLS session are written. Whoever
+            has it and a recording of the network reads all that was sent. None: they are kept nowhere.
     """
 
     batch: Annotated[int, Meta(ge=1, le=64)] = 64
@@ -93,6 +98,9 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     seal_to: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z", description="the 64 hexadecimal digits that "
                                  "`cmnas-edge collector seal-key` prints, or nothing")] = ""
     allow_plain_http_off_loopback: bool = False
+    sent_log: Path | None = None
+    sent_log_mib: Annotated[int, Meta(ge=1, le=1 << 20)] = 64
+    sent_log_tls_keys: Path | None = None
 
 
 class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
