@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -35,6 +36,7 @@ REQUIRED = ("visible.onnx", "infrared.onnx", "weights.bin", GOLDEN, CALIBRATION,
 # One folder deep, no name that a shell, an archive or another file system would read differently.
 _VALIDATION_NAME = re.compile(r"validation/[a-z0-9_]{1,64}\.(?:jpg|json)\Z")
 _LARGEST_MANIFEST = 8 << 20
+_LARGEST_GOLDEN = 64 << 20
 
 
 def graph_name(modality: Modality, precision: Precision) -> str:
@@ -170,7 +172,11 @@ class Bundle:
         where = self.path / GOLDEN
         names = sorted(f"{m}_{what}" for m in MODALITIES for what in ("crops", "embeddings"))
         try:
-            with np.load(io.BytesIO(where.read_bytes()), allow_pickle=False) as arrays:
+            data = io.BytesIO(where.read_bytes())
+            with zipfile.ZipFile(data) as archive:
+                if (size := sum(member.file_size for member in archive.infolist())) > _LARGEST_GOLDEN:
+                    raise ValueError(f"{size} bytes when unpacked")     # what a few bytes can become
+            with np.load(data, allow_pickle=False) as arrays:
                 found = sorted(arrays.files)
                 # numpy hands out as bytes whatever does not begin as an array does.
                 crops, embeddings = (np.asarray(arrays[name] if name in found else b"")

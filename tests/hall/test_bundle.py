@@ -247,6 +247,14 @@ def test_recalibrating_keeps_the_fingerprint(tiny: Path) -> None:
     assert after.manifest.files["calibration.json"] != before.manifest.files["calibration.json"]
 
 
+def test_golden_arrays_that_would_fill_the_memory_are_refused_unread(tiny: Path) -> None:
+    with zipfile.ZipFile(tiny / "golden.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("visible_crops.npy", bytes(65 << 20))
+    reseal(tiny)
+    with pytest.raises(BundleError, match=r"golden\.npz.*68157440 bytes when unpacked"):
+        Bundle.open(tiny).golden("visible")
+
+
 @pytest.mark.parametrize("arrays", [
     {"visible_crops": np.zeros((1, 32, 16, 3), np.uint8)},
     {f"{m}_{what}": np.zeros((1, 32, 16, 3), np.uint8) for m in MODALITIES for what in ("crops", "embeddings")},
