@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
 from cmnas_edge.camera.backlog import Backlog
+from cmnas_edge.camera.frames.stream import hanging
 from cmnas_edge.camera.running.pulse import patience_s
 from cmnas_edge.camera.running.vitals import CameraVitals, Vitals
 from cmnas_edge.camera.sending.link import Link
@@ -46,7 +47,7 @@ class Checkup:
         return Vitals(
             cameras=tuple(self._camera(camera, now, shed.get(camera.settings.name, 0)) for camera in self._cameras),
             counts={name: tally[name] for name in get_args(Count)}, stage_s=tally.stage_s(),
-            embed_s=tally.embed_s.look(), batch=tally.batch.look(), busy_s=tally.busy_s,
+            embed_s=tally.embed_s.look(), batch=tally.batch.look(), busy_s=tally.busy_s, hanging=tuple(hanging(now)),
             spool_count=len(self._spool), spool_bytes=spool_bytes, spool_oldest_s=oldest_s, down_s=self._link.down_s,
             engines={modality: f"{engine.name} {engine.precision}" for modality, engine in self._engines.items()},
             bundle=self._fingerprint.hex(), clock_offset_s=tally.clock_offset_s)

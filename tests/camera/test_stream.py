@@ -19,7 +19,7 @@ import pytest
 
 from cmnas_edge.camera.frames.capture import Capture, Picture
 from cmnas_edge.camera.frames.source import open_source
-from cmnas_edge.camera.frames.stream import Stream
+from cmnas_edge.camera.frames.stream import Stream, hanging
 from cmnas_edge.camera.frames.times import Timescale
 from cmnas_edge.camera.settings import SourceSettings
 from cmnas_edge.errors import SourceLost
@@ -280,3 +280,17 @@ for location in sys.argv[1:]:
          "rtsp://u:hunter2@127.0.0.1:1/x"],
         capture_output=True, text=True, check=False, env=bare, cwd=Path(__file__).parents[2], timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_reader_that_never_returns_is_named_once_every_timeout_is_over() -> None:
+    capture = Scripted()
+    with stream(capture, silence_s=0.5):
+        assert capture.asked.acquire(timeout=10)
+        reader = next(one for one in threading.enumerate() if one.name == "camera rtsp://cam")
+    now = time.monotonic()
+    assert hanging(now + 30) == [], "its own timeouts may still end it"
+    assert hanging(now + 300) == ["rtsp://cam"]
+    capture.pictures.append(None)
+    capture.go.release()
+    reader.join(10)
+    assert hanging(now + 300) == []

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import cv2
 
@@ -18,10 +20,34 @@ from cmnas_edge.camera.frames.lag import Lag
 from cmnas_edge.camera.frames.times import Stamper, Timescale
 from cmnas_edge.errors import SourceLost
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "hanging"]
 
 _log = logging.getLogger("cmnas.camera")
 _EXPLAINING_S = 3.0     # what a failed attempt to connect has for finding out why
+_TIMEOUTS_S = 60.0      # a library's own, beyond those that are set to a camera's silence_s
+
+
+class _Left(NamedTuple):
+    """A thread that was left behind, and until when its own timeouts may keep it."""
+
+    name: str
+    thread: threading.Thread
+    until: float
+
+
+_left: list[_Left] = []
+
+
+def hanging(now: float) -> list[str]:
+    """Name the cameras whose reading was given up and has not returned, long after every timeout of its own.
+
+    Such a thread sits inside a decoder for good, with what that holds; only the end of the process frees it.
+
+    Args:
+        now: Monotonic seconds.
+    """
+    _left[:] = [one for one in _left if one.thread.is_alive()]
+    return sorted({one.name for one in _left if now > one.until})
 
 
 class Stream:
@@ -82,6 +108,8 @@ class Stream:
         self.close()
         # A read that hangs ends by its own timeout; the thread then lets the capture go.
         self._thread.join(timeout=1.0)
+        if self._thread.is_alive():
+            _left.append(_Left(self._name, self._thread, time.monotonic() + 2 * self._silence_s + _TIMEOUTS_S))
 
     def __iter__(self) -> Iterator[Frame]:
         return self

@@ -118,6 +118,7 @@ class Keeper:
 
     def _watch(self, now: Vitals) -> None:
         stuck = [f"camera {name} hangs" for name in self._pulse.stuck(now.cameras)]
+        stuck += [f"a reader of {name} does not return" for name in now.hanging]
         if now.busy_s > _LONGEST_CALL_S:
             stuck.append(f"the engine has been at one call for {now.busy_s:.0f} s")
         self.stuck = tuple(stuck)

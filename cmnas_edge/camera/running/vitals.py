@@ -77,6 +77,7 @@ class Vitals:
         stage_s: Seconds spent in each stage.
         embed_s: Time of one call of an engine.
         batch: Crops in one call.
+        hanging: Sources whose reading was given up and does not return, long after its timeouts.
         busy_s: For how long an engine has been at its present call; 0 between calls.
         spool_count: Records on disk.
         spool_bytes: Bytes the spool's files take.
@@ -92,6 +93,7 @@ class Vitals:
     stage_s: Mapping[str, float] = field(default_factory=dict)
     embed_s: Spread = Spread((1.0,), (0, 0), 0.0)
     batch: Spread = Spread((1.0,), (0, 0), 0.0)
+    hanging: tuple[str, ...] = ()
     busy_s: float = 0.0
     spool_count: int = 0
     spool_bytes: int = 0

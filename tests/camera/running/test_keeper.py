@@ -100,6 +100,15 @@ def test_an_engine_that_does_not_come_back_starves_it_too(world: World) -> None:
         assert ("WATCHDOG=1" in said) == (busy_s <= 60)
 
 
+def test_a_reader_that_was_given_up_and_does_not_return_starves_it_too(world: World) -> None:
+    world.frames(1)
+    world.pass_time(2)
+    world.vitals = replace(world.vitals, hanging=("rtsp://10.0.0.7",))
+    world.pass_time(1)
+    assert "WATCHDOG=1" not in world.pass_time(3)
+    assert world.keeper.alive() == (False, ("a reader of rtsp://10.0.0.7 does not return",))
+
+
 def test_it_is_ready_when_cameras_give_frames_and_the_collector_answers(world: World) -> None:
     assert world.keeper.ready() == (True, ())
     world.vitals = replace(world.vitals, cameras=(NORTH, replace(NORTH, name="south", state="lost")), down_s=12.0)
