@@ -33,7 +33,8 @@ def unit(path: Path, name: str | None = None) -> Unit:
     name = name or "cmnas-edge"
     link = settings.link
     state = files.state_folder({"[spool] path": settings.spool.path, "trace": settings.trace,
-                                "report": settings.report}, name)
+                                "report": settings.report, "[link] sent_log": link.sent_log,
+                                "[link] sent_log_tls_keys": link.sent_log_tls_keys}, name)
     secrets = [settings.token, settings.site_key, link.certificate_key]
     open_settings = files.open_to_all(path)
     read = [settings.bundle, link.certificate_authority, link.certificate,

@@ -170,6 +170,7 @@ def test_settings_that_everybody_may_read_are_read_where_they_lie(
 @pytest.mark.parametrize(("more", "said"), [
     ('trace = "trace.jsonl"', "trace: expected it below /var/lib/cmnas-edge"),
     ('report = "/var/lib/other/report.json"', "report: expected it below /var/lib/cmnas-edge"),
+    ('link = {sent_log = "sent.jsonl"}', "[link] sent_log: expected it below /var/lib/cmnas-edge"),
 ])
 def test_what_it_could_not_write_is_refused(write: Callable[..., Path], more: str, said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
