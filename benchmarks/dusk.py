@@ -88,7 +88,8 @@ def days(seeds: Sequence[int], number: int) -> None:
     for seed in seeds if number else ():
         for kind in CAMERAS:
             found = count(kind, seed, number)
-            late = [round(float(value), 1) for value in np.quantile(found.delays_s or [np.nan], (0.5, 0.95, 1))]
+            late = ([round(float(value), 1) for value in np.quantile(found.delays_s, (0.5, 0.95, 1))]
+                    if found.delays_s else [None] * 3)
             row = {**found._asdict(), "delays_s": {"median": late[0], "p95": late[1], "most": late[2]}}
             print(f"{number} days, seed {seed}, {kind.name}: {found.false_switches} false of {found.switches} "
                   f"switches, {found.missed} of {found.moves} moves missed, delay median {late[0]} s, most {late[2]} "
