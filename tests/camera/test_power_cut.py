@@ -24,7 +24,7 @@ from tests.camera.recording import Event, left_behind, recorded
 from tests.proof import PROVING
 
 ROOT = Path(__file__).resolve().parents[2]
-REPLAYED = 2_000 if PROVING else 60
+REPLAYED = 2_000 if PROVING else 30
 CUTS = 100 if PROVING else 3
 
 _WRITER = """

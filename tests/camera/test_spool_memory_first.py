@@ -100,7 +100,7 @@ steps = st.lists(st.one_of(
 
 
 @given(steps)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_every_number_ends_settled_or_waiting_or_in_a_gap_in_the_order_of_time(script: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, clock = Path(folder) / "spool.db", Clock()
