@@ -79,7 +79,8 @@ def _watch(settings: DeviceSettings, path: Path) -> None:
     with _Signals() as signals, ExitStack() as opened:
         tally = Tally()
         orders = Orders([camera.name for camera in settings.cameras])
-        transport = open_transport(settings, tally, orders.tell)
+        reopen = partial(open_transport, tally=tally, tell=orders.tell)
+        transport = reopen(settings)
         opened.callback(transport.close)
         spool = opened.enter_context(open_spool(settings.spool))
         model = bundle.open_trusted(settings.bundle, settings.trust)
@@ -87,7 +88,7 @@ def _watch(settings: DeviceSettings, path: Path) -> None:
         daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
                         spool=spool, transport=transport, tally=tally, rotation=_rotation(model, settings),
                         notifier=notifier, orders=orders,
-                        reread=lambda: (camera_settings.load(path), partial(open_transport, tally=tally, tell=orders.tell)))
+                        reread=lambda: (camera_settings.load(path), reopen))
         if bundle.voucher(model, settings.trust) == "nobody":
             _log.warning("%s: %s", model.path, _UNSIGNED)
         signals.stop, signals.reload = daemon.stop, daemon.keeper.reload
