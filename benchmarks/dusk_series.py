@@ -75,7 +75,8 @@ def day(kind: Kind, seed: int, number: int) -> Day:
     rng = np.random.default_rng((seed, number, CAMERAS.index(kind)))
     lux = _sun(rng)
     base = kind.colour * _snow(kind, number) * np.exp(_wander(rng, 7200, 0.15) + _wander(rng, 10, 0.03))
-    base *= 1 - 0.8 * _fog(rng)
+    thick = _fog(rng)
+    base *= 1 if kind.indoors else 1 - 0.8 * thick
     for at, length in _events(rng, 3, 3600, 8 * 3600):      # something big parks before the camera
         base[at:at + length] *= float(np.exp(rng.uniform(np.log(0.6), np.log(4))))
     for at, length in _events(rng, 200, 5, 60):             # people and cars in colours
