@@ -276,7 +276,6 @@ def _sample(path: Path, spool: Spool, tally: Tally, began: float, speed: float, 
 def _plant(leak: str | None, spool: Any, transport: Any, tally: Tally) -> None:
     """Spoil it on purpose, a little with every request."""
     kept: list[object] = []
-    stuck: set[int] = set()
     post, settle, lag = transport.post, spool.settle, tally.lag
 
     def leaking_post(body: bytes) -> Any:
@@ -288,14 +287,12 @@ def _plant(leak: str | None, spool: Any, transport: Any, tally: Tally) -> None:
             thread = threading.Thread(target=threading.Event().wait, daemon=True)
             thread.start()
             kept.append(thread)
-        elif leak in ("lag", "spool"):
+        elif leak == "lag":
             kept.append(None)
         return post(body)
 
     def leaking_settle(sequences: Any, name: str | None = None) -> Any:
-        if len(kept) % 4 == 0:
-            stuck.add(max(sequences))
-        return settle([number for number in sequences if number not in stuck], name)
+        return settle([number for number in sequences if number % 8], name)
 
     transport.post = leaking_post
     if leak == "spool":
