@@ -63,7 +63,8 @@ pythons:  ## the house's tests on each other Python found (3.10, 3.12), with the
 	  test -f .venv-$$v/.test || { $$py -m venv .venv-$$v && .venv-$$v/bin/pip install --quiet --upgrade pip && \
 	    .venv-$$v/bin/pip install --quiet -e '.[test]' && touch .venv-$$v/.test; } || exit 1; \
 	  echo "== Python $$v"; \
-	  .venv-$$v/bin/pytest -q -n 2 tests/hall tests/engine tests/camera tests/collector tests/synthetic tests/transport \
+	  .venv-$$v/bin/pytest -q -n 2 tests/hall tests/engine tests/camera tests/collector tests/service tests/synthetic \
+	    tests/transport \
 	    || exit 1; \
 	done
 
