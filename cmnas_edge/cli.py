@@ -29,6 +29,7 @@ VERBS = {
     "synth": ("cmnas_edge.synthetic.commands", "draw people: crops, or a site of cameras"),
     "check-config": ("cmnas_edge.service.check", "check a settings file of a camera or a collector, and start nothing"),
     "doctor": ("cmnas_edge.camera.doctor.commands", "say what this device has, lacks and should know"),
+    "audit": ("cmnas_edge.camera.audit.commands", "account for everything that left a device"),
     "service": ("cmnas_edge.service.commands", "print the systemd unit that runs a camera or a collector"),
     "demo": ("cmnas_edge.demo.commands", "run cameras and a collector on drawn or your own footage"),
 }

@@ -5,6 +5,7 @@
     CmnasError
     ├── ConfigError     exit 78   the operator edits the file named in the message
     ├── BundleError     exit 65   export again, or for this device
+    ├── Unaccounted     exit 65   something left a device that nothing explains: look at it
     ├── DeviceError     exit 69   no GPU, no TensorRT, no camera: says what brings it
     └── Transient       exit 75   waiting may help: the daemon retries, never dies
         ├── SourceLost            no frame within the configured silence
@@ -40,6 +41,12 @@ class ConfigError(CmnasError):
 
 class BundleError(CmnasError):
     """A model bundle, or a file of one, is damaged, foreign or of an unknown schema."""
+
+    exit_code = 65
+
+
+class Unaccounted(CmnasError):
+    """An audit found bytes that left a device and that nothing explains."""
 
     exit_code = 65
 
