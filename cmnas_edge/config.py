@@ -3,7 +3,7 @@
 Every settings struct in the house is a ``msgspec.Struct`` with ``frozen=True`` and
 ``forbid_unknown_fields=True``, so a typo is refused instead of ignored. A relative path in
 a file means *relative to that file*. Secrets never stand in settings: a setting names the
-file that holds one.
+file that holds one (`cmnas_edge.private`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import ipaddress
-import os
 import re
-import secrets
-import stat
 import sys
 import types
 import typing
@@ -24,18 +21,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cmnas_edge.errors import ConfigError, unwritable
+from cmnas_edge.errors import ConfigError
 from cmnas_edge.log import scrub
+from cmnas_edge.private import handed
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["address", "handed", "in_words", "load", "place", "read_secret", "show", "write_new_secret", "write_private"]
+__all__ = ["address", "in_words", "load", "place", "show"]
 
 T = TypeVar("T")
-_LARGEST_SECRET = 1 << 16   # bytes; certificates of a whole chain are less
 _LONGEST_SHOWN = 100
 _REGEX = re.compile(r"""Expected `str` matching regex ('.*'|".*")(?= - at `|$)""")    # as msgspec says it
 _KEY = re.compile(r"""\s*(?P<key>[\w"'.-]+)\s*=""")
@@ -138,95 +135,6 @@ def address(text: str, where: str) -> tuple[ipaddress.IPv4Address | ipaddress.IP
     except ValueError:
         raise ConfigError(f"{where}: expected a numeric address and a port such as 127.0.0.1:8700, found {text!r}; "
                           "correct it") from None
-
-
-def handed(path: Path) -> Path:
-    """Where a file is to be read: there, or in the copy that systemd hands to a service which may not open it.
-
-    A service without a user of its own cannot read what is root's alone; its unit says
-    ``LoadCredential=NAME:FILE``, and the name is the file's (`cmnas_edge.service` prints it so).
-    """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    if not folder.startswith("/") or os.access(path, os.R_OK):
-        return path
-    copy = Path(folder) / path.name
-    return copy if copy.is_file() else path
-
-
-def read_secret(path: Path) -> str:
-    """Read a secret from a file that only its owner may read; or from systemd's copy (`handed`).
-
-    Raises:
-        ConfigError: The file is missing, empty, readable by others, or larger than any secret is.
-    """
-    # systemd lets a service's user read by an access list, which a mode shows as if a group might (systemd#29435).
-    path, allowed = (copy, 0o440) if (copy := handed(path)) != path else (path, 0)
-    try:
-        found = path.stat()     # before a byte is read: a pipe would never end, nor would a device
-        mode = stat.S_IMODE(found.st_mode)
-        if stat.S_ISREG(found.st_mode) and found.st_size > _LARGEST_SECRET:
-            raise ConfigError(f"{path}: expected a secret of at most {_LARGEST_SECRET} bytes, found {found.st_size}; "
-                              "name another file")
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-            raise ConfigError(f"{path}: expected a file with a secret, found a device or pipe; name another file")
-        secret = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise ConfigError(f"{path}: expected a file with a secret, {reason}; create it, mode 0600") from None
-    if mode & 0o077 & ~allowed:
-        raise ConfigError(f"{path}: expected mode 0600, found {mode:04o}: others can read this secret; "
-                          f"run chmod 600 {path}")
-    if not secret:
-        raise ConfigError(f"{path}: expected a secret, found an empty file; write it again")
-    return secret
-
-
-def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
-    """Write a file that only its owner may read, all of it or nothing, safe against power loss.
-
-    Raises:
-        OSError: It cannot be written; or it exists and ``replace`` is false.
-    """
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if replace else path
-    handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_new_secret(path: Path, data: bytes, what: str, why: str) -> None:
-    """Write a secret to a file of mode 0600 that is not there yet.
-
-    Args:
-        path: The new file.
-        data: What it shall hold.
-        what: It is called in messages: a key, a token.
-        why: One that is there is not replaced.
-
-    Raises:
-        ConfigError: Something is at ``path``, or it cannot be written.
-        DiskFull: There is no room.
-    """
-    try:
-        write_private(path, data, replace=False)
-    except FileExistsError:
-        raise ConfigError(f"{path}: expected no file yet, found one; {why}, and nothing was changed: name another "
-                          "file, or move that one away") from None
-    except OSError as error:
-        raise unwritable(path, f"a {what}", error, "nothing was changed: name another file", kind="a file",
-                         again="give the same command again; nothing was changed") from None
 
 
 def in_words(reason: str, kind: Any) -> str:

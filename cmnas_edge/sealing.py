@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from cmnas_edge.config import read_secret
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.private import read_secret
 
 __all__ = ["ADDED_BYTES", "ENCAPSULATED_BYTES", "KEY_BYTES", "LONGEST_S", "MOST_RECORDS", "Opener", "Seal", "Sealer",
            "new_key", "public_key"]

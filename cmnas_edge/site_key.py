@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.config import read_secret, write_new_secret
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.private import read_secret, write_new_secret
 
 __all__ = ["Rotation", "SiteKey"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from cmnas_edge.bundle import MANIFEST, SIGNATURE, Bundle
 from cmnas_edge.bundle.signature import MOST_SIGNERS, new_key, public_key, signed_by
-from cmnas_edge.config import read_secret, write_new_secret, write_private
 from cmnas_edge.errors import BundleError, ConfigError, unwritable
+from cmnas_edge.private import read_secret, write_new_secret, write_private
 
 __all__ = ["add_commands", "keygen", "sign"]
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from cmnas_edge import bundle, config, sealing
+from cmnas_edge import bundle, config, private, sealing
 from cmnas_edge.collector import mqtt
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.admission import Admission
@@ -27,9 +27,9 @@ from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.journal import Journal
 from cmnas_edge.collector.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
-from cmnas_edge.config import write_new_secret
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.log import Repeats
+from cmnas_edge.private import write_new_secret
 
 __all__ = ["add_arguments", "run"]
 
@@ -220,7 +220,7 @@ def _server_config(settings: CollectorSettings, app: object) -> uvicorn.Config:
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off",  # type: ignore[arg-type]
         http=Connection, ws="none", limit_concurrency=1000, timeout_keep_alive=75, timeout_graceful_shutdown=5,
         ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=None if settings.tls_key is None else config.handed(settings.tls_key))
+        ssl_keyfile=None if settings.tls_key is None else private.handed(settings.tls_key))
     try:
         server.load()
     except (ssl.SSLError, OSError) as error:

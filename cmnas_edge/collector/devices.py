@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from cmnas_edge.config import write_private
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
+from cmnas_edge.private import write_private
 from cmnas_edge.sighting import NAME_WORDS, is_name
 
 __all__ = ["Device", "Devices", "new_token"]

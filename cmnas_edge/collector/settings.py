@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from cmnas_edge import config
+from cmnas_edge import config, private
 from cmnas_edge.bundle import Trust
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.mqtt import SITE
@@ -101,7 +101,7 @@ def load(path: Path) -> CollectorSettings:
         raise ConfigError(f"{path}: tls_certificate and tls_key: expected both or neither, found one; "
                           "name the other PEM file")
     if settings.tls_certificate is not None and settings.tls_key is not None:
-        config.read_secret(settings.tls_key)
+        private.read_secret(settings.tls_key)
         if not settings.tls_certificate.is_file():
             raise ConfigError(f"{path}: tls_certificate: expected a PEM file, found none at "
                               f"{settings.tls_certificate}; create it or correct the path")

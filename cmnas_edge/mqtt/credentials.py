@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from cmnas_edge.config import handed, read_secret
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.private import handed, read_secret
 
 __all__ = ["Address", "Credentials", "address", "common_name", "expired_on", "said"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cmnas_edge import config
+from cmnas_edge import private
 from cmnas_edge.collector.devices import Devices
-from cmnas_edge.config import write_private
 from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.private import write_private
 
 
 def test_a_token_names_its_device_and_no_other_text_does(tmp_path: Path) -> None:
@@ -108,5 +108,5 @@ def test_a_private_file_is_readable_as_a_secret_and_replaces_what_was_there(tmp_
     path.write_text("old")
     path.chmod(0o644)
     write_private(path, b"new\n")
-    assert config.read_secret(path) == "new"
+    assert private.read_secret(path) == "new"
     assert [child.name for child in tmp_path.iterdir()] == ["gate.token"]
