@@ -297,7 +297,7 @@ def killed_writers(path: Path, limit: int, what: str) -> Iterator[list[tuple[str
     rng = random.Random(0)
     with Victims(_WRITER, [path, limit, what]) as writers:
         for _ in range(KILLS):
-            lines = writers.run(line_count=rng.randrange(1, 300), later_s=rng.uniform(0.0, 0.002))
+            lines = writers.run(line_count=rng.randrange(1, 60), later_s=rng.uniform(0.0, 0.002))
             yield [(line.split()[0], set(map(int, line.split()[1:]))) for line in lines]
 
 
