@@ -38,6 +38,7 @@ LADDER: tuple[Precision, ...] = ("int8_fp16", "int8", "fp16", "bf16")
 # cosine distance, of all but one in a hundred crops.
 MARGIN = 4.0
 _QUANTILE = 0.99
+_PLAIN = 1.5    # times as far: crops whose red and blue are exchanged, from what an engine may not take them for
 # An engine may also add up in half, which no graph here does: a sum of 1,000 terms rounded at each step is off by
 # 1,000**0.5 / 2048 of itself, 1.5 %, twice that is an angle of 0.03, and its cosine is off by 5e-4.
 _LEAST_DISTANCE = 5e-4
@@ -156,7 +157,8 @@ def climb(models: Models, height: int, width: int, golden: Drawn, *, asked: Sequ
                     *(np.quantile(distances(plain[modality], found[modality]), _QUANTILE) for modality in MODALITIES),
                     *(distances(by_onnx(models[modality], proof[modality]),
                                 by_onnx(made.judged[modality], proof[modality])).max() for modality in MODALITIES)])
-                reasons = faults(gate) + _blind(models["visible"], proof["visible"], cosine)
+                reasons = faults(gate) + _blind(models["visible"], made.judged["visible"],
+                                                                              proof["visible"])
             else:
                 reasons = ["expected embeddings, found some that are no numbers"]
         if gate is None or reasons:
@@ -181,12 +183,18 @@ def least_cosine(apart: Sequence[float]) -> float:
     return float(np.floor(1e4 * max(0.0, 1 - max(MARGIN * float(max(apart)), _LEAST_DISTANCE))) / 1e4)
 
 
-def _blind(model: onnx.ModelProto, visible: U8, cosine: float) -> list[str]:
-    """A golden pair that could not tell colours in another order is no proof of an engine."""
-    turned = float(distances(by_onnx(model, visible), by_onnx(model, np.ascontiguousarray(visible[..., ::-1]))).max())
-    if 1 - cosine < turned:
+def _blind(model: onnx.ModelProto, judged: onnx.ModelProto, visible: U8) -> list[str]:
+    """A golden pair that could not tell colours in another order is no proof of an engine.
+
+    `cmnas_edge.engine.check_golden` holds an engine to answer crops with red and blue exchanged worse than those
+    without, on average; so they must lie well apart.
+    """
+    golden = by_onnx(model, visible)
+    right = float(distances(golden, by_onnx(judged, visible)).mean())
+    turned = float(distances(golden, by_onnx(judged, np.ascontiguousarray(visible[..., ::-1]))).mean())
+    if turned >= _PLAIN * right:
         return []
-    reason = f"its golden pair, to a cosine of {cosine}, could not tell red from blue ({1 - turned:.4f})"
+    reason = f"its golden pair, {right:.4f} apart, could hardly tell red from blue, {turned:.4f} apart"
     return [reason]
 
 
