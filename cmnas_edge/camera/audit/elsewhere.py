@@ -82,12 +82,11 @@ def classed(packet: Packet, near: Neighbours) -> Kind:
     if transport in ("icmp", "icmpv6", "igmp"):
         return Kind({"icmpv6": "ICMP"}.get(transport, transport.upper()), where, not packet.is_malformed, packet.size)
     to = f"[{where}]:{packet.port}" if ":" in where else f"{where}:{packet.port}"
-    hosts = {address for address, _ in near.cameras}
     if transport == "udp":
-        if where in hosts:
-            return Kind("camera, UDP", where, True, packet.payload)
         what, meant, most = _SERVICES.get(packet.port, ("UDP", set[str](), 0))
         is_known = bool(meant & {*names}) and not packet.is_malformed and packet.payload <= most
+        if not is_known and where in {address for address, _ in near.cameras}:   # RTP is answered for by RTCP
+            return Kind("camera, UDP", where, True, packet.payload)
         return Kind(what, to, is_known, packet.payload)
     if (where, packet.port) in near.cameras:
         return Kind("camera", to, True, packet.payload)
