@@ -141,15 +141,14 @@ def _by_lengths(connection: Connection, recorded: Recorded) -> Agreement:
     is_13 = any(record.is_opaque for record in records)
     version = "1.3" if is_13 else "1.2" if begins else ""
     lengths = [record.length for record in records if record.kind == _DATA]
-    if begins and is_13:
-        greeting = _greeting(lengths, connection.opened.protocol)
-        if greeting is None and lengths and lengths != [_GOOD_BYE]:
-            notes.append("its handshake does not end as TLS 1.3 does")
-        lengths = lengths[greeting or 0:]
-    tag, (at, extra, unsent), expected = min(
-        ((tag, differing(lengths, wanted, from_start=begins), wanted)
-         for tag in _TAGS[version] for wanted in [_expected(connection.writes, tag)]), key=lambda one: one[1][1])
-    if extra and lengths[-1] == _GOOD_BYE and is_13:
+    starts = {_greeting(lengths, connection.opened.protocol)} if is_13 else {0}
+    if not begins:      # perhaps in the middle of a handshake
+        starts.add(0)
+    tag, lengths, (at, extra, unsent), expected = min(
+        ((tag, lengths[start:], differing(lengths[start:], wanted, from_start=begins), wanted)
+         for tag in _TAGS[version] for wanted in [_expected(connection.writes, tag)] for start in sorted(starts)),
+        key=lambda one: one[2][1])
+    if extra and lengths[-1] == _GOOD_BYE and tag == _TAGS["1.3"][0]:
         farewell = differing(lengths[:-1], expected, from_start=begins)
         if farewell[1] < extra:
             lengths, (at, extra, unsent) = lengths[:-1], farewell
@@ -167,12 +166,12 @@ def _by_lengths(connection: Connection, recorded: Recorded) -> Agreement:
                      not recorded.begins, (), tuple(notes))
 
 
-def _greeting(lengths: Sequence[int], protocol: str) -> int | None:
+def _greeting(lengths: Sequence[int], protocol: str) -> int:
     """How many encrypted records a handshake has: Finished, and before it a certificate and what proves it."""
     for count, length in enumerate(lengths[:3], 1):
         if length in _FINISHED and (count == 1 or protocol == "mqtt" or set(lengths[:count - 1]) == {_NO_CERTIFICATE}):
             return count
-    return None
+    return 0
 
 
 def _foreign(records: Sequence[Record], *, is_13: bool) -> int:

@@ -256,7 +256,9 @@ def test_a_recording_that_begins_late_or_ends_early_is_said_and_no_fault(device:
     assert not any("began before" in note or "ended before" in note for note in whole["notes"])
     late, early = tmp_path / "late.pcap", tmp_path / "early.pcap"
     requests = _packets(device, f"tcp.dstport=={device.middle.port} && tcp.len>0")
-    subprocess.run(["editcap", "-r", device.capture, late, f"{requests[-4]}-{requests[-1] + 99}"], check=True)
+    answers = _packets(device, f"tcp.srcport=={device.middle.port} && tcp.len>0")
+    # With an answer, so that the collector is whom the recording shows first.
+    subprocess.run(["editcap", "-r", device.capture, late, f"{answers[-3]}-{requests[-1] + 99}"], check=True)
     subprocess.run(["editcap", "-r", device.capture, early, f"1-{requests[-3]}"], check=True)
     for part, word in ((late, "of the log began before the recording"), (early, "at the end of the log are not in")):
         device.capture = part

@@ -82,6 +82,9 @@ def test_bytes_beside_records_may_stand_only_where_the_recording_begins_or_ends(
     late = [Record(23, 217, False)]
     assert compare(log, shown(*late, begins=False, beside=70)).extra == 0
     assert compare(log, shown(*late, begins=False, beside=40_000)).extra == 40_000
+    assert compare(log, shown(*late, Record(23, 19, False), begins=False)).extra == 0
+    assert compare(log, shown(*data(69, 117, 217), begins=False)).extra == 0, "begun between hello and Finished"
+    assert compare(log, shown(*data(900, 117, 217), begins=False)).extra > 800
     whole = [*HELLO, *data(69, 117, 217)]
     assert compare(log, shown(*whole, beside=70)).extra == 70
     assert compare(log, shown(*whole, ends=False, beside=70)).extra == 0
@@ -119,12 +122,14 @@ def test_a_log_is_judged_write_by_write_and_says_where(tmp_path: Path) -> None:
 
 def test_a_hole_in_the_log_shows_in_the_recording_and_what_comes_after_it_is_judged_afresh() -> None:
     good = request(encode_batch([sighting(1)]))
-    made = connection(good, is_tls=False)
+    made = connection(good, good[:-9], is_tls=False)
     made.add(Written("a", 2.0, 2 * len(good), good))
-    assert made.holes == [(len(good), len(good))]
-    assert made.judged()[0].unexplained == 0
-    recorded = Recorded(Followed(good + b"x" * len(good) + good, 0, (b"", b"")), (), True, True)
-    assert compare(made, recorded)[2:4] == (len(good), len(good))
+    assert made.holes == [(2 * len(good) - 9, 9)]
+    sent, (spot,) = made.judged()   # of the body that broke off, what is whole in it explains itself
+    assert spot.offset < 2 * len(good) - 9
+    assert sent.unexplained == spot.unexplained < len(good), "not the request behind it, too"
+    recorded = Recorded(Followed(good + good[:-9] + bytes(9) + good, 0, (b"", b"")), (), True, True)
+    assert compare(made, recorded)[2:4] == (9, 2 * len(good) - 9)
 
 
 def test_lines_of_a_log_that_cannot_be_read_are_told(tmp_path: Path) -> None:
