@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmnas_edge import cli
+from cmnas_edge.camera.audit import account
 from cmnas_edge.camera.audit.elsewhere import Neighbours, cameras_of, classed
 from cmnas_edge.camera.audit.reconcile import Recorded, compare, differing
 from cmnas_edge.camera.audit.sent import Connection, read
@@ -126,10 +127,22 @@ def test_a_hole_in_the_log_shows_in_the_recording_and_what_comes_after_it_is_jud
     made.add(Written("a", 2.0, 2 * len(good), good))
     assert made.holes == [(2 * len(good) - 9, 9)]
     sent, (spot,) = made.judged()   # of the body that broke off, what is whole in it explains itself
-    assert spot.offset < 2 * len(good) - 9
+    assert spot.offset + spot.size == 2 * len(good) - 9
     assert sent.unexplained == spot.unexplained < len(good), "not the request behind it, too"
     recorded = Recorded(Followed(good + good[:-9] + bytes(9) + good, 0, (b"", b"")), (), True, True)
     assert compare(made, recorded)[2:4] == (9, 2 * len(good) - 9)
+
+
+def test_a_connection_is_paired_by_its_ends_and_of_several_between_the_same_by_time() -> None:
+    def side(at: float, port: int) -> account._Side:
+        return account._Side(packet("eth", "ip", "tcp", to="10.0.0.2", port=8700, at=at, source_port=port))
+
+    def opened(at: float, port: int) -> Connection:
+        return Connection(Opened("a", at, "http", End("10.0.0.5", port), End("10.0.0.2", 8700), True))
+
+    sides = {(number, End("10.0.0.5", port)): side(at, port) for number, (at, port) in enumerate(
+        [(1.0, 4001), (1.0, 4000), (50.0, 4000), (99.0, 4000)])}
+    assert account._paired([opened(1.0, 4000), opened(99.1, 4000), opened(200.0, 4002)], sides) == {0: 1, 1: 3}
 
 
 def test_lines_of_a_log_that_cannot_be_read_are_told(tmp_path: Path) -> None:
