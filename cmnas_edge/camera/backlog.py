@@ -178,10 +178,10 @@ class Backlog:
             return len(self._live) + len(self._recorded)
 
     def _at_once(self) -> int:
-        """Crops of one turn: a batch, or as many as half the budget is enough for."""
+        """Crops of one turn: a batch, or as many as a quarter of the budget is enough for."""
         if not self._crop_s:
             return self._settings.max_batch
-        return max(1, min(self._settings.max_batch, int(self._settings.budget_s / 2 / self._crop_s)))
+        return max(1, min(self._settings.max_batch, int(self._settings.budget_s / 4 / self._crop_s)))
 
     def _crop_count(self) -> int:
         return sum(waiting.pick.view_count for waiting in (*self._live, *self._recorded))
@@ -216,8 +216,9 @@ class Backlog:
         """Let go what cannot be on disk within the budget, were it taken now."""
         if self._keeps_all:
             return
-        # A turn longer than half the budget is one that cannot be kept to; then at least something is served.
-        left_s = self._settings.budget_s - min(self._turn_s, self._settings.budget_s / 2)
+        # Twice what a turn lately took, since the next may take longer. Turns beyond a quarter of the budget cannot be
+        # kept to it; then at least something is served.
+        left_s = self._settings.budget_s - min(2 * self._turn_s, self._settings.budget_s / 2)
         oldest = self._clock() - left_s
         self._let_go([waiting for waiting in self._live if waiting.arrived_at >= oldest])
 
