@@ -99,7 +99,10 @@ def audited(settings: DeviceSettings, capture: Path, logs: Sequence[Path], *, ke
         notes.append(f"{seen.again_bytes:,} bytes were sent again by TCP, and are counted once")
     pairs = _paired(connections, seen.sides)
     followed = tshark.followed(capture, {number: connections[row].opened.local for row, number in pairs.items()},
-                               tls_ports, keys)
+                               tls_ports, keys, seen.begun, is_again=bool(seen.again_bytes))
+    if unseen := sum(one.altered is None for one in followed.values()):
+        notes.append(f"{_many(unseen, 'connection')} began before the recording, so what TCP sent again there is not "
+                     "held against what it sent at first")
     agreed = {row: compare(connections[row], Recorded(
         followed[number], seen.sides[number, connections[row].opened.local].records, number in seen.begun,
         number in seen.ended)) for row, number in pairs.items()}

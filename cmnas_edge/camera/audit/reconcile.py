@@ -79,6 +79,8 @@ def compare(connection: Connection, recorded: Recorded) -> Agreement:
     complaints: tuple[str, ...] = ()
     if followed.lost:
         complaints = (f"the recording lacks {followed.lost} bytes of it; record with a larger buffer (tcpdump -B)",)
+    if followed.altered:
+        complaints += (f"{followed.altered:,} bytes that TCP sent again are not those it sent at first",)
     if not connection.opened.is_tls:
         at, extra, unsent = differing(followed.data, data, from_start=recorded.begins)
         return Agreement(len(followed.data), 0, extra, at, unsent, "bytes", not recorded.begins,

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,11 +93,14 @@ class Followed(NamedTuple):
         data: In order, each byte once.
         lost: Bytes that were sent and are not in the recording.
         decrypted: With keys: the data of TLS in either direction; which is which tshark does not say reliably.
+        altered: Bytes that were sent again as others than at first; None where that was not looked at, since the
+            recording does not have the connection's beginning.
     """
 
     data: bytes
     lost: int
     decrypted: tuple[bytes, bytes]
+    altered: int | None = 0
 
 
 def packets(capture: Path, tls_ports: Iterable[int], notes: list[str]) -> Iterator[Packet]:
@@ -117,8 +120,8 @@ def packets(capture: Path, tls_ports: Iterable[int], notes: list[str]) -> Iterat
         yield _packet(line.rstrip("\n").split("\t"))
 
 
-def followed(capture: Path, streams: dict[int, tuple[str, int]], tls_ports: Iterable[int], keys: Path | None
-             ) -> dict[int, Followed]:
+def followed(capture: Path, streams: dict[int, tuple[str, int]], tls_ports: Iterable[int], keys: Path | None,
+             begun: Container[int] = (), *, is_again: bool = False) -> dict[int, Followed]:
     """Put together what was sent on connections.
 
     Args:
@@ -126,6 +129,8 @@ def followed(capture: Path, streams: dict[int, tuple[str, int]], tls_ports: Iter
         streams: tshark's numbers of connections, and the address and port of the end whose bytes are wanted.
         tls_ports: TCP ports on which TLS is spoken.
         keys: Of TLS sessions, as a browser's ``SSLKEYLOGFILE``; None decrypts nothing.
+        begun: Streams whose beginning is in the recording.
+        is_again: Whether anything was sent again, which is then held against what was sent at first.
     """
     if not streams:
         return {}
@@ -154,7 +159,25 @@ def followed(capture: Path, streams: dict[int, tuple[str, int]], tls_ports: Iter
             kind = ""
         elif kind and line.strip():
             parts[line.startswith("\t")].extend(bytes.fromhex(line.strip()))
+    for stream, place, data in _again(capture, streams) if is_again else ():
+        first = found[stream].data[place:place + len(data)]
+        differing = sum(one != other for one, other in zip(first, data, strict=False)) + len(data) - len(first)
+        if stream not in begun:     # places are counted from the first byte seen, whichever that was
+            found[stream] = found[stream]._replace(altered=None)
+        elif differing and not found[stream].lost:
+            found[stream] = found[stream]._replace(altered=(found[stream].altered or 0) + differing)
     return found
+
+
+def _again(capture: Path, streams: dict[int, tuple[str, int]]) -> Iterator[tuple[int, int, bytes]]:
+    """What was sent again: on which connection, from which byte on, and as what."""
+    fields = ("tcp.stream", "ip.src", "ipv6.src", "tcp.srcport", "tcp.seq", "tcp.payload")
+    words = ["-Y", "tcp.analysis.retransmission && tcp.len > 0", "-T", "fields", "-E", "separator=/t", "-E",
+             "occurrence=f", *(word for field in fields for word in ("-e", field))]
+    for line in _told(capture, words, []):
+        stream, source, source6, port, number, data = line.rstrip("\n").split("\t")
+        if streams.get(int(stream)) == (source or source6, int(port)):
+            yield int(stream), int(number) - 1, bytes.fromhex(data)
 
 
 def _decoding(tls_ports: Iterable[int]) -> list[str]:

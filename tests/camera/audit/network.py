@@ -46,8 +46,8 @@ needs_recording = pytest.mark.skipif(bool(_missing()), reason=_missing() or "rec
 def recorded(path: Path, what: str, interface: str = "lo", end: Callable[[], object] | None = None) -> Iterator[None]:
     """Record what matches a filter, from before the first packet inside to after the last."""
     # At once, and with room: a slot for each packet takes as much as the largest.
-    words = ["tcpdump", "-i", interface, "-U", "--immediate-mode", "-B", "65536", "-Z", "root", "-w", str(path),
-             f"({what}) or (udp and src host {MARKER})" if interface == "lo" else what]
+    words = ["tcpdump", "-i", interface, "-U", "--immediate-mode", "-B", "16384", "-s", "65600", "-Z", "root", "-w",
+             str(path), f"({what}) or (udp and src host {MARKER})" if interface == "lo" else what]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = next((line for line in process.stderr if "listening on" in line), "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +12,11 @@ import pytest
 
 from tests.camera.audit.network import audit, needs_recording, recorded, row
 from tests.camera.fakes import FPS, FRAME_HEIGHT, FRAME_WIDTH, film
+from tests.transport.broker import free_port
 
-# The command as it is, but that its cameras are told to keep what they send.
+# The command as it is, but that its cameras keep what they send, and send it to a port that is known before.
 WITH_LOGS = r"""
-import sys
+import asyncio, sys
 from cmnas_edge import cli
 from cmnas_edge.demo import play
 
@@ -26,34 +26,32 @@ def written(clip, *rest, whole=play._camera_settings):
     path.write_text(path.read_text("utf-8").replace("[[cameras]]", link + "[[cameras]]", 1), "utf-8")
     return path
 
-play._camera_settings = written
-sys.exit(cli.main(sys.argv[1:]))
+def started(take, host, port, start=asyncio.start_server):
+    assert port == 0
+    return start(take, host, int(sys.argv[1]))
+
+play._camera_settings, asyncio.start_server = written, started
+sys.exit(cli.main(sys.argv[2:]))
 """
 
 
 @needs_recording
 def test_every_byte_of_the_demo_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    everything, capture, run = tmp_path / "lo.pcap", tmp_path / "capture.pcap", tmp_path / "out" / "run"
+    capture, run, port = tmp_path / "capture.pcap", tmp_path / "out" / "run", free_port()
     size = 4 * FRAME_WIDTH, 4 * FRAME_HEIGHT
     writer = cv2.VideoWriter(str(tmp_path / "walk.avi"), cv2.VideoWriter.fourcc(*"MJPG"), FPS, size)
     for picture in film(60):
         writer.write(cv2.resize(picture, size))
     writer.release()
-    with recorded(everything, "tcp"):
-        ran = subprocess.run([sys.executable, "-c", WITH_LOGS, "demo", "--once", "--video", str(tmp_path / "walk.avi"),
+    with recorded(capture, f"tcp port {port}"):
+        ran = subprocess.run([sys.executable, "-c", WITH_LOGS, str(port), "demo", "--once", "--video", str(tmp_path / "walk.avi"),
                               "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False,
                              env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ran.returncode == 0, ran.stderr
     (log,) = run.glob("*.sent")
-    config = run / f"{log.stem}.toml"
-    found = re.search(r'collector = "http://127.0.0.1:(\d+)"', config.read_text())
-    assert found
-    # Of a machine where much else goes by loopback, what cameras send.
-    subprocess.run(["tshark", "-n", "-r", everything, "-Y", f"tcp.port=={found[1]}", "-w", capture], check=True,
-                   capture_output=True)
-    told = audit(config, capture, capsys=capsys)
+    told = audit(run / f"{log.stem}.toml", capture, capsys=capsys)
     assert told["is_accounted_for"], told["findings"]
-    mine = row(told, f"127.0.0.1:{found[1]}", "collector, HTTP")
+    mine = row(told, f"127.0.0.1:{port}", "collector, HTTP")
     assert mine["capture_bytes"] == mine["log_bytes"] == told["embedding_bytes"] + told["header_bytes"]
     assert told["embedding_bytes"] > 1024, "somebody was seen"
     assert told["unexplained_bytes"] == 0
