@@ -148,7 +148,7 @@ def followed(capture: Path, streams: dict[int, tuple[str, int]], tls_ports: Iter
         elif line.startswith("Filter: tcp.stream eq "):
             stream = int(line.rpartition(" ")[2])
         elif match := _NODE.match(line):
-            if (match[2], int(match[3])) == streams.get(stream):
+            if (match[2].strip("[]"), int(match[3])) == streams.get(stream):
                 here = int(match[1])
         elif line.startswith("===") and kind:
             if kind == "tcp":

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -302,6 +303,39 @@ def test_what_tcp_sends_again_is_counted_once(device: Device, tmp_path: Path) ->
     sent = row(once, mine, "collector")["capture_bytes"] + len(picture)
     again = next(note for note in twice["notes"] if "bytes were sent again by TCP, and are counted once" in note)
     assert int(again.split()[0].replace(",", "")) >= sent   # and answers, which on loopback are the device's, too
+
+
+def test_ipv6_is_audited_as_ipv4_is(tmp_path: Path, capsys: Capsys) -> None:
+    token, log, whole, late = (tmp_path / name for name in ("token", "sent", "whole.pcap", "late.pcap"))
+    token.write_text("cmnas_" + "s" * 40)
+    token.chmod(0o600)
+    try:
+        listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error.strerror}")
+
+    def answer() -> None:
+        with listening.accept()[0] as peer:
+            while got := peer.recv(65536):
+                if got.endswith(b"end"):
+                    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with listening:
+        port = listening.getsockname()[1]
+        threading.Thread(target=answer, daemon=True).start()
+        link = HttpTransport(f"http://[::1]:{port}", token, LinkSettings(timeout_s=10.0, sent_log=log), Tally())
+        with recorded(whole, f"tcp port {port}"):
+            for _ in range(2):
+                link.post(b"end")
+            link.close()
+    numbers = subprocess.run(["tshark", "-n", "-r", whole, "-Y", f"tcp.srcport=={port} && tcp.len>0", "-T", "fields",
+                              "-e", "frame.number"], capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run(["editcap", "-r", whole, late, f"{numbers[0]}-999"], check=True)
+    for capture, count in ((whole, 2), (late, 1)):
+        found = audit(settings(tmp_path), capture, "--log", str(log), capsys=capsys)
+        assert [finding["unexplained_bytes"] for finding in found["findings"]] == [3, 3], "no batches, but in the log"
+        mine = row(found, f"[::1]:{port}", "collector")
+        assert mine["capture_bytes"] * 2 == mine["log_bytes"] * count
 
 
 def test_a_picture_in_place_of_what_was_sent_before_is_found(device: Device, tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ def test_every_byte_of_the_demo_is_accounted_for(tmp_path: Path, capsys: pytest.
         writer.write(cv2.resize(picture, size))
     writer.release()
     with recorded(capture, f"tcp port {port}"):
-        ran = subprocess.run([sys.executable, "-c", WITH_LOGS, str(port), "demo", "--once", "--video", str(tmp_path / "walk.avi"),
-                              "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False,
-                             env={**os.environ, "OMP_NUM_THREADS": "1"})
+        ran = subprocess.run([sys.executable, "-c", WITH_LOGS, str(port), "demo", "--once", "--video",
+                              str(tmp_path / "walk.avi"), "--out", str(tmp_path / "out")], capture_output=True,
+                             text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ran.returncode == 0, ran.stderr
     (log,) = run.glob("*.sent")
     told = audit(run / f"{log.stem}.toml", capture, capsys=capsys)
