@@ -269,12 +269,24 @@ def test_a_recording_that_begins_late_or_ends_early_is_said_and_no_fault(device:
         assert any(word in note for note in found["notes"]), found["notes"]
         mine = row(found, f"127.0.0.1:{device.middle.port}", "collector")
         assert 0 < mine["capture_bytes"] < mine["log_bytes"] == whole["rows"][0]["log_bytes"]
-    device.capture = late
+
+
+@pytest.mark.parametrize("device", ["http"], indirect=True)
+def test_a_recording_that_shows_other_packets_than_the_devices_is_found(device: Device, tmp_path: Path) -> None:
+    device.link.post(device.batch())
+    device.link.close()
     with recorded(tmp_path / "other.pcap", "udp port 9"):
         pass
     device.capture = tmp_path / "other.pcap"
     (finding,) = device.audited()["findings"]
     assert "shows no packet of 127.0.0.1; record on the interface that leads to the collector" in finding["found"]
+    for name, shift in (("before", "-60"), ("after", "60")):
+        subprocess.run(["editcap", "-t", shift, device.capture, tmp_path / name], check=True)
+    device.capture = tmp_path / "around.pcap"
+    subprocess.run(["mergecap", "-w", device.capture, tmp_path / "before", tmp_path / "after"], check=True)
+    _, absent = device.audited()["findings"]
+    assert absent["where"].endswith(f"-> 127.0.0.1:{device.middle.port}")
+    assert "is in the log and not in the recording of that time" in absent["found"]
 
 
 def _packets(device: Device, which: str) -> list[int]:
