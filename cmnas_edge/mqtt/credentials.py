@@ -74,6 +74,7 @@ class Credentials(NamedTuple):
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"{self.authority}: expected certificates in PEM, found none ({said(error)}); name "
                               "the file of the authority that signed the broker's certificate") from None
+        trust.keylog_filename = None    # type: ignore[assignment]  # Python takes one from the environment, unasked
         common_name(self.certificate)
         try:
             trust.load_cert_chain(self.certificate, handed(self.key), "")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+from msgspec.structs import replace
+
 from cmnas_edge import bundle
 from cmnas_edge.camera.daemon import check_camera
 from cmnas_edge.camera.doctor.finding import Finding, fault, fine, note
@@ -63,7 +65,9 @@ def collector(told: DeviceSettings, open_way: Callable[[DeviceSettings, Tally], 
               ) -> Iterator[Finding]:
     """The way to the collector, walked to its end and back with an empty batch: nothing is stored."""
     tally = Tally()
-    transport = open_way(told, tally)
+    # A log of what is sent is the daemon's alone.
+    unlogged = replace(told, link=replace(told.link, sent_log=None, sent_log_tls_keys=None))
+    transport = open_way(unlogged, tally)
     try:
         began = time.monotonic()
         reply = transport.post(encode_batch([]))

@@ -204,6 +204,7 @@ def _trust(settings: LinkSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"{authority}: expected certificates in PEM, found none ({error.strerror or error}); name "
                           "the file of the authority that signed the collector's certificate") from None
+    trust.keylog_filename = None    # type: ignore[assignment]  # Python takes one from the environment, unasked
     keep_keys(trust, settings.sent_log_tls_keys)
     return trust
 

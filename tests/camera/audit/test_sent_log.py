@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from cmnas_edge.camera.sending.sent_log import Line, Opened, SentLog, Written
-from cmnas_edge.camera.sending.transport import HttpTransport
+from cmnas_edge.camera.sending.transport import HttpTransport, _trust
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
 from tests.camera.disks import mounted
@@ -130,6 +130,12 @@ def test_a_disk_that_is_full_for_a_while_leaves_a_hole_that_shows_and_no_line_jo
         first, _torn, last = path.read_bytes().splitlines()
         assert msgspec.json.decode(first, type=Line).protocol == "mqtt"
         assert msgspec.json.decode(last, type=Line).offset == 30_000
+
+
+def test_no_keys_of_tls_are_kept_though_the_environment_names_a_file(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    assert not _trust(LinkSettings()).keylog_filename
 
 
 def test_the_keys_of_tls_go_to_a_file_of_their_own_that_only_its_owner_reads(tmp_path: Path, said: Said) -> None:

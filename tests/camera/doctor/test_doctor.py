@@ -208,6 +208,14 @@ def test_a_page_of_a_proxy_is_no_collector(config: Path) -> None:
     assert "Bad Gateway" in str(error)
 
 
+def test_it_leaves_the_log_of_what_is_sent_to_the_daemon(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(f'{text}[link]\nsent_log = "sent.jsonl"\nsent_log_tls_keys = "keys"\n')
+    assert told(config, cameras=False)["collector"].state == "fine"
+    assert not (config.parent / "sent.jsonl").exists()
+    assert not (config.parent / "keys").exists()
+
+
 def test_what_it_sends_the_collector_is_empty(config: Path) -> None:
     ways: list[Way] = []
 
