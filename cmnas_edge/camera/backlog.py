@@ -132,7 +132,7 @@ class Backlog:
         """Learn from a turn whose sightings are on disk now.
 
         Args:
-            turn: As taken.
+            turn: As taken, not empty.
             spent_s: Seconds since then.
         """
         crop_count = sum(waiting.pick.view_count for waiting in turn)
@@ -140,7 +140,7 @@ class Backlog:
         for waiting in turn:
             self._tally.delay(now - waiting.arrived_at)
         with self._changed:
-            cost = spent_s / max(1, crop_count)
+            cost = spent_s / crop_count
             self._crop_s = cost if not self._crop_s else self._crop_s + (1 - _FADES) * (cost - self._crop_s)
             self._turn_s = max(spent_s, _FADES * self._turn_s)
             for camera, pick, arrived_at in turn:

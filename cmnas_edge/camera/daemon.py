@@ -191,6 +191,9 @@ class Daemon:
     def _embed(self) -> None:
         """Embed what has come together, from all cameras, until told that there will be no more."""
         while self._crash is None and (turn := self._backlog.take(1.0)) is not None:
+            if not turn:
+                self._outbox.flush()
+                continue
             began = time.monotonic()
             self._outbox.put(self._embedder.records([(waiting.camera, waiting.pick) for waiting in turn]))
             self._backlog.done(turn, time.monotonic() - began)

@@ -248,6 +248,24 @@ def test_when_the_engine_is_too_slow_a_live_camera_sheds_and_tells_later_of_all_
     assert all(before.seen_at >= after.seen_from - 1e-6 for before, after in itertools.pairwise(told))
 
 
+def test_with_nobody_in_view_the_daemon_learns_nothing_of_its_engine(world: World) -> None:
+    """Else a slow engine would be taken for a fast one after every quiet hour."""
+    learnt: list[int] = []
+
+    def stop(clip: Clip) -> None:
+        assert not clip.closed.wait(1.2)     # beyond one wait of the engine's thread
+        daemon.stop()
+        assert clip.closed.wait(20), "nobody closed the source"
+
+    settings = world.settings(world.camera("north", pace="real"))
+    with Spool(settings.spool.path, 8 * MIB) as spool:
+        daemon = world.daemon(spool, Projector(north=[lambda: Clip(film(3, people=False), recorded=False, then=stop)]),
+                              settings)
+        daemon._backlog.done = lambda turn, _: learnt.append(len(turn))  # type: ignore[method-assign]
+        daemon.run()
+    assert 0 not in learnt
+
+
 def test_without_a_collector_the_records_wait_on_disk_for_the_next_run(world: World) -> None:
     world.collector.up = False
     with pytest.raises(LinkDown, match=r"spool\.db: expected everything delivered.*3 records waiting"):
