@@ -188,7 +188,10 @@ def _onnxruntime(folder: Path, _: str, cores: int) -> Network:
 
 
 def _openvino(folder: Path, _: str, __: int) -> Network:
-    """As its own examples do for a batch that is known: one graph of that very shape, all else by default."""
+    """As its own examples do for a batch that is known: one graph of that very shape, all else by default.
+
+    By default it computes in bfloat16 wherever the processor can, whatever that does to embeddings.
+    """
     from cmnas_edge.engine.openvino import library  # noqa: PLC0415 - imports it without its telemetry
 
     core = library().Core()
