@@ -103,7 +103,7 @@ def watched(folder: Path, set_by_s: float, set_at: Sequence[int]) -> list[Pick]:
     camera = Camera(settings, Pipeline(settings, open_detector(settings.detector), tally, height=HEIGHT, width=WIDTH,
                                        first_tracklet=1), lambda: source)
     source, picks = Live(set_by_s, set_at), []
-    watch(camera, lambda _, told: picks.extend(told), source.over, tally, backoff=Backoff(clock=Clock()),
+    watch(camera, lambda _, told, __: picks.extend(told) or (), source.over, tally, backoff=Backoff(clock=Clock()),
           clock=Clock())
     assert camera.time_source == "arrival"
     return picks
@@ -148,6 +148,6 @@ def test_nobody_is_followed_from_one_size_of_picture_into_another(tmp_path: Path
         picks: list[Pick] = []
         camera = Camera(settings, Pipeline(settings, open_detector(settings.detector), Tally(), height=HEIGHT,
                                            width=WIDTH, first_tracklet=1), lambda: Clip(pictures))  # noqa: B023
-        watch(camera, lambda _, told: picks.extend(told), threading.Event(), Tally())  # noqa: B023
+        watch(camera, lambda _, told, __: picks.extend(told) or (), threading.Event(), Tally())  # noqa: B023
         tracklets.append([pick.tracklet for pick in picks])
     assert tracklets == [[1], [1, 2]]

@@ -212,7 +212,7 @@ def watched(url: str, waits: list[float], until: Callable[[Camera], bool], attem
 
     camera = Camera(camera_settings, Pipeline(camera_settings, open_detector(camera_settings.detector), tally,
                                               height=32, width=16, first_tracklet=1), open_again)  # type: ignore[arg-type]
-    thread = threading.Thread(target=watch, args=(camera, lambda *_: None, stop, tally),
+    thread = threading.Thread(target=watch, args=(camera, lambda *_: (), stop, tally),
                               kwargs={"backoff": Noted(clock=clock)}, daemon=True)
     thread.start()
     due = time.monotonic() + 3 * PATIENCE_S

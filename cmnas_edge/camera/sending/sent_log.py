@@ -139,7 +139,7 @@ class SentLog:
                 text = b"\n" + text if self._torn else text
                 self._torn = True
                 if os.write(handle, text) < len(text):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    raise OSError(errno.EIO, "only a part of it was taken")
                 self._torn, self._told_in = False, file
             finally:
                 os.close(handle)
