@@ -194,7 +194,7 @@ def test_a_camera_that_turns_to_infrared_has_tracklets_of_both(tmp_path: Path) -
     scene, night = room(), room(colourful=False)
     day = [with_people(scene, [(60 + 8 * step, 220)]) for step in range(20)]
     dark = [grey(with_people(night, [(60 + 8 * step, 220)])) for step in range(20)]
-    pictures = [*[scene] * 12, *day, *[night] * 36, *dark, *[night] * 3]
+    pictures = [*[scene] * 12, *day, *[night] * 90, *dark, *[night] * 3]
     recording = film(tmp_path / "dual.avi", [noisy(picture, rng, 0.5) for picture in pictures])
     assert cut(recording, out=tmp_path / "out") == 0
     for tracklet in rows(tmp_path / "out"):

@@ -138,8 +138,8 @@ class SentLog:
                     raise OSError(errno.EFBIG, f"{found.st_size >> 20} MiB, as many as 'sent_log_mib' allows")
                 text = b"\n" + text if self._torn else text
                 self._torn = True
-                if os.write(handle, text) < len(text):
-                    raise OSError(errno.EIO, "only a part of it was taken")
+                while text:     # a part is taken where there is no more room; the next then says so
+                    text = text[os.write(handle, text):]
                 self._torn, self._told_in = False, file
             finally:
                 os.close(handle)
