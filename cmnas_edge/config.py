@@ -30,7 +30,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["address", "in_words", "load", "place", "show"]
+__all__ = ["address", "in_words", "load", "located", "place", "show"]
 
 T = TypeVar("T")
 _LONGEST_SHOWN = 100
@@ -74,7 +74,7 @@ def load(path: Path, kind: type[T]) -> T:
 
     def hook(wanted: type, value: Any) -> Any:
         if wanted is Path and isinstance(value, str):
-            return _path(folder, value)
+            return located(folder, value)
         raise TypeError(f"expected {wanted.__name__}, found {type(value).__name__}")
 
     try:
@@ -137,6 +137,24 @@ def address(text: str, where: str) -> tuple[ipaddress.IPv4Address | ipaddress.IP
                           "correct it") from None
 
 
+def located(folder: Path, text: str) -> Path:
+    """Resolve a path of a settings file against the file's folder.
+
+    Args:
+        folder: The settings file's.
+        text: As an operator writes it.
+
+    Raises:
+        ValueError: It is empty, no file system could hold it, or it names a user there is not.
+    """
+    if not text or "\0" in text:
+        raise ValueError(f"expected a path, found {text!r}")
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"expected a path, found {text!r}, whose user does not exist here") from None
+
+
 def in_words(reason: str, kind: Any) -> str:
     """Say of a text that breaks a pattern what is allowed: `Meta` has it as ``description``, beside the pattern.
 
@@ -168,20 +186,6 @@ def _metas(kind: Any, seen: set[Any]) -> Iterator[msgspec.Meta]:
 def _cut(found: Any) -> str:
     text = repr(found)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
-def _path(folder: Path, text: str) -> Path:
-    """Resolve a path of a settings file against the file's folder.
-
-    Raises:
-        ValueError: It is empty, no file system could hold it, or it names a user there is not.
-    """
-    if not text or "\0" in text:
-        raise ValueError(f"expected a path, found {text!r}")
-    try:
-        return folder / Path(text).expanduser()
-    except RuntimeError:
-        raise ValueError(f"expected a path, found {text!r}, whose user does not exist here") from None
 
 
 def _sentence(reason: str) -> str:

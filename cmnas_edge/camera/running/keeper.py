@@ -138,6 +138,9 @@ class Keeper:
             said = self._reread()
         except CmnasError as error:
             _log.error("%s; nothing was changed: everything stays as it was", error)
+        except Exception as error:  # cameras that work are worth more than a new reading
+            _log.error("the settings could not be read again, by a mistake of ours (%s): everything stays as it was; "
+                       "report what follows", type(error).__name__, exc_info=True)
         else:
             _log.info("%s", said)
         self._notifier.ready(self._status())

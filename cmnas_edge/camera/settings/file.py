@@ -41,13 +41,21 @@ def load(path: Path) -> DeviceSettings:
     folder = path.resolve().parent
     return replace(
         settings, spool=replace(settings.spool, path=folder / settings.spool.path),
-        cameras=tuple(replace(camera, source=_located(camera.source, folder)) for camera in settings.cameras))
+        cameras=tuple(replace(camera, source=_located(camera.source, folder, config.place(
+            path, "cameras", row, "source", "location"))) for row, camera in enumerate(settings.cameras)))
 
 
-def _located(source: SourceSettings, folder: Path) -> SourceSettings:
-    if source.kind == "url" or "://" in source.location or source.location.startswith("/dev/"):
+def _located(source: SourceSettings, folder: Path, where: str) -> SourceSettings:
+    if _is_live(source):
         return source
-    return replace(source, location=str(folder / Path(source.location).expanduser()))
+    try:
+        return replace(source, location=str(config.located(folder, source.location)))
+    except ValueError as error:
+        raise ConfigError(f"{where}: source.location: {error}; correct it") from None
+
+
+def _is_live(source: SourceSettings) -> bool:
+    return source.kind == "url" or "://" in source.location or source.location.startswith("/dev/")
 
 
 def _complaints(settings: DeviceSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -76,10 +84,9 @@ def _of_camera(camera: CameraSettings) -> Iterator[tuple[tuple[str | int, ...], 
         if len(polygon) < 3 or not all(0 <= value <= 1 for point in polygon for value in point):
             yield ("ignore",), ("ignore: expected polygons of at least 3 points in shares of the frame (0 to 1), found "
                                 f"{polygon}; correct it")
-    live = source.kind == "url" or "://" in source.location or source.location.startswith("/dev/")
     if "://" in source.location and source.kind not in ("auto", "url"):
         yield ("source", "kind"), f"source.kind: expected \"url\" for a URL, found {source.kind!r}; correct it"
-    if source.pipeline is not None and not live:
+    if source.pipeline is not None and not _is_live(source):
         yield ("source", "pipeline"), "source.pipeline: expected none for recorded footage, found one; leave it out"
     if not source.location:
         yield ("source", "location"), "source.location: expected a file, folder or URL, found nothing; write one"

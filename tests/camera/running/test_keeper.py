@@ -140,6 +140,24 @@ def test_settings_that_cannot_be_read_change_nothing_and_that_is_said(
     assert said.messages == ["gate.toml: line 3: unknown key 'x'; nothing was changed: everything stays as it was"]
 
 
+def test_a_mistake_of_ours_in_a_reload_ends_nothing_and_is_said_with_its_traceback(
+        world: World, said: pytest.LogCaptureFixture) -> None:
+    def broken() -> str:
+        raise RuntimeError("nobody thought of this")
+
+    world.reread = broken
+    world.keeper.reload()
+    assert any(line.startswith("READY=1") for line in world.pass_time(1))
+    assert len(said.messages) == 1
+    assert "a mistake of ours (RuntimeError): everything stays as it was" in said.messages[0]
+    assert "nobody thought of this" in said.text
+    assert "Traceback" in said.text
+    world.reread = lambda: "settings read again: nothing has changed"
+    world.keeper.reload()
+    world.pass_time(1)
+    assert said.messages[-1] == "settings read again: nothing has changed"
+
+
 def test_while_it_drains_the_watchdog_is_fed(world: World) -> None:
     world.keeper.ending()
     assert world.said() == ["STOPPING=1\nSTATUS=stopping"]
