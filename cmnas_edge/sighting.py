@@ -97,7 +97,7 @@ class Gap:
 class Refusal:
     """A record of a batch that is not taken, and why. Spool and sequence as far as readable.
 
-    ``for_good`` is false for one that may be taken later, by a collector with other keys.
+    ``for_good`` is false for one that may be taken later, by a collector with other keys or another time.
     """
 
     spool: str

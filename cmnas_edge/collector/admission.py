@@ -16,6 +16,9 @@ AHEAD_S = 600.0         # a device's clock may be wrong by this; recorded footag
 LONGEST_S = 3600.0      # nobody is one sighting for longer
 MOST_CAMERAS = 64       # of one device, within the hot window
 MOST_LOST = 10**9       # in one gap: thirty years of one a second
+# Without the seconds found, so that it is the same sentence each time and repeats are counted, not said.
+_AHEAD = (f"seen_at: expected at most {AHEAD_S:.0f} s ahead of the collector's clock, found more; set both clocks by "
+          "one source (NTP)")
 
 
 class Admission:
@@ -33,7 +36,7 @@ class Admission:
             self._heard.setdefault(device, {})[camera] = at
 
     def judge(self, item: Sighting | Gap, device: str, now: float) -> Sighting | Gap | Refusal:
-        """Return a record as it came, or why it is refused.
+        """Return a record as it came, or why it is refused; for now only, if it is of a time to come.
 
         Args:
             item: A legal record.
@@ -44,7 +47,12 @@ class Admission:
             if item.count > MOST_LOST:
                 return Refusal(item.spool, item.last, f"count: expected at most {MOST_LOST}, found {item.count}")
             return item
-        reason = _times(item, now) or self._name(item.camera, device, now)
+        if item.seen_at - item.seen_from > LONGEST_S:
+            return Refusal(item.spool, item.sequence, f"seen_from: expected at most {LONGEST_S:.0f} s before seen_at, "
+                           f"found {item.seen_at - item.seen_from:.0f} s")
+        if item.seen_at - now > AHEAD_S:    # either clock may be the wrong one, and time goes on: no reason to lose it
+            return Refusal(item.spool, item.sequence, _AHEAD, for_good=False)
+        reason = self._name(item.camera, device, now)
         return Refusal(item.spool, item.sequence, reason) if reason else item
 
     def _name(self, camera: str, device: str, now: float) -> str:
@@ -57,13 +65,3 @@ class Admission:
                         f"{camera!r}; name fewer, or let another device have some")
         known[camera] = now
         return ""
-
-
-def _times(sighting: Sighting, now: float) -> str:
-    ahead, lasting = sighting.seen_at - now, sighting.seen_at - sighting.seen_from
-    if ahead > AHEAD_S:
-        return (f"seen_at: expected at most {AHEAD_S:.0f} s ahead of the collector's clock, found {ahead:.0f} s; "
-                "set both clocks by one source (NTP)")
-    if lasting > LONGEST_S:
-        return f"seen_from: expected at most {LONGEST_S:.0f} s before seen_at, found {lasting:.0f} s"
-    return ""

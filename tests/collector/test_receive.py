@@ -126,14 +126,30 @@ def test_a_batch_from_a_later_version_is_refused_with_the_reason_and_stores_the_
 
 def test_a_time_that_cannot_be_is_refused_and_recorded_footage_is_not(house: House) -> None:
     house.now = 10_000
-    outcomes = house.send(
-        people.sighting(1, at=house.now + 590), people.sighting(2, at=house.now + 601),
-        people.sighting(3, at=house.now - 3700, lasting=3601), people.sighting(4, at=1, lasting=100))
-    assert [o.result for o in outcomes] == ["stored", "refused", "refused", "stored"]
-    assert "seen_at: expected at most 600 s ahead" in outcomes[1].reason
-    assert "seen_from: expected at most 3600 s before seen_at" in outcomes[2].reason
+    outcomes = house.send(people.sighting(1, at=house.now + 590),
+                          people.sighting(3, at=house.now - 3700, lasting=3601), people.sighting(4, at=1, lasting=100))
+    assert [o.result for o in outcomes] == ["stored", "refused", "stored"]
+    assert "seen_from: expected at most 3600 s before seen_at" in outcomes[1].reason
+
+
+def test_a_time_to_come_is_left_on_the_camera_in_the_same_words_each_time_and_stored_once_it_is_here(
+        house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.now = 10_000
+    now, ahead, further = (people.sighting(n, at=at) for n, at in ((1, 10_590), (2, 10_601), (3, 99_999)))
+    assert [(o.sequence, o.result) for o in house.send(ahead, now, further)] == [(now.sequence, "stored")]
+    assert "gate: cannot take 2 of 3 records for now, which it keeps: seen_at: expected at most 600 s" in caplog.text
+    answers = {(answer.status_code, answer.text) for answer in (house.post(wire.encode_batch([one]))
+                                                                for one in (ahead, further))}
+    ((status, said),) = answers
+    assert status == 409
+    assert "set both clocks by one source (NTP)" in said
     house.now += 1000
-    assert house.send(people.sighting(2, at=10_601))[0].result == "stored"
+    assert [(o.sequence, o.result) for o in house.send(ahead, further)] == [(ahead.sequence, "stored")]
+
+
+def test_a_time_to_come_that_is_wrong_in_another_way_too_is_refused_for_good(house: House) -> None:
+    (outcome,) = house.send(people.sighting(1, at=house.now + 601, lasting=3601))
+    assert (outcome.result, outcome.reason.partition(":")[0]) == ("refused", "seen_from")
 
 
 def test_a_loss_that_cannot_be_is_refused(house: House) -> None:
