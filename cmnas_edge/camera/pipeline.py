@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import stat
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.camera.override import Ordered, Orders
@@ -20,6 +24,8 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["Notes", "Pipeline", "Trace"]
+
+_log = logging.getLogger("cmnas.camera")
 
 
 class Notes(Protocol):
@@ -39,10 +45,13 @@ class Trace:
             ConfigError: It cannot be written.
         """
         try:
-            self._file = path.open("w", encoding="utf-8", buffering=1)
-            path.chmod(0o600)
+            handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            if stat.S_ISREG(os.fstat(handle).st_mode):  # one that was there may have another mode
+                os.fchmod(handle, 0o600)
         except OSError as error:
             raise ConfigError(f"{path}: the trace cannot be written ({error.strerror}); name another 'trace'") from None
+        self._path = path
+        self._file: TextIO | None = os.fdopen(handle, "w", encoding="utf-8", buffering=1)
         self._mutex = threading.Lock()
 
     def __enter__(self) -> Trace:
@@ -50,16 +59,33 @@ class Trace:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        self._file.close()
+        with self._mutex:
+            self._close()
 
     def write(self, camera: str, frame: Frame, tracks: Tracks, modality: Modality | None) -> None:
-        """Add a line per person in a frame."""
+        """Add a line per person in a frame; what cannot be written ends the trace, and nothing else."""
         rows = [json.dumps({"camera": camera, "frame": frame.index, "seen_at": round(frame.seen_at, 4),
                             "tracklet": number, "box": [round(value, 1) for value in box], "modality": modality})
                 for number, box in zip(tracks.tracklets.tolist(), tracks.boxes.tolist(), strict=True)]
         if rows:
             with self._mutex:
-                self._file.write("\n".join(rows) + "\n")
+                self._add("\n".join(rows) + "\n")
+
+    def _add(self, text: str) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(text)
+        except OSError as error:
+            _log.warning("%s: the trace cannot be written any more (%s) and ends here; everything else goes on",
+                         self._path, error.strerror)
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):     # what it could not write before it cannot write now
+                self._file.close()
+            self._file = None
 
 
 class Pipeline:

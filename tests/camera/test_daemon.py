@@ -342,6 +342,17 @@ def test_trace_and_report_are_written_for_looking_at(world: World) -> None:
     assert found["lag_s"]
 
 
+def test_a_full_disk_under_the_trace_ends_the_trace_and_nothing_else(
+        world: World, said: pytest.LogCaptureFixture) -> None:
+    world.run(Projector(north=[lambda: Clip(film(60))], south=[lambda: Clip(film(60))]), world.camera("north"),
+              world.camera("south"), trace=Path("/dev/full"))
+    assert {sighting.camera for sighting in world.collector.stored} == {"north", "south"}
+    told = [text for text in said.messages if "/dev/full" in text]
+    expected = ("/dev/full: the trace cannot be written any more (No space left on device) and ends here; everything "
+                "else goes on")
+    assert told == [expected]
+
+
 def test_crops_of_several_cameras_share_a_batch(world: World) -> None:
     gate = threading.Event()
     slow = world.engines["visible"]
