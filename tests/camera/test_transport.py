@@ -62,6 +62,31 @@ def test_an_answer_that_only_drips_ends_at_the_timeout(token: Path, head: bytes)
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.parametrize("answer", [
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nmany\r\nhello\r\n0\r\n\r\n",
+    b"\x1b[31m\x00\x07 no HTTP\r\n\r\n",
+    b"HTTP/1.1 2\x1b[2J0 OK\r\n\r\n",
+], ids=["chunk below 0", "chunk of no number", "binary", "status of no number"])
+def test_nonsense_for_an_answer_is_a_link_down_said_in_signs_that_can_be_printed(token: Path, answer: bytes) -> None:
+    with answered(lambda peer, _: peer.sendall(answer)) as url:
+        with pytest.raises(LinkDown, match="something that does not speak HTTP as it should") as raised:
+            HttpTransport(url, token, LinkSettings(timeout_s=5.0), Tally()).post(b"x")
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999 00:00:00 GMT",
+                                  "Sat, 21 Nov 2026 18:00:00 +99999999999999", "soon"])
+def test_a_date_that_cannot_be_is_none(token: Path, date: str) -> None:
+    tally = Tally()
+    head = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 2\r\n\r\nok".encode()
+    with answered(lambda peer, _: peer.sendall(head)) as url:
+        link = HttpTransport(url, token, LinkSettings(timeout_s=5.0), tally)
+        assert link.post(b"x").body == b"ok"
+        link.close()
+    assert tally.clock_offset_s is None
+
+
 def test_closing_ends_an_exchange_that_waits_in_another_thread(token: Path) -> None:
     asked = threading.Event()
 

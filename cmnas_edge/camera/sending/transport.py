@@ -27,6 +27,7 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import ConfigError, LinkDown
 from cmnas_edge.outgoing.http import Requests
 from cmnas_edge.private import read_secret
+from cmnas_edge.wire import MAX_REASON
 
 __all__ = ["LARGEST_ANSWER", "HttpTransport", "Reply", "StandsBy", "Transport", "read_token"]
 
@@ -103,7 +104,7 @@ class HttpTransport:
                         ssl.SSLZeroReturnError):
                     self.close()
             return self._exchange(body, token)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:   # the last of a chunk of a size below 0
             self.close()
             raise LinkDown(f"{self._where}: expected the collector, found {_said(error)}; check that it runs and "
                            "that this network reaches it") from None
@@ -212,10 +213,10 @@ def _trust(settings: LinkSettings) -> ssl.SSLContext:
 def _offset_s(date: str, asked_at: float, answered_at: float) -> float | None:
     """The other end's clock less ours, to within two seconds: its answer's date is a second that has begun, or kept."""
     try:
-        told = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
+        told = parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None
-    return told.timestamp() + 0.5 - (asked_at + answered_at) / 2
+    return told + 0.5 - (asked_at + answered_at) / 2
 
 
 def _left_s(deadline: float) -> float:
@@ -288,6 +289,7 @@ def _said(error: Exception) -> str:
         return f"a certificate that is not trusted ({error.verify_message})"
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, http.client.HTTPException):
-        return f"something that does not speak HTTP as it should ({error or type(error).__name__})"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = "".join(c if c.isprintable() else " " for c in str(error)).strip() or type(error).__name__   # a peer's words
+    if isinstance(error, http.client.HTTPException | ValueError) and not isinstance(error, OSError):
+        return f"something that does not speak HTTP as it should ({said[:MAX_REASON]})"
+    return getattr(error, "strerror", None) or said
