@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 from pathlib import Path
 
 import msgspec
@@ -111,6 +112,60 @@ def test_what_contradicts_itself_is_refused_with_its_line(tmp_path: Path, text: 
     with pytest.raises(ConfigError, match=says) as raised:
         load(write(tmp_path, text))
     assert str(raised.value).startswith(f"{tmp_path}/gate.toml: line {line}: ")
+
+
+@pytest.mark.parametrize(("text", "line", "says"), [
+    ("trace = 'gate.token'\n", 1, "expected 'trace' to name another file than 'token', found .*gate.token for both"),
+    ("report = 'gate.toml'\n", 1, "expected 'report' to name another file than the settings file itself"),
+    ("report = 'a/../gate.toml'\n", 1, "than the settings file itself"),
+    ("spool.path = 'gate.token'\n", 1, "expected 'spool.path' to name another file than 'token'"),
+    ("token = 'gate.toml'\n", 1, "expected 'token' to name another file than the settings file itself"),
+    ("site_key = 'gate.token'\n", 1, "expected 'site_key' to name another file than 'token'"),
+    ("link.sent_log = 'ca.pem'\nlink.certificate_authority = 'ca.pem'\n", 1, "than 'link.certificate_authority'"),
+    ("link.sent_log = 'a'\nlink.sent_log_tls_keys = 'a'\n", 2, "than 'link.sent_log'"),
+    ("report = 'a'\ntrace = 'a'\n", 1, "expected 'report' to name another file than 'trace'"),
+    ("trace = 'word'\n", 10, "expected 'spectrum.modality_file' to name another file than 'trace'"),
+    ("trace = 'clip.avi'\n", 13, "expected 'source.location' to name another file than 'trace'"),
+    ("trace = 'link'\n", 1, "expected 'trace' to name another file than 'token', found .*link for both"),
+    ("spool.path = '/dev/null'\n", 1, "expected 'spool.path' to name a file, or nothing yet, found a device"),
+    ("trace = '/dev/full'\n", 1, "expected 'trace' to name a file, or nothing yet, found a device"),
+    ("report = 'pipe'\n", 1, "expected 'report' to name a file, or nothing yet, found a device, pipe or socket"),
+    ("link.sent_log = '/dev/null'\n", 1, "expected 'link.sent_log' to name a file"),
+    ("trace = '.'\n", 1, "found a folder"),
+])
+def test_a_file_that_is_written_is_nobody_elses_and_no_device(
+        tmp_path: Path, text: str, line: int, says: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("gate.token")
+    (tmp_path / "gate.token").write_text("secret")
+    plain = SMALLEST.replace('token = "gate.token"\n', "") if text.startswith("token") else SMALLEST
+    both = """spectrum = {modality_file = "word"}
+[[cameras]]
+name = "south"
+source = {location = "clip.avi"}
+"""
+    with pytest.raises(ConfigError, match=says) as raised:
+        load(write(tmp_path, text + plain + both))
+    assert str(raised.value).startswith(f"{tmp_path}/gate.toml: line {line}: ")
+    assert (tmp_path / "gate.token").read_text() == "secret"
+
+
+def test_what_is_only_read_may_serve_twice(tmp_path: Path) -> None:
+    twice = """spectrum = {modality_file = "word"}
+[[cameras]]
+name = "south"
+source = {location = "clip.avi"}
+detector = {kind = "boxes", path = "boxes.jsonl"}
+[[cameras]]
+name = "west"
+source = {location = "clip.avi"}
+detector = {kind = "boxes", path = "boxes.jsonl"}
+spectrum = {modality_file = "word"}
+[link]
+certificate = "gate.pem"
+certificate_key = "gate.pem"
+"""
+    assert len(load(write(tmp_path, SMALLEST + twice)).cameras) == 3
 
 
 def test_other_machines_may_ask_how_it_is_if_the_settings_say_so_in_words(tmp_path: Path) -> None:

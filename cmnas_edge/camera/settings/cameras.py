@@ -62,6 +62,11 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     sender_within_s: NotNegative = 5.0
     loop: bool = False
 
+    @property
+    def is_live(self) -> bool:
+        """Whether ``location`` is, by its form, a stream or device and no file that was recorded."""
+        return self.kind == "url" or "://" in self.location or self.location.startswith("/dev/")
+
 
 class SpectrumSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a camera knows whether it sees visible light or near infrared.

@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cmnas_edge import config
+from cmnas_edge.camera.settings import paths
 from cmnas_edge.camera.settings.cameras import CameraSettings, SourceSettings
 from cmnas_edge.camera.settings.device import DeviceSettings
 from cmnas_edge.engine import choice_fault
@@ -22,7 +23,8 @@ def load(path: Path) -> DeviceSettings:
     Relative paths, those of recorded sources among them, come back relative to the file's folder.
 
     Raises:
-        ConfigError: As `cmnas_edge.config.load`, or two settings contradict each other.
+        ConfigError: As `cmnas_edge.config.load`, or two settings contradict each other, or a file that is to be
+            written is another's, or no file.
     """
     settings = config.load(path, DeviceSettings)
     names = [camera.name for camera in settings.cameras]
@@ -39,23 +41,22 @@ def load(path: Path) -> DeviceSettings:
             raise ConfigError(f"{at}: expected an address of this machine alone, since nobody is asked who they are "
                               f"there, found {settings.health}; write 127.0.0.1, or allow_health_off_loopback = true")
     folder = path.resolve().parent
-    return replace(
+    settings = replace(
         settings, spool=replace(settings.spool, path=folder / settings.spool.path),
         cameras=tuple(replace(camera, source=_located(camera.source, folder, config.place(
             path, "cameras", row, "source", "location"))) for row, camera in enumerate(settings.cameras)))
+    for steps, complaint in paths.faults(path, settings):
+        raise ConfigError(f"{config.place(path, *steps)}: {complaint}")
+    return settings
 
 
 def _located(source: SourceSettings, folder: Path, where: str) -> SourceSettings:
-    if _is_live(source):
+    if source.is_live:
         return source
     try:
         return replace(source, location=str(config.located(folder, source.location)))
     except ValueError as error:
         raise ConfigError(f"{where}: source.location: {error}; correct it") from None
-
-
-def _is_live(source: SourceSettings) -> bool:
-    return source.kind == "url" or "://" in source.location or source.location.startswith("/dev/")
 
 
 def _complaints(settings: DeviceSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -86,7 +87,7 @@ def _of_camera(camera: CameraSettings) -> Iterator[tuple[tuple[str | int, ...], 
                                 f"{polygon}; correct it")
     if "://" in source.location and source.kind not in ("auto", "url"):
         yield ("source", "kind"), f"source.kind: expected \"url\" for a URL, found {source.kind!r}; correct it"
-    if source.pipeline is not None and not _is_live(source):
+    if source.pipeline is not None and not source.is_live:
         yield ("source", "pipeline"), "source.pipeline: expected none for recorded footage, found one; leave it out"
     if not source.location:
         yield ("source", "location"), "source.location: expected a file, folder or URL, found nothing; write one"
