@@ -12,6 +12,7 @@ import ast
 import difflib
 import ipaddress
 import re
+import stat
 import sys
 import types
 import typing
@@ -30,10 +31,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["address", "in_words", "load", "located", "place", "show"]
+__all__ = ["address", "in_words", "load", "located", "place", "read", "show"]
 
 T = TypeVar("T")
 _LONGEST_SHOWN = 100
+_LARGEST = 1 << 20  # bytes; a thousand cameras take less
 _REGEX = re.compile(r"""Expected `str` matching regex ('.*'|".*")(?= - at `|$)""")    # as msgspec says it
 _KEY = re.compile(r"""\s*(?P<key>[\w"'.-]+)\s*=""")
 _HEADER = re.compile(r"""\s*(?P<open>\[{1,2})\s*(?P<name>[\w"'.-]+)\s*\]{1,2}""")
@@ -48,18 +50,12 @@ def load(path: Path, kind: type[T]) -> T:
             that does not reads a part of it. ``Path`` fields are resolved against the file's folder.
 
     Raises:
-        ConfigError: The file is missing, is not TOML, has an unknown key (the nearest valid
+        ConfigError: The file is missing or cannot be read (`read`), is not TOML, has an unknown key (the nearest valid
             one is named), lacks a required one, or holds a value of the wrong kind.
     """
     try:
-        text = handed(path).read_text("utf-8-sig")  # some editors put a byte order mark in front
+        text = read(path)
         tree = tomllib.loads(text)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: expected a settings file, found none; name one that exists") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its mode") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: expected UTF-8 text, found other bytes; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
@@ -96,6 +92,31 @@ def load(path: Path, kind: type[T]) -> T:
         raise ConfigError(f"{path}{_line_of(text, steps)}: {said}{at}; correct it") from None
 
 
+def read(path: Path) -> str:
+    """Read a settings file's text, there or in the copy that systemd hands over.
+
+    Raises:
+        ConfigError: There is none, it cannot be read, it is no file, or larger than any settings are.
+    """
+    there = handed(path)
+    try:
+        mode = there.stat().st_mode     # before a byte is read: a pipe would be waited for, and a device never ends
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ConfigError(f"{path}: expected a settings file, found a device, pipe or socket; name a file")
+        with there.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ConfigError(f"{path}: expected a settings file of at most {_LARGEST >> 20} MiB, found more; name "
+                              "another file")
+        return data.decode("utf-8-sig")     # some editors put a byte order mark in front
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: expected a settings file, found none; name one that exists") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its mode") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected UTF-8 text, found other bytes; save it as UTF-8") from None
+
+
 def show(settings: msgspec.Struct) -> str:
     """Print effective settings as TOML, credentials in URLs replaced by ``***``."""
     tree = msgspec.to_builtins(settings, enc_hook=str)
@@ -110,8 +131,8 @@ def place(path: Path, *steps: str | int) -> str:
         steps: Keys and places in lists that lead to it; of those that end in nothing, as far as they lead.
     """
     try:
-        text = handed(path).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError):   # it has been read a moment ago
+        text = read(path)
+    except ConfigError:     # it has been read a moment ago
         return str(path)
     found = next((line for end in range(len(steps), 0, -1) if (line := _line_of(text, steps[:end]))), "")
     return f"{path}{found}"

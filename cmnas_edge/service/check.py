@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -48,8 +49,8 @@ def room_of(path: Path) -> str:
     from cmnas_edge.collector.settings import CollectorSettings  # noqa: PLC0415
 
     try:
-        keys = set(tomllib.loads(path.read_text("utf-8-sig")))
-    except (OSError, ValueError, RecursionError):
+        keys = set(tomllib.loads(config.read(path)))
+    except (ConfigError, ValueError, RecursionError):
         return "camera"     # whose reading says what is wrong
     device, collector = ({field.name for field in msgspec.structs.fields(kind)}
                          for kind in (DeviceSettings, CollectorSettings))

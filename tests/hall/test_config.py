@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -129,6 +130,21 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a settings file, found none"):
         config.load(tmp_path / "none.toml", Settings)
+
+
+def test_what_has_no_end_or_is_no_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(ConfigError, match=f"^{path}: expected a settings file, found a device, pipe or socket"):
+            config.load(path, Settings)
+
+
+def test_a_file_larger_than_any_settings_is_refused_and_not_read_to_its_end(tmp_path: Path) -> None:
+    path = write(tmp_path, 'name = "gate"\n')
+    os.truncate(path, 1 << 40)    # holes, which no memory would hold
+    with pytest.raises(ConfigError, match=r"expected a settings file of at most 1 MiB, found more"):
+        config.load(path, Settings)
+    assert config.place(path, "name") == str(path)
 
 
 def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:

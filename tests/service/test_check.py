@@ -73,3 +73,8 @@ def test_what_is_neithers_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "expected settings of a device" in err
     assert cli.main(["check-config", str(tmp_path / "none.toml")]) == 78
     assert room_of(tmp_path / "none.toml") == "camera"
+
+
+def test_a_device_that_never_ends_is_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check-config", "/dev/zero"]) == 78
+    assert "/dev/zero: expected a settings file, found a device" in capsys.readouterr().err
