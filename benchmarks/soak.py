@@ -155,6 +155,7 @@ class Footage:
     """A fake live camera: drawn footage again and again, the newest frame at any time; lost after each turn."""
 
     recorded = False
+    fps = None
 
     def __init__(self, pictures: Sequence[bytes], speed: float, began: float, starts_at: float) -> None:
         """Show JPEGs, ``speed`` times as fast as they were filmed."""

@@ -44,6 +44,7 @@ class Camera:
         open: Opens its source; again after it was lost.
         state: For people: ``"starting"``, ``"live"``, ``"lost"``, ``"failed"`` or ``"ended"``.
         recorded: It is footage that waits for us, as its source says once it is open.
+        fps: Frames per second by the source's own word, once it is open; None: it says none.
         frame_count: Frames taken so far.
         dropped_count: Frames of a live camera that newer ones replaced.
         failure_count: Times it was lost, or could not be opened.
@@ -60,6 +61,7 @@ class Camera:
     open: Callable[[], Source]
     state: CameraState = "starting"
     recorded: bool = False
+    fps: float | None = None
     frame_count: int = 0
     dropped_count: int = 0
     failure_count: int = 0
@@ -114,7 +116,7 @@ def _read(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, backo
           clock: Callable[[], float]) -> bool:
     """Read a source until it ends; says whether that is the end of the camera's footage."""
     with camera.open() as source:
-        camera.recorded = source.recorded
+        camera.recorded, camera.fps = source.recorded, source.fps
         camera.source = source  # before looking at stop, so that one of the two ends the loop
         dropped_count, due_at = 0, 0.0
         if not stop.is_set():

@@ -73,6 +73,7 @@ class Clip:
             then: Called with this clip when there are no more; may raise or wait.
         """
         self.recorded = recorded
+        self.fps: float | None = None
         self.dropped_count = 0
         self._pictures = iter(pictures)
         self._start = start

@@ -14,10 +14,14 @@ import pytest
 from msgspec.structs import replace
 
 from cmnas_edge import sighting_pb2 as pb
+from cmnas_edge.camera.backlog import Backlog
 from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.checkup import Checkup
 from cmnas_edge.camera.daemon import Daemon
+from cmnas_edge.camera.frames.footage import Footage, Recording
 from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.pipeline import Pipeline
+from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.settings import (
@@ -340,6 +344,21 @@ def test_trace_and_report_are_written_for_looking_at(world: World) -> None:
     assert all(found["stage_s"][stage] > 0 for stage in
                ("capture", "detect", "track", "preprocess", "infer", "pack", "spool", "send"))
     assert found["lag_s"]
+
+
+def test_a_recording_is_given_the_patience_that_its_own_rate_asks_for(world: World) -> None:
+    slow = Recording(lambda: iter(film(1)), fps=0.02, starts_at=START)
+    settings = world.camera("north", pace="real")
+    for real_pace, patience in ((True, 100.0), (False, settings.source.silence_s)):
+        pipeline = Pipeline(settings, open_detector(settings.detector), world.tally, height=HEIGHT, width=WIDTH,
+                            first_tracklet=1)
+        camera = Camera(settings, pipeline, lambda real=real_pace: Footage(slow, real_pace=real))
+        watch(camera, lambda *_: (), threading.Event(), world.tally)
+        with Spool(world.folder / "spool.db", 8 * MIB) as spool:
+            link = Link(spool, world.collector, LinkSettings(), world.tally)
+            look = Checkup([camera], Backlog(EngineSettings(), world.tally), world.engines, FINGERPRINT, spool, link,
+                           world.tally)
+            assert look().cameras[0].patience_s == patience
 
 
 def test_a_full_disk_under_the_trace_ends_the_trace_and_nothing_else(

@@ -63,6 +63,7 @@ class Live:
     """A camera whose frames are timed as live ones are, and whose device's clock is set on the way."""
 
     recorded = False
+    fps = None
     dropped_count = 0
 
     def __init__(self, set_by_s: float, settings: Sequence[int]) -> None:

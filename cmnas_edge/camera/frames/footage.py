@@ -75,6 +75,11 @@ class Footage:
         self._index = -1
         self._begun = 0.0
 
+    @property
+    def fps(self) -> float | None:
+        """Frames per second at its own pace; None: as fast as they are taken."""
+        return self._recording.fps if self._real_pace else None
+
     def __enter__(self) -> Footage:
         return self
 

@@ -47,11 +47,15 @@ class Source(Protocol):
 
     Attributes:
         recorded: It has its own clock and loses no frame.
+        fps: Frames per second at which it gives them by what it says itself; None: as they come.
         dropped_count: Frames that arrived and were replaced by newer ones before they were taken.
     """
 
     @property
     def recorded(self) -> bool: ...  # noqa: D102 (described above)
+
+    @property
+    def fps(self) -> float | None: ...  # noqa: D102 (described above)
 
     @property
     def dropped_count(self) -> int: ...  # noqa: D102 (described above)

@@ -57,6 +57,7 @@ class Stream:
     """
 
     recorded = False
+    fps = None
 
     def __init__(self, name: str, connect: Callable[[], Capture], silence_s: float, *,
                  max_fps: float | None = None, scale: Timescale | None = None,

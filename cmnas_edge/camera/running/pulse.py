@@ -24,7 +24,7 @@ def patience_s(silence_s: float, *rates: float | None) -> float:
 
     Args:
         silence_s: Of its settings.
-        rates: Frames per second that its settings hold it to, if any.
+        rates: Frames per second that its settings hold it to, or that it has by its own word, if any.
     """
     return max([silence_s, *(_FRAMES / rate for rate in rates if rate)])
 
