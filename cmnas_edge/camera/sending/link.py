@@ -2,7 +2,8 @@
 
 A record leaves the spool only on the collector's word for that very record: stored, stored
 before, or refused with a reason. Every other outcome (no answer, a wrong token, a proxy's
-page) frees nothing and is tried again, ever more slowly, for as long as it takes.
+page) frees nothing and is tried again, ever more slowly, for as long as it takes. What the
+collector leaves for now, of another key or of a time to come, does not hold up what is behind it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 
 from cmnas_edge.camera.backoff import Backoff
+from cmnas_edge.camera.sending.left import Left
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.transport import Reply, StandsBy, Transport
 from cmnas_edge.camera.settings import LinkSettings
@@ -56,6 +58,7 @@ class Link:
         self._backoff = Backoff(settings.backoff_s, max(settings.backoff_s, settings.max_backoff_s), clock=clock,
                                 draw=draw)
         self._batch = settings.batch
+        self._left = Left(clock, settings.max_backoff_s)
         self._waiting_since: float | None = None
         self._not_before = clock()
         self._down_since: float | None = None
@@ -104,6 +107,7 @@ class Link:
         if self._name != self._spool.name:
             self._name = self._spool.name
             self._answered.clear()
+            self._left.clear()
         self._settle()
         waiting_count = len(self._spool) - len(self._answered)
         if waiting_count < self._batch and not self._hurried:
@@ -118,7 +122,7 @@ class Link:
             if left_s > 0:
                 return left_s
         self._waiting_since = None
-        records = self._spool.peek(self._batch, self._answered)
+        records = self._left.next(self._spool, self._batch, self._answered)
         try:
             gaps = [gap for gap in self._spool.gaps() if gap.last not in self._answered]
         except DiskFull:  # a gap is marked on disk before it is told
@@ -126,7 +130,7 @@ class Link:
         if self._name != self._spool.name:  # replaced meanwhile: these are the old one's or the new one's
             return 0.0
         if not records and not gaps:
-            return _IDLE_S
+            return min(_IDLE_S, self._left.wait_s())
         body = encode_batch([address(data, self._name, sequence) for sequence, data in records], gaps)
         self._tally.add("requests")
         try:
@@ -139,6 +143,7 @@ class Link:
     def _turn(self, settings: LinkSettings, transport: Transport) -> None:
         self._transport.close()
         self._transport, self._settings, self._batch = transport, settings, settings.batch
+        self._left = Left(self._clock, settings.max_backoff_s)
         self._backoff = Backoff(settings.backoff_s, max(settings.backoff_s, settings.max_backoff_s),
                                 clock=self._clock, draw=self._draw)
         self._not_before = self._clock()
@@ -148,6 +153,12 @@ class Link:
             self._batch = max(1, len(records) // 2)
             _log.info("the collector takes fewer records at once: %d from now on", self._batch)
             return 0.0
+        if reply.status == 409 and records:
+            was_asking = self._left.is_asking
+            self._left.leave(max(records))
+            if was_asking:  # as expected, and no reason for those behind to wait
+                self._say_failed("status 409", _meaning(reply))
+                return 0.0
         if reply.status != 200:
             return self._failed(f"status {reply.status}", _meaning(reply), reply.retry_after_s)
         try:
@@ -193,16 +204,19 @@ class Link:
                              outcome.reason or "it gave no reason", _more(held))
 
     def _failed(self, key: str, sentence: str, retry_after_s: float = 0.0) -> float:
-        self._tally.add("link_failures")
         now = self._clock()
         if self._down_since is None:
             self._down_since = now
-        held = self._repeats.admit(key)
-        if held is not None:
-            _log.warning("%s%s; %d records wait", sentence, _more(held), len(self._spool))
+        self._say_failed(key, sentence)
         wait_s = max(self._backoff.failed(), min(retry_after_s, self._settings.max_backoff_s))
         self._not_before = now + wait_s
         return wait_s
+
+    def _say_failed(self, key: str, sentence: str) -> None:
+        self._tally.add("link_failures")
+        held = self._repeats.admit(key)
+        if held is not None:
+            _log.warning("%s%s; %d records wait", sentence, _more(held), len(self._spool))
 
 
 def _meaning(reply: Reply) -> str:
@@ -214,7 +228,7 @@ def _meaning(reply: Reply) -> str:
         401: "the collector does not know this device's token (401); enrol the device and write its token file anew",
         403: "the collector does not let this device in (403); enrol the device and write its token file anew",
         404: "expected the collector, found a server without one (404); correct 'collector'",
-        409: f"the collector takes none of these records for now (409: {said}); correct its keys or this camera's",
+        409: f"the collector takes none of these records for now (409: {said}); correct that on either side",
         413: "the collector finds even one record too large (413); give both the same release",
         429: "the collector asks for patience (429)",
         503: "the collector cannot store for now (503); look at its disk",

@@ -81,12 +81,13 @@ class MemoryFirst(Spool):
             super().lose(count)
             self._given = self._lent_to = self._given + count
 
-    def peek(self, count: int, beside: Collection[int] = ()) -> list[tuple[int, bytes]]:
+    def peek(self, count: int, beside: Collection[int] = (), after: int = 0) -> list[tuple[int, bytes]]:
         """As `Spool.peek`: what is on disk is older than what is in memory."""
         with self._memory:
             self._follow()
-            rows = super().peek(count, beside) if super().__len__() else []
-            held = ((number, body) for number, (_, body) in self._held.items() if number not in beside)
+            rows = super().peek(count, beside, after) if super().__len__() else []
+            held = ((number, body) for number, (_, body) in self._held.items()
+                    if number > after and number not in beside)
             return [*rows, *itertools.islice(held, count - len(rows))]
 
     def settle(self, sequences: Iterable[int], name: str | None = None) -> int:

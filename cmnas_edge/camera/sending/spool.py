@@ -124,10 +124,11 @@ class Spool:
         with self._store.used() as db, schema.begun(db):
             schema.lose(db, count)
 
-    def peek(self, count: int, beside: Collection[int] = ()) -> list[tuple[int, bytes]]:
-        """The oldest records, at most ``count`` and none of those ``beside``, as (sequence, body); they stay."""
+    def peek(self, count: int, beside: Collection[int] = (), after: int = 0) -> list[tuple[int, bytes]]:
+        """The oldest records after a number, at most ``count`` and none ``beside``, as (sequence, body); they stay."""
         with self._store.used() as db:
-            rows = db.execute("SELECT sequence, body FROM record ORDER BY sequence LIMIT ?", (count + len(beside),))
+            rows = db.execute("SELECT sequence, body FROM record WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                              (after, count + len(beside)))
             return list(itertools.islice((row for row in rows if row[0] not in beside), count))
 
     def gaps(self) -> list[Gap]:
