@@ -90,3 +90,17 @@ def unwritable(where: object, what: str, error: OSError, other: str, *, kind: st
     if error.errno in _FULL:
         return DiskFull(f"{where}: expected room for {what}, found a full disk; free some space and {again}")
     return ConfigError(f"{where}: expected {kind} this user may write to, found {error.strerror or error}; {other}")
+
+
+def unheard(setting: str, address: str, error: OSError) -> ConfigError | Transient:
+    """Say in one sentence why nobody can be listened to: who has the port may leave it, and an address may yet come.
+
+    Args:
+        setting: That says where.
+        address: With its port.
+        error: What the system says.
+    """
+    found = f"{setting}: expected to listen at {address}, found: {error.strerror or error}"
+    if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+        return Transient(f"{found}; start again when it is free, or choose another")
+    return ConfigError(f"{found}; choose another")

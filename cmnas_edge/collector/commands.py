@@ -27,7 +27,7 @@ from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.journal import Journal
 from cmnas_edge.collector.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, unheard
 from cmnas_edge.log import Repeats
 from cmnas_edge.private import write_new_secret
 
@@ -238,6 +238,5 @@ def _listen(settings: CollectorSettings) -> socket.socket:
         listener.listen(1024)   # from here on a device that connects waits, it is not turned away
     except OSError as error:
         listener.close()
-        raise ConfigError(f"listen: {settings.listen} cannot be taken ({error.strerror}); stop what uses it or "
-                          "choose another port") from None
+        raise unheard("listen", settings.listen, error) from None
     return listener

@@ -183,6 +183,17 @@ def test_what_is_wrong_ends_in_one_sentence_and_its_exit_code(
     assert err.count("\n") == 1
 
 
+def test_a_health_port_in_use_ends_it_as_something_to_try_again(
+        device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        device.lines["health"] = f'"127.0.0.1:{taken.getsockname()[1]}"'
+        code, err = check(device, capsys)
+    assert code == 75, "systemd starts it again"
+    assert "health: expected to listen at 127.0.0.1:" in err
+
+
 @pytest.mark.parametrize("locked", ["source", "boxes.jsonl", "gate.spool", "report.json"])
 def test_what_this_user_may_not_touch_is_said_to_be_denied(
         device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, locked: str) -> None:

@@ -35,7 +35,8 @@ EXIT_CODES = {
     65: "a bundle or checkpoint is damaged, foreign or of another kind: export it again; or an audit found bytes that "
         "nothing explains",
     69: "this machine lacks something: a package, a GPU, a camera",
-    75: "waiting may help: a full disk, a collector out of reach; a running daemon retries instead",
+    75: "waiting may help: a full disk, a collector out of reach, a port that is another's; a running daemon "
+        "retries instead",
     78: "a setting, path or recording cannot be used; also a daemon that went on without one of its sources",
     130: "stopped with Ctrl-C; not by a daemon, which ends in good order",
 }

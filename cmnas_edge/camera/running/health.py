@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import TracebackType
 from typing import NamedTuple
 
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import unheard
 
 __all__ = ["Health", "Verdict"]
 
@@ -43,7 +43,8 @@ class Health:
             ready: ``/readyz``: do cameras give frames and does the collector answer?
 
         Raises:
-            ConfigError: The address is another's.
+            Transient: The address is another's, or not this machine's yet.
+            ConfigError: Nobody may listen there.
         """
         host, port = address
         pages: dict[str, Callable[[], tuple[int, bytes]]] = {
@@ -85,8 +86,7 @@ class Health:
         try:
             self._server = Server((str(host), port), Answer)
         except OSError as error:
-            raise ConfigError(f"health: expected to listen at {host}:{port}, found: {error.strerror}; choose another "
-                              "port") from None
+            raise unheard("health", f"{host}:{port}", error) from None
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05},
                                         name="health", daemon=True)
 

@@ -64,7 +64,8 @@ class Keeper:
         """Answer who asks there, as long as the context lasts; None: nobody is listened to.
 
         Raises:
-            ConfigError: The address is another's.
+            Transient: The address is another's, or not this machine's yet.
+            ConfigError: Nobody may listen there.
             DeviceError: The package that writes metrics is missing.
         """
         if address is None:

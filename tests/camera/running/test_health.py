@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import ipaddress
 import socket
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from cmnas_edge.camera.running.health import Health, Verdict
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import CmnasError, ConfigError, Transient, unheard
 
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
@@ -79,5 +80,12 @@ def test_somebody_who_hangs_up_is_no_event(served: Health, capfd: pytest.Capture
 
 
 def test_a_port_that_is_anothers_is_said(served: Health) -> None:
-    with pytest.raises(ConfigError, match=rf"health: expected to listen at 127.0.0.1:{served.port}, found: Address"):
+    with pytest.raises(Transient, match=rf"health: expected to listen at 127.0.0.1:{served.port}, found: Address"):
         Health((LOOPBACK, served.port), metrics=bytes, alive=lambda: Verdict(True), ready=lambda: Verdict(True))
+
+
+@pytest.mark.parametrize(("number", "kind"), [
+    (errno.EADDRINUSE, Transient), (errno.EADDRNOTAVAIL, Transient), (errno.EACCES, ConfigError)])
+def test_a_port_that_may_come_free_is_worth_a_new_start_and_one_that_is_forbidden_is_not(
+        number: int, kind: type[CmnasError]) -> None:
+    assert type(unheard("health", "127.0.0.1:9464", OSError(number, "why"))) is kind
