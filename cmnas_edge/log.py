@@ -53,12 +53,15 @@ class Repeats:
         return held
 
 
+def _room(record: logging.LogRecord) -> str:
+    return record.name.removeprefix("cmnas.")
+
+
 class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        room = record.name.removeprefix("cmnas.")
-        return scrub(f"{stamp} {room:<9} {level}{self._message(record)}")
+        return scrub(f"{stamp} {_room(record):<9} {level}{self._message(record)}")
 
     def _message(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
@@ -70,7 +73,7 @@ class _Line(logging.Formatter):
 class _Json(_Line):
     def format(self, record: logging.LogRecord) -> str:
         row = {"at": round(record.created, 3), "level": record.levelname.lower(),
-               "room": record.name, "message": scrub(self._message(record))}
+               "room": _room(record), "message": scrub(self._message(record))}
         return json.dumps(row)
 
 

@@ -51,3 +51,11 @@ def test_a_repeated_message_is_let_through_once_per_interval_and_counted() -> No
     assert repeats.admit("down") == 1
     now[0] = 20.0
     assert repeats.admit("down") == 0
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_room_is_called_the_same_in_both_forms(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    log.configure(as_json=as_json)
+    logging.getLogger("cmnas.camera").info("it goes on")
+    said = capsys.readouterr().err
+    assert (json.loads(said)["room"] if as_json else said.split()[1]) == "camera"
