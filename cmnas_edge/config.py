@@ -31,7 +31,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["address", "in_words", "load", "located", "place", "read", "show"]
+__all__ = ["address", "in_words", "keys", "load", "located", "place", "read", "show"]
 
 T = TypeVar("T")
 _LONGEST_SHOWN = 100
@@ -156,6 +156,14 @@ def address(text: str, where: str) -> tuple[ipaddress.IPv4Address | ipaddress.IP
     except ValueError:
         raise ConfigError(f"{where}: expected a numeric address and a port such as 127.0.0.1:8700, found {text!r}; "
                           "correct it") from None
+
+
+def keys(path: Path) -> set[str] | None:
+    """Name the keys and tables at a settings file's top; None if there is no telling, and `load` says why."""
+    try:
+        return set(tomllib.loads(read(path)))
+    except (ConfigError, ValueError, RecursionError):
+        return None
 
 
 def located(folder: Path, text: str) -> Path:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import msgspec
 
 from cmnas_edge import config
 from cmnas_edge.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["add_arguments", "room_of", "run"]
 
@@ -48,9 +42,8 @@ def room_of(path: Path) -> str:
     from cmnas_edge.camera.settings import DeviceSettings  # noqa: PLC0415
     from cmnas_edge.collector.settings import CollectorSettings  # noqa: PLC0415
 
-    try:
-        keys = set(tomllib.loads(config.read(path)))
-    except (ConfigError, ValueError, RecursionError):
+    keys = config.keys(path)
+    if keys is None:
         return "camera"     # whose reading says what is wrong
     device, collector = ({field.name for field in msgspec.structs.fields(kind)}
                          for kind in (DeviceSettings, CollectorSettings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from cmnas_edge import config
 from cmnas_edge.camera.settings import paths
@@ -15,6 +15,8 @@ from cmnas_edge.engine import choice_fault
 from cmnas_edge.errors import ConfigError
 
 __all__ = ["load"]
+
+_COLLECTORS = "data"    # the key that every collector's settings have, and no device's
 
 
 def load(path: Path) -> DeviceSettings:
@@ -26,6 +28,11 @@ def load(path: Path) -> DeviceSettings:
         ConfigError: As `cmnas_edge.config.load`, or two settings contradict each other, or a file that is to be
             written is another's, or no file.
     """
+    found = config.keys(path) or set()
+    if _COLLECTORS in found and not found & {field.encode_name for field in fields(DeviceSettings) if field.required}:
+        raise ConfigError(f"{path}: expected settings of a device (device, collector, cameras), found a collector's "
+                          f"({_COLLECTORS}); name a device's file (a collector's is for check-config, for collector "
+                          "and for service print --room collector)")
     settings = config.load(path, DeviceSettings)
     names = [camera.name for camera in settings.cameras]
     for row, name in enumerate(names):

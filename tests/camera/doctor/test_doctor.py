@@ -270,3 +270,12 @@ def test_a_cache_that_cannot_be_written_is_a_fault(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = {one.subject: one for one in commands.findings(None)}["engine cache"]
     assert (found.state, bool(found.fix)) == ("fault", True)
+
+
+def test_a_collectors_settings_are_said_to_be_no_devices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "collector.toml"
+    path.write_text('data = "/var/lib/cmnas-edge-collector"\n')
+    assert cli.main(["doctor", str(path)]) == 78
+    out = capsys.readouterr().out
+    assert "expected settings of a device (device, collector, cameras), found a collector's (data)\n" in out
+    assert "-> name a device's file" in out
