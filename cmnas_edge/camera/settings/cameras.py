@@ -18,6 +18,7 @@ from cmnas_edge.camera.settings.numbers import (
     Side,
     Start,
     Threads,
+    Views,
 )
 
 __all__ = ["CameraSettings", "DetectorSettings", "SelectSettings", "SourceSettings", "SpectrumSettings",
@@ -160,7 +161,8 @@ class SelectSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         border: Boxes nearer to the frame's edge than this share of its side are cut off people.
         max_overlap: A box covered by another by more than this share shows two people.
         min_sharpness: Variance of the Laplacian below which a crop is too blurred.
-        view_count: Best views averaged into one vector.
+        view_count: Best views averaged into one vector, at most 16: each is held in memory until then, of everybody
+            in view.
         view_gap_s: Least time between two views kept.
         period_s: At most one sighting per tracklet in this time, and one at its end.
     """
@@ -171,7 +173,7 @@ class SelectSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     border: Share = 0.005
     max_overlap: Share = 0.5
     min_sharpness: NotNegative = 10.0
-    view_count: Count = 4
+    view_count: Views = 4
     view_gap_s: NotNegative = 0.2
     period_s: Positive = 10.0
 
