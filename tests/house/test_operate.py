@@ -47,3 +47,11 @@ def test_commands_and_pages_that_are_named_are_there() -> None:
     verbs = set(re.findall(r"cmnas-edge ([a-z-]+)", TEXT))
     assert verbs <= cli.VERBS.keys(), verbs - cli.VERBS.keys()
     assert {"/metrics", "/healthz", "/readyz"} <= set(re.findall(r"`(/\w+)`", TEXT))
+
+
+def test_a_folder_of_ours_is_made_in_each_listing_before_anybody_goes_there() -> None:
+    listings = [listing for listing in re.findall(r"^```\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+                if "cd /etc/cmnas-edge" in listing]
+    assert len(listings) == 2, "of the collector's machine, and of a device"
+    for listing in listings:
+        assert "mkdir -p /etc/cmnas-edge" in listing.partition("cd /etc/cmnas-edge")[0]
