@@ -17,6 +17,7 @@ import pytest
 
 from cmnas_edge import sighting_pb2 as pb
 from cmnas_edge.camera.sending.link import Link
+from cmnas_edge.camera.sending.memory_first import MemoryFirst
 from cmnas_edge.camera.sending.outbox import Outbox
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.transport import Reply
@@ -29,6 +30,8 @@ from tests.camera.disks import disk_in_a_file, mounted
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMY = 8 << 20
+OPENING = ("import sys; from pathlib import Path; from cmnas_edge.camera.sending.spool import Spool\n"
+           f"Spool(Path(sys.argv[1]), {ROOMY})")
 
 
 @pytest.fixture
@@ -240,6 +243,72 @@ def test_damaged_while_the_daemon_runs_it_is_replaced_and_the_collector_learns_h
         assert (spool.put([b""]), spool.run) == (18, 3)
 
 
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def deleted_with_its_log(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}-*"):
+        file.unlink()
+    path.unlink()
+
+
+def moved_with_its_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("gone", [deleted, deleted_with_its_log, moved_with_its_folder])
+def test_moved_or_deleted_while_the_daemon_runs_it_is_replaced_and_the_collector_learns_how_many_are_missing(
+        path: Path, said: pytest.LogCaptureFixture, gone: Callable[[Path], None]) -> None:
+    path = path.parent / "folder" / path.name
+    tally, collector = Tally(), Collector()
+    with Spool(path, ROOMY) as spool:
+        outbox, link, name = Outbox(spool, 100, tally), sent(spool, collector, tally, 5), spool.name
+        outbox.put([b""] * 20)
+        link.step()
+        gone(path)
+        assert not outbox.put([b"", b""])
+        assert (len(outbox), len(spool), tally["dropped"]) == (2, 0, 15)
+        assert outbox.flush()
+        outbox.put([body(2000)])
+        second = subprocess.run([sys.executable, "-c", OPENING, str(path)], cwd=ROOT, capture_output=True, check=False)
+        assert b"found another daemon using it" in second.stderr
+        for _ in range(3):
+            link.step()
+        assert collector.gaps == {spool.name: [(1, 15, 15)]}
+        assert collector.stored == {name: [1, 2, 3, 4, 5], spool.name: [16, 17, 18]}
+        outbox.put([b"stays"])
+    assert sum("found it moved or deleted; 15 records" in message for message in said.messages) == 1
+    with Spool(path, ROOMY) as spool:
+        assert spool.peek(9) == [(19, b"stays")]
+
+
+def test_a_copy_put_in_its_place_gives_no_number_again(path: Path) -> None:
+    with Spool(path, ROOMY) as spool:
+        spool.put([b"before"])
+    copy = path.read_bytes()
+    with Spool(path, ROOMY) as spool:
+        name, last = spool.name, spool.put([b"after"] * 5) + 4
+        deleted_with_its_log(path)
+        path.write_bytes(copy)
+        with pytest.raises(Transient, match="moved or deleted, and replaced"):
+            spool.put([b""])
+        assert (spool.name, spool.peek(9)) == (name, [(1, b"before")])
+        assert spool.put([b""]) > last
+        assert sum(gap.count for gap in spool.gaps()) >= 5
+
+
+def test_memory_first_numbers_anew_what_it_holds_if_the_file_is_deleted(path: Path) -> None:
+    with MemoryFirst(path, ROOMY, window_s=30.0, most=50, clock=lambda: 0.0) as spool:
+        spool.put([b"1", b"2"])
+        name = spool.name
+        path.unlink()
+        with pytest.raises(Transient):
+            spool.lose(1)
+        assert [held for _, held in spool.peek(9)] == [b"1", b"2"]
+        assert spool.name != name
+
+
 def test_what_a_full_disk_could_not_forget_of_the_old_spool_is_not_forgotten_of_the_new_one(
         path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tally, collector = Tally(), Collector()
@@ -342,8 +411,7 @@ def test_a_disk_that_fails_in_the_middle_of_a_run_is_stood_in_for(
 
 
 def test_two_daemons_on_one_spool_the_second_is_turned_away_and_the_first_loses_nothing(path: Path) -> None:
-    program = ("import sys; from pathlib import Path; from cmnas_edge.camera.sending.spool import Spool\n"
-               f"Spool(Path(sys.argv[1]), {ROOMY}).put([b'mine'])")
+    program = f"{OPENING}.put([b'mine'])"
     with Spool(path, ROOMY) as spool:
         spool.put([b"a"])
         done = subprocess.run([sys.executable, "-c", program, str(path)], cwd=ROOT, capture_output=True, text=True,

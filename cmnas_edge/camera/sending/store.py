@@ -1,7 +1,7 @@
 """A spool's database while it is open: one thread's at a time, and another in its place when it cannot be used.
 
-What is damaged, or of a later release, is moved aside and said; so is a disk that is read-only,
-for which memory stands in until the next start.
+What is damaged, or of a later release, is moved aside and said; what somebody moved or deleted
+is missed and said; so is a disk that is read-only, for which memory stands in until the next start.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cmnas_edge.camera.sending import schema
@@ -21,6 +21,7 @@ from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, Transient
 __all__ = ["Store"]
 
 _IN_MEMORY_BYTES = 16 << 20     # most that stands in for a read-only disk
+_UNTAKEN = -2           # instead of a lock's handle; -1: a read-only disk has none
 _log = logging.getLogger("cmnas.camera")
 
 
@@ -50,10 +51,12 @@ class Store:
         self.count = self.lost_count = self.lent = 0
         self.in_memory = False
         self._untold_count = 0  # of those lost, not in a gap yet
+        self._file: tuple[int, int] | None = None   # device and number of the one that is open
+        self._numbered: tuple[str, int] = "", 0     # name of the one that went away, and its last number
         self._mutex = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._closed = False
-        self._lock = take_lock(path)
+        self._lock = _UNTAKEN
         try:
             self._open()
         except BaseException:
@@ -69,6 +72,8 @@ class Store:
             if self._db is None:    # replacing it failed, as on a full disk
                 self._open()
             assert self._db is not None
+            if self._file is not None and _at(self._path) not in (None, self._file):
+                raise self._went_away(self._db)
             try:
                 yield self._db
             except sqlite3.Error as error:
@@ -89,6 +94,8 @@ class Store:
 
     def _open(self) -> None:
         """Open what lies there; what cannot be used is moved aside, and a read-only disk stood in for."""
+        if self._lock == _UNTAKEN:
+            self._lock = take_lock(self._path)
         if is_read_only(self._path) and not self.in_memory:
             self.in_memory = True
             self.limit_bytes = min(self.limit_bytes, _IN_MEMORY_BYTES)
@@ -114,6 +121,9 @@ class Store:
         try:
             self.name, self.run = schema.prepare(db, self._path, self.run)
             self.count = schema.record_count(db)
+            if self.name == self._numbered[0]:  # a copy, which may not give again what was given since it was made
+                with schema.begun(db):
+                    schema.count_from(db, max(schema.last_number(db), self._numbered[1]))
             if self._untold_count:
                 with schema.begun(db):
                     schema.lose(db, self._untold_count)
@@ -124,11 +134,28 @@ class Store:
                 raise explained(error, self._path) from error
             raise
         self._db = db
+        self._file = None if self.in_memory else _at(self._path)
 
     def _set_aside(self, why: Unusable) -> None:
         aside = move_aside(self._path, why.mark)
         _log.error("%s: expected a spool, found one that cannot be used (%s); it lies at %s now with whatever waited "
                    "in it, and an empty one takes its place", self._path, why, aside)
+
+    def _went_away(self, db: sqlite3.Connection) -> Transient:
+        """What to raise when another file, or none, lies where the open one was; the next attempt finds a spool."""
+        _log.error("%s: expected the spool that is in use, found it moved or deleted; %d records that waited in it "
+                   "count as lost, and what lies there now, or an empty one, takes its place", self._path, self.count)
+        with suppress(sqlite3.Error):
+            self._numbered = self.name, schema.last_number(db)
+        self._untold_count += self.count
+        self.lost_count += self.count
+        self.count, self.lent, self._db = 0, 0, None
+        db.close()
+        if self._lock >= 0:     # it may have gone with its folder, and somebody else's may lie there now
+            os.close(self._lock)
+        self._lock = _UNTAKEN
+        self._open()
+        return Transient(f"{self._path}: the spool was moved or deleted, and replaced; try again")
 
     def _failed(self, db: sqlite3.Connection, error: sqlite3.Error) -> CmnasError:
         """What to raise of an error in the middle of a run; after it, the next attempt finds a spool that works."""
@@ -145,3 +172,14 @@ class Store:
             self._set_aside(problem)
         self._open()
         return Transient(f"{self._path}: the spool could not be used ({error}) and was replaced; try again")
+
+
+def _at(path: Path) -> tuple[int, int] | None:
+    """Which file lies there: device and number, both 0 for none; None if nobody can say."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, 0
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
