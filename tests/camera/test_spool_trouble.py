@@ -425,6 +425,20 @@ def test_two_daemons_on_one_spool_the_second_is_turned_away_and_the_first_loses_
         assert [body for _, body in spool.peek(9)] == [b"a", b"b", b"mine"]
 
 
+def test_a_link_to_a_spool_is_the_same_spool_to_a_second_daemon(path: Path) -> None:
+    link = path.parent / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with Spool(path, ROOMY) as spool:
+        spool.put([b"a"])
+        with pytest.raises(ConfigError, match="another daemon using it"):
+            Spool(link, ROOMY)
+    with Spool(link, ROOMY) as spool:
+        assert spool.peek(9) == [(1, b"a")]
+        with pytest.raises(ConfigError, match="another daemon using it"):
+            Spool(path, ROOMY)
+
+
 def test_threads_that_put_and_settle_at_once_agree_on_how_many_wait(path: Path) -> None:
     with Spool(path, ROOMY) as spool:
         stop = threading.Event()

@@ -45,7 +45,7 @@ class Store:
             ConfigError: Another daemon has it, it is another program's, or it cannot be made.
             DiskFull: There is no room to make it.
         """
-        self._path = path
+        self._path = path = Path(os.path.realpath(path))    # so that a link to it has the same lock
         self.limit_bytes = limit_bytes
         self.name, self.run = "", 0
         self.count = self.lost_count = self.lent = 0
