@@ -394,6 +394,28 @@ def test_a_disk_that_is_read_only_is_stood_in_for_and_what_it_holds_leaves_at_th
             assert (spool.name, spool.peek(9), spool.in_memory) == (name, [(1, b"waits")], False)
 
 
+@pytest.mark.parametrize("options", ["size=16k", "size=1m,nr_inodes=1"], ids=["bytes", "names"])
+def test_a_disk_too_full_to_begin_a_spool_is_stood_in_for(
+        path: Path, said: pytest.LogCaptureFixture, options: str) -> None:
+    disk = path.parent / "disk"
+    with mounted(disk, "tmpfs", options) as remount:
+        if "inodes" not in options:
+            (disk / "other").write_bytes(bytes(16 << 10))
+        with Spool(disk / "spool.db", ROOMY) as spool:
+            assert spool.in_memory
+            outbox, collector = Outbox(spool, 30, Tally()), Collector()
+            assert outbox.put([b""] * 3)
+            sent(spool, collector, Tally()).step()
+            assert collector.stored == {spool.name: [1, 2, 3]}
+            outbox.put([b"lost"])
+        assert "no spool can be begun: from now on records are held in memory only" in said.messages[0]
+        assert "could not be used; 1 records were in memory only and are lost" in said.messages[1]
+        remount("size=4m,nr_inodes=100")
+        with Spool(disk / "spool.db", ROOMY) as spool:
+            assert not spool.in_memory
+            assert spool.put([b"kept"]) == 1
+
+
 def test_a_disk_that_fails_in_the_middle_of_a_run_is_stood_in_for(
         path: Path, said: pytest.LogCaptureFixture) -> None:
     disk, tally, collector = path.parent / "disk", Tally(), Collector()

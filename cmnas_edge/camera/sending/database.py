@@ -45,12 +45,15 @@ def connect(path: Path | None, *, alone: bool = False) -> sqlite3.Connection:
     Raises:
         Unusable: Its log is damaged.
         ConfigError: It cannot be made.
+        DiskFull: There is no room even for an empty file.
     """
     try:
         if path is not None:
             _make(path)
         db = sqlite3.connect(path or ":memory:", timeout=5.0, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise DiskFull(f"{path}: no room for a spool ({error.strerror}); free disk space") from None
         raise ConfigError(f"{path}: the spool cannot be made ({error}); name a path this user may write") from None
     if alone:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -81,7 +84,7 @@ def _make(path: Path) -> None:
 
 
 def take_lock(path: Path) -> int:
-    """Hold a lock file beside a spool; returns its handle, -1 where a read-only disk has none.
+    """Hold a lock file beside a spool; returns its handle, -1 where a read-only or full disk has none.
 
     Raises:
         ConfigError: Another daemon holds it, or it cannot be made.
@@ -91,7 +94,7 @@ def take_lock(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno not in (errno.EROFS, errno.ENOSPC):
             raise ConfigError(f"{lock}: the spool's lock cannot be made ({error.strerror}); name a path in [spool] "
                               "that this user may write") from None
         if not lock.exists():

@@ -50,7 +50,6 @@ class Spool:
 
         Raises:
             ConfigError: Another daemon has it, it is another program's, or it cannot be made.
-            DiskFull: There is no room to make it.
         """
         if limit_bytes < MIN_BYTES:
             raise ValueError(f"expected a limit of at least {MIN_BYTES} bytes, found {limit_bytes}")
@@ -75,7 +74,7 @@ class Spool:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the disk is read-only, so that what is put outlives no restart."""
+        """Whether the disk is read-only, or was too full to begin, so that what is put outlives no restart."""
         return self._store.in_memory
 
     def __enter__(self) -> Spool:

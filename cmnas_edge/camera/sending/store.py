@@ -1,7 +1,8 @@
 """A spool's database while it is open: one thread's at a time, and another in its place when it cannot be used.
 
 What is damaged, or of a later release, is moved aside and said; what somebody moved or deleted
-is missed and said; so is a disk that is read-only, for which memory stands in until the next start.
+is missed and said; so is a disk that is read-only, or too full to begin, for which memory stands
+in until the next start.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Store:
         lost_count: Records lost with damaged files, all told.
         lent: Where the gap begins that is none as long as this is open; 0: there is none.
         limit_bytes: Most that it may hold.
-        in_memory: The disk is read-only, and what is put outlives no restart.
+        in_memory: The disk is read-only, or was full before there was a spool; what is put outlives no restart.
     """
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
@@ -43,7 +44,6 @@ class Store:
 
         Raises:
             ConfigError: Another daemon has it, it is another program's, or it cannot be made.
-            DiskFull: There is no room to make it.
         """
         self._path = path = Path(os.path.realpath(path))    # so that a link to it has the same lock
         self.limit_bytes = limit_bytes
@@ -58,7 +58,13 @@ class Store:
         self._closed = False
         self._lock = _UNTAKEN
         try:
-            self._open()
+            try:
+                self._open()
+            except DiskFull as error:   # with no spool on it, or none that can be used
+                self._stand_in()
+                _log.error("%s; no spool can be begun: from now on records are held in memory only, until the next "
+                           "start", error)
+                self._open()
         except BaseException:
             self.close()
             raise
@@ -85,8 +91,8 @@ class Store:
             if self._db is not None:
                 self._db.close()
                 if self.in_memory and self.count:
-                    _log.error("%s: the disk is read-only; %d records were in memory only and are lost", self._path,
-                               self.count)
+                    _log.error("%s: the disk could not be used; %d records were in memory only and are lost",
+                               self._path, self.count)
             self._db, self._closed = None, True
             if self._lock >= 0:
                 os.close(self._lock)
@@ -97,8 +103,7 @@ class Store:
         if self._lock == _UNTAKEN:
             self._lock = take_lock(self._path)
         if is_read_only(self._path) and not self.in_memory:
-            self.in_memory = True
-            self.limit_bytes = min(self.limit_bytes, _IN_MEMORY_BYTES)
+            self._stand_in()
             _log.error("%s: expected a disk to write to, found it read-only; from now on records are held in memory "
                        "only: replace the disk or mount it anew, then restart", self._path)
         try:
@@ -108,6 +113,10 @@ class Store:
         except Unusable as error:
             self._set_aside(error)
             self._try()
+
+    def _stand_in(self) -> None:
+        self.in_memory = True
+        self.limit_bytes = min(self.limit_bytes, _IN_MEMORY_BYTES)
 
     def _try(self, *, alone: bool = False) -> None:
         """Open one database, and count in it what was lost with the one before.
