@@ -157,9 +157,10 @@ class Daemon:
             raise ConfigError(f"{self._settings.collector}: expected every record stored, found {refused_count} "
                               "refused for good; the log says why, so correct that before the next run")
         if not self._asked_count and (left := self._waiting_count()):
+            then = ("start again when the collector answers: they are on disk" if not self._spool.in_memory else
+                    "they were in memory only and are lost: see to the disk, and to the collector, then start again")
             raise LinkDown(f"{self._settings.spool.path}: expected everything delivered within drain_s = "
-                           f"{self._settings.drain_s:g} s, found {left} records waiting; start again when the "
-                           "collector answers: they are on disk")
+                           f"{self._settings.drain_s:g} s, found {left} records waiting; {then}")
 
     def _watch_all(self) -> list[threading.Thread]:
         """Start reading: recordings at full speed together, every other camera on its own."""
@@ -275,7 +276,7 @@ class Daemon:
         sending.join(_STUCK_S)
         if lost_count := self._outbox.abandon():
             _log.error("%d records could not be put on disk and are lost", lost_count)
-        if waiting_count := self._waiting_count():
+        if (waiting_count := self._waiting_count()) and not self._spool.in_memory:  # else closing it says what is lost
             _log.warning("%d records wait on disk for the next run", waiting_count)
         return lost_count
 

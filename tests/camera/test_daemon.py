@@ -21,6 +21,7 @@ from cmnas_edge.camera.daemon import Daemon
 from cmnas_edge.camera.frames.footage import Footage, Recording
 from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.pipeline import Pipeline
+from cmnas_edge.camera.sending import store
 from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.transport import Reply
@@ -403,6 +404,21 @@ def test_what_a_full_disk_never_took_is_counted_and_told_as_lost(
     with pytest.raises(DiskFull, match=r"spool\.db: expected room.*3 records are lost"):
         world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"), drain_s=0.1)
     assert world.tally["dropped"] == 3
+
+
+@pytest.mark.parametrize("is_read_only", [False, True])
+def test_what_was_not_delivered_waits_on_disk_or_is_lost_and_is_said_to_be_the_one_or_the_other(
+        world: World, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture, is_read_only: bool) -> None:
+    def down(_: bytes) -> Reply:
+        raise LinkDown("collector: nobody there")
+
+    monkeypatch.setattr(store, "is_read_only", lambda _: is_read_only)
+    world.collector.post = down  # type: ignore[method-assign]
+    with pytest.raises(LinkDown, match="found 3 records waiting") as raised:
+        world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"), drain_s=0.1)
+    waits, lost = "3 records wait on disk for the next run", "3 records were in memory only and are lost"
+    for where, words in ((said.text, (waits, lost)), (str(raised.value), ("they are on disk", "are lost"))):
+        assert tuple(part in where for part in words) == (not is_read_only, is_read_only)
 
 
 def test_records_that_the_collector_refused_are_told_at_the_end(world: World) -> None:
