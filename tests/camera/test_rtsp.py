@@ -148,7 +148,12 @@ def test_a_camera_that_hangs_is_silent_and_comes_back_when_it_does(server: RtspS
                 list(source)
         finally:
             server.thaw()
-    assert frames_until(server.url(), lambda frame: True, reader)
+    for attempt in range(5):    # as a daemon goes on trying; what was frozen may be busy with what it missed
+        try:
+            assert frames_until(server.url(), lambda frame: True, reader)
+            break
+        except SourceLost:
+            assert attempt < 4
 
 
 def test_damaged_video_neither_ends_the_daemon_nor_the_camera(server: RtspServer, reader: str) -> None:

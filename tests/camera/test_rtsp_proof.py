@@ -70,8 +70,9 @@ def test_no_frame_grows_old_at_the_offered_rate(reader: str | None) -> None:
     print(f"{reader or 'opencv'}: age of {FRAMES} frames at {FPS} frames/s when taken, encoding included: median "  # noqa: T201
           f"{half * 1000:.1f} ms, 99th {most * 1000:.1f} ms, most {ages_s.max() * 1000:.1f} ms; load "
           f"{os.getloadavg()[0]:.1f}")
-    # FFmpeg's parser knows that a picture is whole when the next one begins: one period. GStreamer does not wait.
-    assert half < 1 / FPS * (1.5 if reader is None else 1)
+    if PROVING:     # a time is for a machine that does nothing else
+        # FFmpeg's parser knows that a picture is whole when the next one begins: one period. GStreamer does not wait.
+        assert half < 1 / FPS * (1.5 if reader is None else 1)
     # Nor does it grow: the last tenth is as young as the first, whatever else this machine does.
     tenth = len(ages_s) // 10
     assert np.median(ages_s[-tenth:]) < np.median(ages_s[:tenth]) + 2 / FPS

@@ -120,7 +120,7 @@ def test_whoever_quantises_a_signed_bundle_hears_that_it_is_to_be_signed_again(
     for source, said in ((signed, True), (tiny, False)):
         capsys.readouterr()
         out = tmp_path / f"of {source.name}"
-        assert main(["quantize", str(source), "--out", str(out), "--precisions", "fp32"]) == 0
+        assert main(["quantize", str(source), "--out", str(out), "--precisions", "fp32", *FEW]) == 0
         assert ("sign it again: python -m export sign" in capsys.readouterr().out) is said
     assert not Bundle.open(tmp_path / "of signed").signers
 
