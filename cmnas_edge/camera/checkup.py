@@ -54,9 +54,7 @@ class Checkup:
 
     def line(self) -> str:
         """How it goes, in a few words."""
-        cameras = ", ".join(f"{camera.settings.name} {camera.pipeline.modality or 'unknown'} {camera.state}"
-                            for camera in self._cameras)
-        return f"{cameras}; {len(self._spool)} records wait"
+        return f"{self._states()}; {len(self._spool)} records wait"
 
     def status(self, passed_s: float) -> str:
         """What the log says from time to time, and at the end.
@@ -65,12 +63,11 @@ class Checkup:
             passed_s: Since the daemon began.
         """
         tally, down_s = self._tally, self._link.down_s
-        cameras = ", ".join(f"{c.settings.name} {c.pipeline.modality or 'unknown'} {c.state}" for c in self._cameras)
         people = sum(camera.pipeline.people_count for camera in self._cameras)
         link = "" if down_s is None else f"; collector silent for {down_s:.0f} s"
         shed = f", {tally['shed']} shed for want of time" if tally["shed"] else ""
-        return (f"{cameras}: {tally['frames'] / passed_s:.1f} frames/s, lag {tally.last_lag_s:.2f} s, {people} in "
-                f"view; {tally['sightings']} sightings{shed}, {tally['stored'] + tally['duplicate']} stored, "
+        return (f"{self._states()}: {tally['frames'] / passed_s:.1f} frames/s, lag {tally.last_lag_s:.2f} s, {people} "
+                f"in view; {tally['sightings']} sightings{shed}, {tally['stored'] + tally['duplicate']} stored, "
                 f"{tally['refused']} refused, {tally['dropped']} dropped, {len(self._spool)} wait{link}")
 
     def report(self, device: str, passed_s: float) -> dict[str, object]:
@@ -84,6 +81,9 @@ class Checkup:
                 "frames": c.frame_count, "frames_dropped": c.dropped_count, "failures": c.failure_count,
                 "shed": shed.get(c.settings.name, 0), "state": c.state,
                 "modality": c.pipeline.modality, "time_source": c.time_source} for c in self._cameras}}
+
+    def _states(self) -> str:
+        return ", ".join(f"{c.settings.name} {c.pipeline.modality or 'unknown'} {c.state}" for c in self._cameras)
 
     def _camera(self, camera: Camera, now: float, shed_count: int) -> CameraVitals:
         source, pipeline = camera.settings.source, camera.pipeline

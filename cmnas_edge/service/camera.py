@@ -15,6 +15,8 @@ from cmnas_edge.service.unit import PROGRAM, Unit, program
 __all__ = ["unit"]
 
 _LEAST_WATCHDOG_S = 30
+# Where NVIDIA's daemon, which reads ribbon cameras, listens on every Jetson: no path of ours.
+_ARGUS = "BindPaths=-/tmp/argus_socket"
 _GPU = ("char-nvidia*", "char-nvhost*", "char-nvgpu*", "char-nvmap")
 
 
@@ -93,8 +95,7 @@ def _devices(settings: DeviceSettings) -> list[str]:
         return ["# No device but /dev/null and its like.", "PrivateDevices=yes", "PrivateUsers=yes"]
     lines = ["# Devices that the settings name (those of a Jetson as documented: not measured on one).",
              "DevicePolicy=closed", *dict.fromkeys(wanted), "SupplementaryGroups=video"]
-    # Ribbon cameras are read through NVIDIA's daemon, which is spoken to in /tmp.
-    return [*lines, "BindPaths=-/tmp/argus_socket"] if ribbon else lines
+    return [*lines, _ARGUS] if ribbon else lines
 
 
 def _decodes_by_jetson(camera: CameraSettings) -> bool:

@@ -39,7 +39,7 @@ def test_each_kind_of_secret_is_found(said: str, kind: str) -> None:
 @pytest.mark.parametrize("said", [
     "12:00:01 camera    north visible live: 10.0 frames/s, lag 0.02 s, 3 in view; 12 sightings, 12 stored, 0 refused",
     f"bundle {'ab' * 32} signed", "rtsp://***@10.0.0.7: lost", "cmnas_***", "Bearer ***",
-    "/tmp/pytest-of-somebody/pytest-0/test_a_rather_long_name_of_a_test0/gate.toml: line 3: unknown key 'x'",
+    "/somewhere/pytest-of-somebody/pytest-0/test_a_rather_long_name_of_a_test0/gate.toml: line 3: unknown key 'x'",
     "2026-11-21 18:00:00 5 of 12 tracklets, 3 views", "expected 1 2 3 4, found 1 2 3"])
 def test_what_the_house_says_every_day_is_no_secret(said: str) -> None:
     assert heard.secrets_in(said) == []

@@ -12,7 +12,7 @@ import pytest
 
 from cmnas_edge import cli, service
 from cmnas_edge.errors import ConfigError
-from cmnas_edge.service import files, network, unit
+from cmnas_edge.service import camera, files, network, unit
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None,
                                    reason="no systemd-analyze: install the package systemd")
@@ -134,7 +134,7 @@ def test_a_host_cannot_write_lines_of_its_own() -> None:
 @pytest.mark.parametrize(("source", "more", "wanted", "unwanted"), [
     ('{location = "rtsp://10.0.0.7/live"}', "", "PrivateDevices=yes", "DeviceAllow"),
     ('{location = "/dev/video3"}', "", "DeviceAllow=/dev/video3 rw", "PrivateDevices"),
-    ('{location = "csi://0"}', "", "BindPaths=-/tmp/argus_socket", "PrivateDevices"),
+    ('{location = "csi://0"}', "", camera._ARGUS, "PrivateDevices"),
     ('{location = "rtsp://10.0.0.7/live"}', 'engine = {name = "tensorrt"}', "DeviceAllow=char-nvidia* rw",
      "PrivateDevices"),
     ('{location = "rtsp://10.0.0.7/live", pipeline = "jetson"}', "", "DeviceAllow=char-nvhost* rw", "PrivateDevices"),
