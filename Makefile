@@ -44,10 +44,10 @@ check: $(VENV)/.dev  ## lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-prove: $(VENV)/.dev  ## the long promises at full count, under an hour; figures go to docs/proofs.jsonl
+prove: $(VENV)/.dev  ## the long promises at full count; figures go to docs/proofs.jsonl
 	CMNAS_PROVE=1 $(BIN)/pytest -n 2 --timeout 3000 -m prove $(ARGS)
 
-bench: $(VENV)/.dev  ## every benchmark; results/*.jsonl are tracked
+bench: $(VENV)/.dev  ## the short benchmarks, ARGS=--all for every one; benchmarks/results/*.jsonl are tracked
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.dev  ## eight simulated hours of the daemon in 18 minutes: does anything grow? figures in benchmarks/results
