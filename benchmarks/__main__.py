@@ -5,6 +5,7 @@ Those that take minutes each, and want a machine to themselves, are asked with `
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from benchmarks import (
@@ -27,10 +28,10 @@ _SHORT = (latency, throughput, draw, loader, pipeline, protocol, sealing, search
 _LONG = (cameras, dusk, linkability, quantisation)
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in ([], ["--all"]):
-        sys.exit("python -m benchmarks: expected nothing or --all; one question: python -m benchmarks.QUESTION --help")
-    scripts = (*_SHORT, *_LONG) if sys.argv[1:] else _SHORT
-    for script in scripts:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="the long ones, too")
+    for script in (*_SHORT, *_LONG) if parser.parse_args().all else _SHORT:
         print(f"== {script.__name__.removeprefix('benchmarks.')}: {(script.__doc__ or '').splitlines()[0]}", flush=True)
         sys.argv[1:] = []
         script.main()
