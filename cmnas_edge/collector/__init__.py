@@ -1,6 +1,6 @@
 """Room 2, the box in the middle: sightings in, probable people out.
 
-``receive`` takes batches, ``intake`` commits them to the ``journal`` before it answers, and
-the ``gallery`` (``index``, ``identity``) is what the last hours look like in memory. ``app``
-serves the API and the dashboard to this machine only.
+`receiving` takes batches, `intake` commits them to the `store` before it answers, and the
+`gallery` (its decisions are made in `matching`) is what the last hours look like in memory.
+`web` serves the API and the pages.
 """

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cmnas_edge.collector import views
-from cmnas_edge.collector.journal import JournalGap, Record
+from cmnas_edge.collector.store.journal import JournalGap, Record
 from cmnas_edge.embedding import MODALITIES, Modality
 
 __all__ = ["FAST_CLOCK_S", "MOST_GAPS", "QUIET_S", "RECORDED_S", "Cameras"]

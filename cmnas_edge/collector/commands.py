@@ -15,18 +15,18 @@ from types import FrameType
 import uvicorn
 
 from cmnas_edge import bundle, config, private, sealing
-from cmnas_edge.collector import mqtt
 from cmnas_edge.collector import settings as collector_settings
-from cmnas_edge.collector.admission import Admission
-from cmnas_edge.collector.api import Api
-from cmnas_edge.collector.app import build
-from cmnas_edge.collector.connection import Connection
-from cmnas_edge.collector.devices import Devices, new_token
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
-from cmnas_edge.collector.journal import Journal
-from cmnas_edge.collector.receive import Receiver
+from cmnas_edge.collector.receiving import mqtt
+from cmnas_edge.collector.receiving.admission import Admission
+from cmnas_edge.collector.receiving.connection import Connection
+from cmnas_edge.collector.receiving.devices import Devices, new_token
+from cmnas_edge.collector.receiving.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
+from cmnas_edge.collector.store.journal import Journal
+from cmnas_edge.collector.web.api import Api
+from cmnas_edge.collector.web.app import build
 from cmnas_edge.errors import ConfigError, unheard
 from cmnas_edge.log import Repeats
 from cmnas_edge.private import write_new_secret

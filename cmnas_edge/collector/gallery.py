@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from cmnas_edge.collector import views
 from cmnas_edge.collector.cameras import Cameras
-from cmnas_edge.collector.identity import Identities, Link
-from cmnas_edge.collector.index import Filter, Index
-from cmnas_edge.collector.journal import Journal, JournalGap, Record
-from cmnas_edge.collector.match import Model, match
-from cmnas_edge.collector.tracklet import Tracklet
+from cmnas_edge.collector.matching.identity import Identities, Link
+from cmnas_edge.collector.matching.index import Filter, Index
+from cmnas_edge.collector.matching.match import Model, match
+from cmnas_edge.collector.matching.tracklet import Tracklet
+from cmnas_edge.collector.store.journal import Journal, JournalGap, Record
 from cmnas_edge.embedding import MODALITIES, Modality, unit
 
 __all__ = ["Gallery", "rebuild"]

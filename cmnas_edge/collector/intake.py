@@ -16,8 +16,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from cmnas_edge.collector.gallery import Gallery
-from cmnas_edge.collector.identity import Link
-from cmnas_edge.collector.journal import Arrival, Journal, JournalGap, Record
+from cmnas_edge.collector.matching.identity import Link
+from cmnas_edge.collector.store.journal import Arrival, Journal, JournalGap, Record
 from cmnas_edge.errors import CmnasError, Transient
 from cmnas_edge.log import Repeats
 from cmnas_edge.sighting import Gap

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from cmnas_edge.calibration import CalibratedOn, Pair
-from cmnas_edge.collector.identity import Rule
+from cmnas_edge.collector.matching.identity import Rule
 from cmnas_edge.embedding import Modality
 from cmnas_edge.sighting import MAX_DIMENSION, EngineName, Precision
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import httpx
 
-from cmnas_edge.collector.admission import Admission
-from cmnas_edge.collector.api import Api
-from cmnas_edge.collector.app import build
-from cmnas_edge.collector.devices import Devices
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
-from cmnas_edge.collector.journal import Arrival, Journal
-from cmnas_edge.collector.receive import Receiver
+from cmnas_edge.collector.receiving.admission import Admission
+from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.receiving.receive import Receiver
+from cmnas_edge.collector.store.journal import Arrival, Journal
+from cmnas_edge.collector.web.api import Api
+from cmnas_edge.collector.web.app import build
 from cmnas_edge.sealing import Opener
 from cmnas_edge.sighting import Gap, Outcome, Sighting
 from cmnas_edge.wire import decode_answer, encode_batch

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from cmnas_edge import cli, sealing
-from cmnas_edge.collector.devices import Devices
+from cmnas_edge.collector.receiving.devices import Devices
 from tests.collector.people import People, write_bundle
 from tests.collector.process import Process
 

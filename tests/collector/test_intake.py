@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cmnas_edge.collector.identity import Link
-from cmnas_edge.collector.index import F32
-from cmnas_edge.collector.journal import Arrival, Record
+from cmnas_edge.collector.matching.identity import Link
+from cmnas_edge.collector.matching.index import F32
+from cmnas_edge.collector.store.journal import Arrival, Record
 from cmnas_edge.errors import DiskFull, Transient
 from cmnas_edge.sighting import Sighting
 from tests.collector.house import House

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cmnas_edge.collector.identity import Link
-from cmnas_edge.collector.journal import Arrival, Journal
+from cmnas_edge.collector.matching.identity import Link
+from cmnas_edge.collector.store.journal import Arrival, Journal
 from tests.contract.make_batch import gaps, sightings
 
 RECEIVED_AT = 1_790_000_020.5

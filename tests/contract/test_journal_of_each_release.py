@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmnas_edge.collector.journal import Journal
+from cmnas_edge.collector.store.journal import Journal
 from tests.contract.make_batch import gaps, sightings
 from tests.contract.make_journal import LINKS, RECEIVED_AT
 

@@ -24,7 +24,7 @@ from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, LinkSettings, SourceSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.collector.mqtt import MqttReceiver, acl
+from cmnas_edge.collector.receiving.mqtt import MqttReceiver, acl
 from cmnas_edge.collector.settings import CollectorSettings, MqttSettings
 from cmnas_edge.embedding import pack
 from cmnas_edge.errors import ConfigError, DeviceError, DiskFull, LinkDown

@@ -15,7 +15,7 @@ from cmnas_edge.camera import settings as camera_settings
 from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.collector import settings as collector_settings
-from cmnas_edge.collector.mqtt import MqttReceiver
+from cmnas_edge.collector.receiving.mqtt import MqttReceiver
 from cmnas_edge.errors import LinkDown
 from cmnas_edge.sealing import Opener, Sealer
 from cmnas_edge.wire import decode_answer, encode_batch, encode_sighting

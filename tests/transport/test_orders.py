@@ -15,7 +15,7 @@ from cmnas_edge.camera.sending.mqtt import MqttTransport
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.collector.mqtt import acl
+from cmnas_edge.collector.receiving.mqtt import acl
 from cmnas_edge.collector.settings import MqttSettings
 from cmnas_edge.mqtt import Connection, Credentials, address, answer_topic, camera_of, modality_topic
 from tests.transport.broker import SITE, Authority, Broker, free_port, needs_mosquitto

@@ -19,8 +19,8 @@ from cmnas_edge.camera.sending.transport import Transport
 from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, LinkSettings, SourceSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.collector.devices import Devices
-from cmnas_edge.collector.mqtt import acl
+from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.receiving.mqtt import acl
 from cmnas_edge.collector.settings import load
 from cmnas_edge.embedding import pack
 from cmnas_edge.sealing import Sealer

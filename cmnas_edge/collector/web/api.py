@@ -18,10 +18,10 @@ from starlette.responses import Response
 
 from cmnas_edge import __version__
 from cmnas_edge.collector import views
-from cmnas_edge.collector.body import BODY_S, read_body
-from cmnas_edge.collector.devices import Devices
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.intake import Intake
+from cmnas_edge.collector.receiving.body import BODY_S, read_body
+from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.errors import CmnasError
 
 __all__ = ["MAX_QUERY_BYTES", "ROUTES", "Api", "Route", "openapi"]

@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from cmnas_edge.collector import connection
-from cmnas_edge.collector.connection import Connection
+from cmnas_edge.collector.receiving import connection
+from cmnas_edge.collector.receiving.connection import Connection
 from tests.collector.people import People
 from tests.collector.process import Process
 

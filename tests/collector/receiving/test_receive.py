@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge import wire
-from cmnas_edge.collector import body as body_module
-from cmnas_edge.collector.journal import Arrival, Journal
+from cmnas_edge.collector.receiving import body as body_module
+from cmnas_edge.collector.store.journal import Arrival, Journal
 from cmnas_edge.embedding import pack
 from cmnas_edge.errors import DiskFull
 from cmnas_edge.sealing import Opener, Sealer

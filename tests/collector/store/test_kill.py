@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from cmnas_edge.collector.gallery import rebuild
-from cmnas_edge.collector.journal import Journal
+from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.sighting import Sighting
 from cmnas_edge.wire import decode_answer, encode_batch
 from tests.collector.people import Model, People

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.collector.evidence import sure
-from cmnas_edge.collector.identity import Identities, Link
-from cmnas_edge.collector.tracklet import TRACKLET_SILENCE_S, cannot_link
+from cmnas_edge.collector.matching.evidence import sure
+from cmnas_edge.collector.matching.identity import Identities, Link
+from cmnas_edge.collector.matching.tracklet import TRACKLET_SILENCE_S, cannot_link
 from cmnas_edge.embedding import MODALITIES, Modality
 from tests.collector.people import DIMENSION, F32, THRESHOLDS, People
 

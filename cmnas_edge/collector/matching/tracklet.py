@@ -32,7 +32,7 @@ TRACKLET_SILENCE_S = 60.0
 
 
 class Seen(Protocol):
-    """What must be known of a sighting here (`cmnas_edge.collector.journal.Record` has it)."""
+    """What must be known of a sighting here (`cmnas_edge.collector.store.journal.Record` has it)."""
 
     @property
     def id(self) -> int:

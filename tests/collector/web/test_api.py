@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cmnas_edge.collector.api import ROUTES, openapi
+from cmnas_edge.collector.web.api import ROUTES, openapi
 from cmnas_edge.sighting import Gap
 from tests.collector.house import House
 from tests.collector.people import DIMENSION, SPOOL, People

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.collector.index import Filter, Index
+from cmnas_edge.collector.matching.index import Filter, Index
 from cmnas_edge.embedding import MODALITIES
 
 F32 = npt.NDArray[np.float32]

@@ -23,8 +23,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmnas_edge.collector import views
-from cmnas_edge.collector.api import ROUTES, Api, openapi
-from cmnas_edge.collector.receive import Receiver
+from cmnas_edge.collector.receiving.receive import Receiver
+from cmnas_edge.collector.web.api import ROUTES, Api, openapi
 
 __all__ = ["build"]
 
@@ -47,7 +47,7 @@ def build(receiver: Receiver, api: Api) -> Starlette:
     routes += [Route(route.path, _answers(api.serve, route), methods=[route.method]) for route in ROUTES]
     document = msgspec.json.encode(openapi())
     routes.append(Route("/openapi.json", _gives(document, "application/json"), methods=["GET"]))
-    for page in (resources.files("cmnas_edge.collector") / "dashboard").iterdir():
+    for page in (resources.files("cmnas_edge.collector.web") / "dashboard").iterdir():
         path = "/" if page.name == "index.html" else f"/{page.name}"
         kind = _KINDS["." + page.name.rpartition(".")[2]]
         routes.append(Route(path, _gives(page.read_bytes(), kind), methods=["GET"]))

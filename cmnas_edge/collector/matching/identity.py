@@ -15,7 +15,7 @@ Every sighting belongs to a tracklet; an *identity* is a set of tracklets. The r
               younger tracklet leaves and is matched again.
 
 How a tracklet is held against an identity, and how far a match must stand out (nothing on a
-small site), is `cmnas_edge.collector.evidence`. Each decision is a `Link`; the links in
+small site), is `cmnas_edge.collector.matching.evidence`. Each decision is a `Link`; the links in
 order give the identities back exactly.
 """
 
@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import Pair, Threshold, pair
-from cmnas_edge.collector.evidence import Evidence, between, rank, sure
-from cmnas_edge.collector.tracklet import Seen, Tracklet, Tracklets
+from cmnas_edge.collector.matching.evidence import Evidence, between, rank, sure
+from cmnas_edge.collector.matching.tracklet import Seen, Tracklet, Tracklets
 
 __all__ = ["Identities", "Link", "Rule"]
 

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import Pair, pair
-from cmnas_edge.collector.tracklet import Tracklet, Tracklets
+from cmnas_edge.collector.matching.tracklet import Tracklet, Tracklets
 from cmnas_edge.embedding import MODALITIES
 
 __all__ = ["BEST", "Evidence", "between", "rank", "sure"]
 
 F64 = npt.NDArray[np.float64]
 # Of 1, 2, 3 and 8 on simulated people: 3 errs as seldom as 8 and misses no more than 2; 1 errs
-# more often (tests/collector/test_identity_quality.py).
+# more often (tests/collector/matching/test_identity_quality.py).
 BEST = 3
 
 

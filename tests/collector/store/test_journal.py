@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cmnas_edge.collector.identity import Link
-from cmnas_edge.collector.journal import Arrival, Journal, Record
+from cmnas_edge.collector.matching.identity import Link
+from cmnas_edge.collector.store.journal import Arrival, Journal, Record
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
 from cmnas_edge.sighting import Gap
 from tests.collector.people import DIMENSION, FINGERPRINT, SPOOL, People

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.collector.matching.test_identity import Seen
 
-from cmnas_edge.collector.tracklet import Tracklet, Tracklets, cannot_link
+from cmnas_edge.collector.matching.tracklet import Tracklet, Tracklets, cannot_link
 from tests.collector.people import DIMENSION, F32, People
-from tests.collector.test_identity import Seen
 
 steps = st.one_of(
     st.tuples(st.just("see"), st.integers(0, 3), st.sampled_from("ab"), st.integers(1, 5), st.integers(0, 30),

@@ -12,13 +12,13 @@ import itertools
 
 import numpy as np
 import pytest
+from tests.collector.matching.test_identity import Seen
 
 from cmnas_edge.calibration import PAIRS, Pair, Threshold
-from cmnas_edge.collector import evidence
-from cmnas_edge.collector.identity import Identities
+from cmnas_edge.collector.matching import evidence
+from cmnas_edge.collector.matching.identity import Identities
 from cmnas_edge.embedding import MODALITIES, Modality, unit
 from tests.collector.people import F32
-from tests.collector.test_identity import Seen
 
 D = 32
 CAMERAS: tuple[tuple[str, Modality], ...] = (

@@ -13,8 +13,8 @@ import threading
 import time
 from concurrent.futures import Future
 
-from cmnas_edge.collector.devices import Devices
-from cmnas_edge.collector.receive import Answer, Receiver
+from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.receiving.receive import Answer, Receiver
 from cmnas_edge.collector.settings import MqttSettings
 from cmnas_edge.errors import CmnasError, ConfigError
 from cmnas_edge.log import Repeats

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import CalibratedOn, Pair, Threshold, pair
-from cmnas_edge.collector.index import Filter, View
+from cmnas_edge.collector.matching.index import Filter, View
 from cmnas_edge.embedding import Modality
 
 __all__ = ["Match", "Model", "match"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cmnas_edge import private
-from cmnas_edge.collector.devices import Devices
+from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.errors import ConfigError, DiskFull
 from cmnas_edge.private import write_private
 

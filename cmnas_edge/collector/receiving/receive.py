@@ -1,7 +1,7 @@
 """What a device sends: who sends it, is it legal, is it on the disk; only then the answer.
 
 `Receiver.offer` is the same whatever carried the batch; `Receiver.serve` is ``POST /v1/sightings``,
-and `cmnas_edge.collector.mqtt` the other way in.
+and `cmnas_edge.collector.receiving.mqtt` the other way in.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from cmnas_edge.collector.admission import Admission
-from cmnas_edge.collector.body import BODY_S, read_body
-from cmnas_edge.collector.devices import Devices
 from cmnas_edge.collector.intake import Intake, Stored
-from cmnas_edge.collector.journal import Arrival
-from cmnas_edge.collector.match import Model
+from cmnas_edge.collector.matching.match import Model
+from cmnas_edge.collector.receiving.admission import Admission
+from cmnas_edge.collector.receiving.body import BODY_S, read_body
+from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.store.journal import Arrival
 from cmnas_edge.errors import CmnasError
 from cmnas_edge.log import Repeats
 from cmnas_edge.sealing import Opener

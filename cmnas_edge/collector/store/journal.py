@@ -3,7 +3,7 @@
 ``synchronous=FULL`` in WAL mode: a commit has reached the disk when it returns. A record is
 unique by (device, spool, sequence), so what is sent twice is stored once. Beside the
 sightings stand the *links*, one row per decision about who they are, in the order they were
-made; reading both in order gives back the identities exactly (`cmnas_edge.collector.identity`).
+made; reading both in order gives back the identities exactly (`cmnas_edge.collector.matching.identity`).
 
 One thread at a time may use a `Journal`, and one process may have it open.
 """
@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.collector.identity import Link
+from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.embedding import Modality, pack, unpack
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
 from cmnas_edge.sighting import EngineName, Gap, Precision, Sighting

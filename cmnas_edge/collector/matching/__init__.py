@@ -1,0 +1,1 @@
+"""Who is probably whom: nearest neighbours, tracklets, the evidence between them, identities."""
