@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from cmnas_edge import __version__
 from cmnas_edge.collector import views
+from cmnas_edge.collector.access.roles import Role
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
@@ -30,22 +31,33 @@ MAX_QUERY_BYTES = 256 * 1024
 
 
 class Route(NamedTuple):
-    """One thing to ask: method, path, the `Api` method that answers, what it takes and returns."""
+    """One thing to ask: method, path, the `Api` method that answers, what it takes and returns.
+
+    ``role`` is the least that somebody has to be (`cmnas_edge.collector.access.roles`). What is
+    no GET is taken to change something unless it says ``asks_only``.
+    """
 
     method: str
     path: str
     name: str
     asks: type[msgspec.Struct]
     returns: type[msgspec.Struct]
+    role: Role
+    asks_only: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change what is stored; nobody may who has not logged in."""
+        return self.method != "GET" and not self.asks_only
 
 
 ROUTES = (
-    Route("GET", "/v1/health", "health", views.Nothing, views.Health),
-    Route("GET", "/v1/cameras", "cameras", views.Nothing, views.CameraList),
-    Route("GET", "/v1/sightings", "sightings", views.SightingsAsked, views.SightingList),
-    Route("GET", "/v1/identities", "identities", views.IdentitiesAsked, views.IdentityList),
-    Route("GET", "/v1/identities/{identity}", "identity", views.IdentityAsked, views.Timeline),
-    Route("POST", "/v1/search", "search", views.Query, views.MatchList),
+    Route("GET", "/v1/health", "health", views.Nothing, views.Health, "viewer"),
+    Route("GET", "/v1/cameras", "cameras", views.Nothing, views.CameraList, "viewer"),
+    Route("GET", "/v1/sightings", "sightings", views.SightingsAsked, views.SightingList, "viewer"),
+    Route("GET", "/v1/identities", "identities", views.IdentitiesAsked, views.IdentityList, "viewer"),
+    Route("GET", "/v1/identities/{identity}", "identity", views.IdentityAsked, views.Timeline, "viewer"),
+    Route("POST", "/v1/search", "search", views.Query, views.MatchList, "operator", asks_only=True),
 )
 
 
