@@ -38,6 +38,11 @@ class Model:
     thresholds: dict[Pair, Threshold] = field(default_factory=lambda: THRESHOLDS)
     calibrated_on: CalibratedOn = "drawn"
 
+    @property
+    def calibration(self) -> Calibration:
+        """Of schema 1: thresholds alone."""
+        return Calibration(1, self.fingerprint.hex(), self.calibrated_on, self.thresholds)
+
 
 def write_bundle(folder: Path) -> Path:
     """Write a bundle that opens, whose graphs nobody will run."""

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.calibration import CalibratedOn, Pair, Threshold, pair
+from cmnas_edge.calibration import CalibratedOn, Calibration, Pair, Threshold, pair
 from cmnas_edge.collector.matching.index import Filter, View
 from cmnas_edge.embedding import Modality
 
@@ -33,6 +33,9 @@ class Model(Protocol):
     @property
     def calibrated_on(self) -> CalibratedOn:
         """On whom the thresholds were found."""
+    @property
+    def calibration(self) -> Calibration:
+        """What a score is worth."""
 
 
 class Match(msgspec.Struct, frozen=True):
