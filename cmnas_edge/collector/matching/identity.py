@@ -44,7 +44,8 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
     ``sighting`` is the one that brought it about. ``score``, ``threshold`` and ``pair`` are
     what decided, against the tracklet that ``against`` opened. Of an identity opened they
     tell how near the nearest was, if there was any; beyond its threshold means that it did
-    not stand out from another.
+    not stand out from another. ``probability`` is the calibrated one, ``fingerprint`` the bundle's;
+    None where the calibration knows none, and in links of earlier releases.
     """
 
     sighting: int
@@ -55,6 +56,8 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
     threshold: float | None = None
     pair: Pair | None = None
     against: int | None = None
+    probability: float | None = None
+    fingerprint: bytes | None = None
 
 
 class Identities:

@@ -1,9 +1,10 @@
 """Every sighting a camera was told is stored: one SQLite file, committed before the answer.
 
 ``synchronous=FULL`` in WAL mode: a commit has reached the disk when it returns. A record is
-unique by (device, spool, sequence), so what is sent twice is stored once. Beside the
-sightings stand the *links*, one row per decision about who they are, in the order they were
-made; reading both in order gives back the identities exactly (`cmnas_edge.collector.matching.identity`).
+unique by (device, spool, sequence), so what is sent twice is stored once. Its vector is sealed
+under the key of its day (`cmnas_edge.collector.store.keys`). Beside the sightings stand the *links*,
+one row per decision about who they are, in the order they were made; reading both in order gives
+back the identities exactly (`cmnas_edge.collector.matching.identity`); and what people decided.
 
 One thread at a time may use a `Journal`, and one process may have it open.
 """
@@ -11,6 +12,7 @@ One thread at a time may use a `Journal`, and one process may have it open.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,76 +24,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.collector.matching.identity import Link
-from cmnas_edge.embedding import Modality, pack, unpack
+from cmnas_edge.collector.store.keys import Keys, Locked
+from cmnas_edge.collector.store.records import FIELDS, Arrival, Decision, JournalGap, Record, record
+from cmnas_edge.collector.store.schema import beside, prepare
+from cmnas_edge.embedding import pack, unpack
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
-from cmnas_edge.sighting import EngineName, Gap, Precision, Sighting
+from cmnas_edge.sighting import Gap, Sighting
 
-__all__ = ["Arrival", "Journal", "JournalGap", "Record"]
+__all__ = ["Arrival", "Decision", "Journal", "JournalGap", "Record"]
 
 F32 = npt.NDArray[np.float32]
-SCHEMA = 1
-_APPLICATION = 0x636D6E61  # "cmna": file(1) and we can tell this from any other SQLite file
-_TABLES = """
-CREATE TABLE sighting (
-    id INTEGER PRIMARY KEY, device TEXT NOT NULL, spool TEXT NOT NULL, sequence INTEGER NOT NULL,
-    received_at REAL NOT NULL, camera TEXT NOT NULL, seen_from REAL NOT NULL, seen_at REAL NOT NULL,
-    modality TEXT NOT NULL, tracklet TEXT NOT NULL, view_count INTEGER NOT NULL, quality REAL NOT NULL,
-    box_width INTEGER NOT NULL, box_height INTEGER NOT NULL, engine TEXT NOT NULL, precision TEXT NOT NULL,
-    transform TEXT NOT NULL, fingerprint BLOB NOT NULL, packing TEXT NOT NULL, vector BLOB NOT NULL,
-    UNIQUE (device, spool, sequence));
-CREATE INDEX sighting_received ON sighting (received_at);
-CREATE TABLE gap (
-    device TEXT NOT NULL, spool TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    count INTEGER NOT NULL, received_at REAL NOT NULL, UNIQUE (device, spool, first));
-CREATE TABLE link (
-    id INTEGER PRIMARY KEY, sighting INTEGER NOT NULL, opened_by INTEGER NOT NULL, identity INTEGER NOT NULL,
-    rule TEXT NOT NULL, score REAL, threshold REAL, pair TEXT, against INTEGER);
-CREATE INDEX link_tracklet ON link (opened_by);
-CREATE INDEX link_sighting ON link (sighting);
-"""
-_FIELDS = ("id, device, spool, sequence, received_at, camera, seen_from, seen_at, modality, tracklet, view_count, "
-           "quality, box_width, box_height, engine, precision, transform")
-
-
-class Record(msgspec.Struct, frozen=True, array_like=True):
-    """A sighting as stored, without its vector. ``id`` counts up in the order of storing."""
-
-    id: int
-    device: str
-    spool: str
-    sequence: int
-    received_at: float
-    camera: str
-    seen_from: float
-    seen_at: float
-    modality: Modality
-    tracklet: int
-    view_count: int
-    quality: float
-    box_width: int
-    box_height: int
-    engine: EngineName
-    precision: Precision
-    transform: int
-
-
-class JournalGap(msgspec.Struct, frozen=True):
-    """Records a device's spool had to drop before they could be sent."""
-
-    device: str
-    spool: str
-    first: int
-    last: int
-    count: int
-    received_at: float
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """What one request brought: legal records of one device, and when."""
-
-    device: str
-    items: list[Sighting | Gap]
-    received_at: float
+_log = logging.getLogger("cmnas.collector")
+_LINK = "sighting, opened_by, identity, rule, score, threshold, pair, against, probability, fingerprint"
 
 
 class Journal:
@@ -104,7 +48,15 @@ class Journal:
         Transient: Another program holds the file.
     """
 
-    def __init__(self, folder: Path, *, limit_mib: int = 0, patience_s: float = 2.0) -> None:
+    def __init__(self, folder: Path, *, keys: Keys | None = None, limit_mib: int = 0, patience_s: float = 2.0) -> None:
+        """Open it, or make it, or make one of an earlier release one of this.
+
+        Args:
+            folder: Of its file, made with mode 0700.
+            keys: Of the days; None: those in ``folder/keys``.
+            limit_mib: Largest size; 0 leaves it to the disk.
+            patience_s: How long another program may hold the file.
+        """
         self._path = folder / "journal.sqlite"
         self._patience_s = patience_s   # for another program to let go; a camera waits 10 s for its answer
         try:
@@ -120,6 +72,7 @@ class Journal:
             raise ConfigError(f"{self._path}: in use by another collector; stop that one or give this one "
                               "another data folder") from None
         try:
+            self.keys = keys or Keys(folder / "keys")
             self._open(limit_mib)
         except BaseException:
             os.close(self._lock)
@@ -134,33 +87,14 @@ class Journal:
                                        timeout=self._patience_s)
         try:
             with self._explained():
-                self._prepare(limit_mib)
+                prepare(self._db, self._path, self.keys, limit_mib)
+                marked = dict(self._db.execute("SELECT name, value FROM mark"))
+                (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM sighting").fetchone()
         except BaseException:
             self._db.close()
             raise
-
-    def _prepare(self, limit_mib: int) -> None:
-        (application,), (version,) = (self._db.execute(f"PRAGMA {name}").fetchone()
-                                      for name in ("application_id", "user_version"))
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and application != _APPLICATION:
-            raise ConfigError(f"{self._path}: expected a collector's journal, found another SQLite file; "
-                              "move it away or correct data")
-        if tables and version != SCHEMA:
-            raise ConfigError(f"{self._path}: expected journal schema {SCHEMA}, found {version}; "
-                              "use the cmnas-edge that wrote it")
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA journal_size_limit=16777216")
-        if limit_mib:
-            (page,) = self._db.execute("PRAGMA page_size").fetchone()
-            self._db.execute(f"PRAGMA max_page_count={max(16, limit_mib * 2**20 // page)}")
-        if not tables:
-            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA application_id={_APPLICATION}; "
-                                   f"PRAGMA user_version={SCHEMA}; COMMIT;")
-        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
+        self._last: int = max(last, marked.get("sighting", 0))
+        self._last_identity: int = marked.get("identity", 0)
 
     def append(self, arrivals: Sequence[Arrival], links: Iterable[Link] = ()) -> list[list[int | None]]:
         """Store, in one commit, what some requests brought and links decided before.
@@ -174,19 +108,26 @@ class Journal:
             Transient: Another program holds the file; nothing of it was stored.
             ConfigError: The file is damaged; nothing of it was stored.
         """
-        with self._explained():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany("INSERT INTO link (sighting, opened_by, identity, rule, score, threshold, "
-                                     "pair, against) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                                     [msgspec.structs.astuple(link) for link in links])
-                ids = [[self._insert(arrival, item) for item in arrival.items] for arrival in arrivals]
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        return ids
+        with self._committed():
+            self._link(links)
+            return [[self._insert(arrival, item) for item in arrival.items] for arrival in arrivals]
+
+    def decide(self, decision: Decision, links: Iterable[Link] = ()) -> int:
+        """Store what a person decided, and the links that follow from it, in one commit; return its id.
+
+        Raises:
+            DiskFull, Transient, ConfigError: As `append`.
+        """
+        with self._committed():
+            self._link(links)
+            return int(self._db.execute(
+                "INSERT INTO decision (made_at, person, kind, reason, body) VALUES (?, ?, ?, ?, ?)",
+                (decision.made_at, decision.person, decision.kind, decision.reason,
+                 msgspec.json.encode(decision.body).decode())).lastrowid or 0)
+
+    def _link(self, links: Iterable[Link]) -> None:
+        self._db.executemany(f"INSERT INTO link ({_LINK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  no input in it
+                             [msgspec.structs.astuple(link) for link in links])
 
     def _insert(self, arrival: Arrival, item: Sighting | Gap) -> int | None:
         if isinstance(item, Gap):
@@ -197,20 +138,27 @@ class Journal:
                 (arrival.device, item.spool, item.first, item.last, item.count, arrival.received_at))
             return 0
         # Numbers beyond SQLite's 63 bits stand as text. The vector is packed again as it came.
+        day = self.keys.day_for(arrival.received_at)
+        sealed = self.keys.seal(day, pack(item.vector[None], item.packing)[0],
+                                beside(arrival.device, item.spool, item.sequence, item.packing))
         cursor = self._db.execute(
-            f"INSERT INTO sighting ({_FIELDS.removeprefix('id, ')}, fingerprint, packing, vector) "  # noqa: S608  no input in it
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (arrival.device, item.spool, item.sequence, arrival.received_at, item.camera, item.seen_from,
-             item.seen_at, item.modality, str(item.tracklet), item.view_count, item.quality, item.box_width,
-             item.box_height, item.engine, item.precision, str(item.transform), item.fingerprint, item.packing,
-             pack(item.vector[None], item.packing)[0]))
-        return cursor.lastrowid if cursor.rowcount else None
+            f"INSERT INTO sighting ({FIELDS}, fingerprint, packing, vector, day) "  # noqa: S608  no input in it
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (self._last + 1, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera,
+             item.seen_from, item.seen_at, item.modality, str(item.tracklet), item.view_count, item.quality,
+             item.box_width, item.box_height, item.engine, item.precision, str(item.transform), item.fingerprint,
+             item.packing, sealed, day))
+        if not cursor.rowcount:
+            return None
+        self._last += 1     # never the number of one that is gone
+        return self._last
 
     def sightings(self, fingerprint: bytes, dimension: int, *, since: float, most: int
                   ) -> Iterator[tuple[Record, F32]]:
         """Read what was received since ``since``, whole tracklets, at most about ``most``, by id.
 
-        A tracklet that was seen since then comes with its earlier sightings.
+        A tracklet that was seen since then comes with its earlier sightings. A vector that does not
+        open, for it or its row was changed, is passed over, and the log says so.
         """
         with self._explained():
             (floor,) = self._db.execute(
@@ -219,25 +167,38 @@ class Journal:
             if not floor:
                 return
             rows = self._db.execute(
-                f"SELECT {_FIELDS}, packing, vector FROM sighting "  # noqa: S608  no input in it
+                f"SELECT {FIELDS}, packing, vector, day FROM sighting "  # noqa: S608  no input in it
                 "WHERE fingerprint = :print AND (id >= :floor OR id IN (SELECT sighting FROM link WHERE opened_by IN "
                 "(SELECT opened_by FROM link WHERE sighting >= :floor))) ORDER BY id",
                 {"print": fingerprint, "floor": floor})
             for row in rows:
-                *fields, packing, vector = row
-                yield _record(fields), unpack([vector], packing, dimension)[0]
+                *fields, packing, vector, day = row
+                found = record(fields)
+                try:
+                    opened = self.keys.open(day, vector, beside(found.device, found.spool, found.sequence, packing))
+                except Locked as error:
+                    _log.error("%s: sighting %d cannot be read: %s; it is left out", self._path, found.id, error)
+                    continue
+                yield found, unpack([opened], packing, dimension)[0]
 
     def links(self, first: int) -> Iterator[Link]:
         """Read, in the order they were made, the links of tracklets opened by sighting ``first`` or later."""
         with self._explained():
-            for row in self._db.execute("SELECT sighting, opened_by, identity, rule, score, threshold, pair, against "
-                                        "FROM link WHERE opened_by >= ? ORDER BY id", (first,)):
+            for row in self._db.execute(f"SELECT {_LINK} FROM link WHERE opened_by >= ? ORDER BY id", (first,)):  # noqa: S608  no input in it
                 yield Link(*row)
+
+    def decisions(self, since: int = 0) -> Iterator[Decision]:
+        """Read what people decided after decision ``since``, in the order they did."""
+        with self._explained():
+            for made_at, person, kind, reason, body, number in self._db.execute(
+                    "SELECT made_at, person, kind, reason, body, id FROM decision WHERE id > ? ORDER BY id", (since,)):
+                yield Decision(made_at, person, kind, reason, msgspec.json.decode(body), number)
 
     def last_identity(self) -> int:
         """Return the highest identity given; 0 at first."""
         with self._explained():
-            return int(self._db.execute("SELECT coalesce(max(identity), 0) FROM link").fetchone()[0])
+            return max(self._last_identity,
+                       int(self._db.execute("SELECT coalesce(max(identity), 0) FROM link").fetchone()[0]))
 
     def gaps(self, since: float = 0) -> list[JournalGap]:
         """Read the gaps the cameras reported since ``since``."""
@@ -254,6 +215,21 @@ class Journal:
         """Close the file and let another collector have it."""
         self._db.close()
         os.close(self._lock)
+
+    @contextmanager
+    def _committed(self) -> Iterator[None]:
+        """Commit what is done within, or nothing of it."""
+        last = self._last
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._last = last
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -275,9 +251,3 @@ class Journal:
             return Transient(f"{self._path}: another program holds the journal ({text}); close it")
         return ConfigError(f"{self._path}: the journal cannot be used ({text}); restore it from a backup, or move "
                            "it away to start an empty one")
-
-
-def _record(fields: Sequence[object]) -> Record:
-    row = list(fields)
-    row[9], row[16] = int(str(row[9])), int(str(row[16]))
-    return Record(*row)  # type: ignore[arg-type]

@@ -10,13 +10,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge.collector.matching.identity import Link
-from cmnas_edge.collector.store.journal import Arrival, Journal, Record
+from cmnas_edge.collector.store.journal import Arrival, Decision, Journal, Record
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
 from cmnas_edge.sighting import Gap
 from tests.collector.people import DIMENSION, FINGERPRINT, SPOOL, People
@@ -80,10 +81,10 @@ def test_a_gap_sent_again_is_counted_once_and_a_longer_one_replaces_it(tmp_path:
 def test_only_the_owner_may_read_any_of_its_files(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "data")
     journal.append([Arrival("gate", [People().sighting(1, at=1)], 1.0)])
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()}
-    assert {"journal.sqlite", "journal.sqlite-wal"} <= modes.keys()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    assert {"journal.sqlite", "journal.sqlite-wal", "master.key", "day-1970-01-01.key"} <= modes.keys()
     assert set(modes.values()) == {0o600}
-    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data", tmp_path / "data" / "keys")} == {0o700}
     journal.close()
 
 
@@ -212,4 +213,23 @@ def test_a_tracklet_still_seen_comes_with_its_first_sightings_and_one_gone_does_
     assert list(journal.links(1)) == links
     assert journal.last_identity() == 2
     assert list(journal.sightings(bytes(32), DIMENSION, since=0, most=100)) == []
+    journal.close()
+
+
+def test_links_and_decisions_come_back_as_they_were_made(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append([Arrival("gate", [People().sighting(1, at=1), People(1).sighting(2, at=9, sequence=9)], 1.0)],
+                   [Link(1, 1, 1, "opened"),
+                    Link(2, 2, 2, "opened", 0.5, 0.75, "visible-visible", 1, 0.25, FINGERPRINT)])
+    merge = Decision(5.0, "ada", "merge", "same coat", {"tracklets": [1, 2], "into": 1})
+    numbers = [journal.decide(merge, [Link(2, 2, 1, "merged")]),
+               journal.decide(Decision(6.0, "ada", "undo", "", {"decision": 1}), [Link(2, 2, 2, "parted")])]
+    journal.close()
+    journal = Journal(tmp_path)
+    assert [decision.id for decision in journal.decisions()] == numbers == [1, 2]
+    assert next(journal.decisions()) == msgspec.structs.replace(merge, id=1)
+    assert [decision.kind for decision in journal.decisions(since=1)] == ["undo"]
+    links = list(journal.links(1))
+    assert [link.rule for link in links] == ["opened", "opened", "merged", "parted"]
+    assert (links[1].probability, links[1].fingerprint) == (0.25, FINGERPRINT)
     journal.close()

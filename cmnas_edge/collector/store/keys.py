@@ -1,0 +1,239 @@
+"""A key for each day, so that a day can be ended everywhere at once: drop its key, and no copy of it opens.
+
+Vectors are sealed (AES-256-GCM) under the key of the UTC day they were received on. Each key is a
+file of its own, wrapped by a master key, in a folder that no backup of the journal holds::
+
+    master.key            made at the first start; keep a copy of it where backups are not
+    day-2026-11-21.key    what seals that day, wrapped by the master key
+    dropped               the days whose keys are gone, one a line; they stay gone
+
+A nonce is drawn for each vector. A day at 20,000 sightings a second is 2**30.7 of them, below the
+2**32 that NIST SP 800-38D (8.3) allows a key with nonces of 96 random bits. One derived from the
+record's number would repeat where a number is used again, after a restore; two texts under one
+nonce show each other.
+
+Keys are dropped by overwriting and deleting a file. What a flash disk keeps of an overwritten
+block is beyond us: the master key on another medium is what answers that.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from cmnas_edge.errors import ConfigError, unwritable
+from cmnas_edge.private import read_secret, write_private
+
+__all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of"]
+
+DAY_S = 86400
+ADDED_BYTES = 28            # nonce and tag
+_NONCE = 12
+_FIRST = date(1970, 1, 1)
+_MASTER = "cmnas-master-key-1 "
+_DAY = "cmnas-day-key-1 "
+
+
+class Locked(Exception):
+    """A vector that does not open: its key is gone, or it, or what it belongs to, was changed."""
+
+
+def day_of(at: float) -> int:
+    """Return the UTC day of a time in epoch seconds, counted from 1970-01-01."""
+    return int(at // DAY_S)
+
+
+def day_name(day: int) -> str:
+    """Write a day as people do: 2026-11-21."""
+    return (_FIRST + timedelta(days=day)).isoformat()
+
+
+class Keys:
+    """The keys of the days that are kept. Used by one thread, and written by one process.
+
+    Promise: once `drop` returns, nothing that was sealed under that day opens again, and no
+    later key stands for that day.
+    """
+
+    def __init__(self, folder: Path, *, master: Path | None = None, make: bool = True) -> None:
+        """Open the folder; make it, and the master key, where there is none.
+
+        Args:
+            folder: Of the keys, made with mode 0700.
+            master: File of the master key; None: ``master.key`` in the folder.
+            make: Whether what is missing may be made; a reader beside a collector makes nothing.
+
+        Raises:
+            ConfigError: The folder or a key cannot be read or written, or is none.
+            DiskFull: There is no room for it.
+        """
+        self.folder = folder
+        self.master_path = master or folder / "master.key"
+        self.made_master = False
+        self._make = make
+        self._ciphers: dict[int, AESGCM] = {}
+        try:
+            if make:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            names = [path.name for path in folder.iterdir()]
+        except OSError as error:
+            raise unwritable(folder, "keys", error, "correct keys or its mode") from None
+        if make:
+            for name in names:      # left by an end in the middle of a write
+                if name.startswith("."):
+                    (folder / name).unlink(missing_ok=True)
+        self._dropped = _read_days(folder / "dropped")
+        for day in self._dropped & self.days():
+            self._destroy(day)      # it ended between writing that it is dropped and dropping it
+        self._master = self._open_master(names)
+
+    def days(self) -> set[int]:
+        """Return the days that have a key."""
+        return {day for path in self.folder.glob("day-*.key") if (day := _day(path.stem[4:])) is not None}
+
+    def dropped(self) -> set[int]:
+        """Return the days whose keys were dropped."""
+        return set(self._dropped)
+
+    def day_for(self, received_at: float) -> int:
+        """Return the day to seal under what is received now; a clock that steps back revives no dropped day."""
+        return max(day_of(received_at), max(self._dropped, default=-1) + 1)
+
+    def seal(self, day: int, plain: bytes, beside: bytes) -> bytes:
+        """Seal a vector; ``beside`` says whose it is, and it opens beside nothing else.
+
+        Raises:
+            DiskFull: There is no room for the key of a new day.
+            ConfigError: It cannot be written, or that day's key cannot be read.
+        """
+        nonce = os.urandom(_NONCE)
+        return nonce + self._cipher(day, make=self._make).encrypt(nonce, plain, beside)
+
+    def open(self, day: int, sealed: bytes, beside: bytes) -> bytes:
+        """Give back what was sealed.
+
+        Raises:
+            Locked: The day has no key (any more), or what was sealed or stands beside it was changed.
+            ConfigError: The key's file cannot be read.
+        """
+        try:
+            return self._cipher(day, make=False).decrypt(sealed[:_NONCE], sealed[_NONCE:], beside)
+        except (InvalidTag, ValueError) as error:
+            raise Locked(f"it, or what it belongs to, was changed since it was stored ({type(error).__name__})"
+                         ) from None
+
+    def drop(self, day: int) -> None:
+        """End a day: its key is gone when this returns, here, for good.
+
+        Raises:
+            DiskFull: There is no room to write down that it is gone; the key is still there.
+            ConfigError: The folder cannot be written.
+        """
+        if day not in self._dropped:
+            self._write("dropped", "".join(f"{day_name(d)}\n" for d in sorted({*self._dropped, day})))
+            self._dropped.add(day)
+        self._ciphers.pop(day, None)
+        self._destroy(day)
+
+    def _destroy(self, day: int) -> None:
+        try:
+            path = self._path(day)
+            try:
+                with path.open("r+b") as file:
+                    file.write(secrets.token_bytes(path.stat().st_size))
+                    file.flush()
+                    os.fsync(file.fileno())
+                path.unlink()
+            except FileNotFoundError:
+                return
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise unwritable(self.folder, "a key", error, "correct keys or its mode") from None
+
+    def _cipher(self, day: int, *, make: bool) -> AESGCM:
+        found = self._ciphers.get(day)
+        if found is None:
+            path = self._path(day)
+            if path.exists():
+                key = self._unwrap(day, path)
+            elif not make:
+                raise Locked(f"the key of {day_name(day)} is gone" if day in self._dropped
+                             else f"there is no key of {day_name(day)}")
+            else:
+                key = AESGCM.generate_key(256)
+                nonce = os.urandom(_NONCE)
+                wrapped = nonce + self._master.encrypt(nonce, key, _DAY.encode() + str(day).encode())
+                self._write(path.name, f"{_DAY}{wrapped.hex()}\n")
+            found = self._ciphers[day] = AESGCM(key)
+        return found
+
+    def _unwrap(self, day: int, path: Path) -> bytes:
+        wrapped = _secret(path, _DAY, 32 + ADDED_BYTES)
+        try:
+            return self._master.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], _DAY.encode() + str(day).encode())
+        except InvalidTag:
+            raise ConfigError(f"{path}: expected a key that {self.master_path} wrapped, found another; put the master "
+                              "key of these keys there, or name it in master_key") from None
+
+    def _open_master(self, names: list[str]) -> AESGCM:
+        path = self.master_path
+        if self._make and not path.exists():
+            if any(name.startswith("day-") for name in names):
+                raise ConfigError(f"{path}: expected the master key of the keys in {self.folder}, found none; put it "
+                                  "back from where you keep its copy, or name it in master_key")
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_private(path, f"{_MASTER}{secrets.token_hex(32)}\n".encode())
+            except OSError as error:
+                raise unwritable(path, "a key", error, "correct master_key", kind="a file") from None
+            self.made_master = True
+        return AESGCM(_secret(path, _MASTER, 32))
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            write_private(self.folder / name, text.encode())
+        except OSError as error:
+            raise unwritable(self.folder, "keys", error, "correct keys or its mode") from None
+
+    def _path(self, day: int) -> Path:
+        return self.folder / f"day-{day_name(day)}.key"
+
+
+def _secret(path: Path, kind: str, size: int) -> bytes:
+    text = read_secret(path)
+    try:
+        found = bytes.fromhex(text.removeprefix(kind))
+    except ValueError:
+        found = b""
+    if not text.startswith(kind) or len(found) != size:
+        raise ConfigError(f"{path}: expected a key that a collector made, found something else; put the right file "
+                          "there")
+    return found
+
+
+def _day(name: str) -> int | None:
+    try:
+        at = datetime.strptime(name, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    return (at.date() - _FIRST).days
+
+
+def _read_days(path: Path) -> set[int]:
+    try:
+        names = path.read_text("utf-8").split()
+    except FileNotFoundError:
+        return set()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected the days whose keys are gone, found {getattr(error, 'strerror', error)}; "
+                          "put it back from where you keep its copy") from None
+    return {day for name in names if (day := _day(name)) is not None}
