@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import CalibratedOn, Calibration, Pair, Threshold, pair
-from cmnas_edge.collector.matching.index import Filter, View
+from cmnas_edge.collector.matching.vectors import Filter, Vectors
 from cmnas_edge.embedding import Modality
 
 __all__ = ["Match", "Model", "match"]
@@ -52,12 +52,12 @@ class Match(msgspec.Struct, frozen=True):
         return self.score >= self.threshold
 
 
-def match(view: View, query: F32, modality: Modality, *, k: int, keep: Filter,
+def match(view: Vectors, query: F32, modality: Modality, *, k: int, keep: Filter,
           thresholds: Mapping[Pair, Threshold]) -> list[Match]:
     """Find the ``k`` nearest sightings and judge them.
 
     Args:
-        view: The index.
+        view: What is searched.
         query: A unit vector, shape ``(d,)``.
         modality: What kind of picture the query comes from.
         k: At most so many.
