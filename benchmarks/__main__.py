@@ -16,16 +16,18 @@ from benchmarks import (
     linkability,
     loader,
     pipeline,
+    probe,
     protocol,
     quantisation,
+    resize,
     sealing,
     search_step,
     spool,
     throughput,
 )
 
-_SHORT = (latency, throughput, draw, loader, pipeline, protocol, sealing, search_step, spool)
-_LONG = (cameras, dusk, linkability, quantisation)
+_SHORT = (latency, throughput, draw, loader, pipeline, protocol, resize, sealing, search_step, spool)
+_LONG = (cameras, dusk, linkability, probe, quantisation)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__,

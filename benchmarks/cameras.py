@@ -238,7 +238,7 @@ class _Watched(Daemon):
 
         spool.put = noted  # type: ignore[method-assign]
         super().__init__(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
-                         spool=spool, transport=transport, tally=tally)
+                         preprocessing=model.manifest.preprocessing, spool=spool, transport=transport, tally=tally)
 
 
 def _rate(engine: Any, model: bundle.Bundle) -> float:

@@ -218,7 +218,8 @@ def _device(folder: Path, hours: float, minutes: float, leak: str | None, port: 
     with (Spool(settings.spool.path, settings.spool.mib << 20) as spool,
           open_engine(model, "visible", max_batch=settings.engine.max_batch) as engine):
         daemon = Daemon(settings, {"visible": engine}, fingerprint=model.fingerprint,
-                        crop_size=(model.height, model.width), spool=spool, transport=transport, tally=tally,
+                        crop_size=(model.height, model.width),
+                        preprocessing=model.manifest.preprocessing, spool=spool, transport=transport, tally=tally,
                         open_from=lambda source: Footage(films[source.location], speed, began, starts_at),
                         backoff=lambda: Backoff(0.05, 0.2))
         _plant(leak, spool, transport, tally)

@@ -184,13 +184,18 @@ def _ours(contender: Contender, cores: int) -> Any:
     from cmnas_edge.preprocess import crops  # noqa: PLC0415
 
     assert contender.engine is not None
-    engine = open_engine(Bundle.open(contender.bundle), "visible", name=contender.engine,
+    bundle = Bundle.open(contender.bundle)
+    made = {"definition": bundle.manifest.preprocessing}
+    engine = open_engine(bundle, "visible", name=contender.engine,
                          precision=contender.precision, threads=cores)
 
     def work(what: str, count: int) -> Any:
         frame, boxes = _scene(count)
-        batch = crops(frame, boxes, *contender.size)
-        return (lambda: batch) if what == "infer" else (lambda: crops(frame, boxes, *contender.size)), engine.embed
+        def prepare() -> U8:
+            return crops(frame, boxes, *contender.size, **made)
+
+        batch = prepare()
+        return (lambda: batch) if what == "infer" else prepare, engine.embed
     return work
 
 

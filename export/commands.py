@@ -18,7 +18,7 @@ from cmnas_edge.bundle.pictures import draw, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import open_engine
 from cmnas_edge.errors import BundleError, ConfigError
-from cmnas_edge.preprocess import DEFINITION
+from cmnas_edge.preprocess import DEFINITIONS
 from export.calibrate import FALSE_MATCH_RATE, drawn_people, thresholds
 from export.card import write_card
 from export.fold import fold
@@ -85,9 +85,9 @@ def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, vali
             raise ConfigError(f"{what}: expected {least} to {most}, found {found_count}; correct it")
     check_free(out, replace=replace)
     network, meta = checkpoint.load(source)
-    if meta.preprocessing != DEFINITION:
-        raise BundleError(f"{source}: expected crops made by {DEFINITION!r}, found training on "
-                          f"{meta.preprocessing!r}; train again, or export with the version that trained it")
+    if meta.preprocessing not in DEFINITIONS:
+        raise BundleError(f"{source}: expected training on crops made by {DEFINITIONS[-1]!r} or an earlier definition, "
+                          f"found {meta.preprocessing!r}; train again, or export with the version that trained it")
     _say(f"network   {network.arch.backbone}, crops {meta.height}x{meta.width}, {network.dimension} dimensions")
     folded = {modality: fold(network, modality) for modality in MODALITIES}
     models = {modality: to_onnx(folded[modality], meta.height, meta.width, network.dimension)
@@ -111,7 +111,8 @@ def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, vali
     golden_identities = max(1, min(4, _GOLDEN_BYTES // (2 * meta.height * meta.width * 3)))
     bundle = write_bundle(out, Contents(
         name=name, backbone=network.arch.backbone, models=models, height=meta.height, width=meta.width,
-        dimension=network.dimension, golden=drawn_people(golden_identities, 1, cameras=(2, 3)),
+        dimension=network.dimension, preprocessing=meta.preprocessing,
+        golden=drawn_people(golden_identities, 1, cameras=(2, 3)),
         validation=drawn_people(validation_identities, 1), thresholds=found,
         card=write_card(name, network, meta, steps, found)), embed, replace=replace)
     _print(last := [_serving(bundle, modality) for modality in MODALITIES])

@@ -58,6 +58,7 @@ class Contents:
         validation: From what the validation crops are drawn; 0 identities for none.
         thresholds: Per pair, found on drawn people.
         card: Text of the model card, Markdown; ``{fingerprint}`` is filled in.
+        preprocessing: How crops are made for it: as in training.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Contents:
     validation: Drawn
     thresholds: dict[Pair, Threshold]
     card: str
+    preprocessing: str = DEFINITION
 
 
 def check_free(out: Path, *, replace: bool = False) -> None:
@@ -104,7 +106,7 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
         DiskFull: There is no room; nothing is left of what was begun.
     """
     with placed(out, replace=replace) as folder:
-        print_of = fingerprint(contents.models, DEFINITION, contents.dimension)
+        print_of = fingerprint(contents.models, contents.preprocessing, contents.dimension)
         write_graphs(contents.models, folder)
         _write_golden(folder, contents, embed)
         retrieval = _write_validation(folder, contents, embed)
@@ -114,7 +116,7 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
         seal(folder, Manifest(
             schema=SCHEMA, name=contents.name, made_by=f"cmnas-edge {__version__}", backbone=contents.backbone,
             precision="fp32", fingerprint=print_of, dimension=contents.dimension, height=contents.height,
-            width=contents.width, preprocessing=DEFINITION, golden=contents.golden,
+            width=contents.width, preprocessing=contents.preprocessing, golden=contents.golden,
             validation=contents.validation, retrieval=retrieval, files={}))
     return Bundle.open(out)
 

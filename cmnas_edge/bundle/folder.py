@@ -19,6 +19,7 @@ from cmnas_edge.bundle.manifest import PRECISIONS, FileRecord, Manifest
 from cmnas_edge.calibration import CalibratedOn, Calibration, Pair, Threshold, decode, printable, read_calibration
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import BundleError
+from cmnas_edge.preprocess import DEFINITIONS
 from cmnas_edge.sighting import Precision
 
 __all__ = ["CALIBRATION", "GOLDEN", "LABELS", "MANIFEST", "SIGNATURE", "Bundle", "default_path", "graph_name",
@@ -98,6 +99,10 @@ class Bundle:
             data = _read_manifest(path)
             signers = _read_signers(path, data)
             manifest = decode(data, Manifest, str(path / MANIFEST))
+            if manifest.preprocessing not in DEFINITIONS:
+                raise BundleError(f"{path / MANIFEST}: expected crops made in one of the {len(DEFINITIONS)} ways that this "
+                                  f"cmnas-edge knows, found {printable(manifest.preprocessing)!r}; use the cmnas-edge "
+                                  "that made it, or export again")
             _verify_files(path, manifest)
             where = path / CALIBRATION
             return cls(path, manifest, read_calibration(where.read_bytes(), manifest.fingerprint, str(where)),

@@ -86,6 +86,7 @@ def _watch(settings: DeviceSettings, path: Path) -> None:
         model = bundle.open_trusted(settings.bundle, settings.trust)
         engines = open_engines(opened, model, settings)
         daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
+                        preprocessing=model.manifest.preprocessing,
                         spool=spool, transport=transport, tally=tally, rotation=_rotation(model, settings),
                         notifier=notifier, orders=orders,
                         reread=lambda: (camera_settings.load(path), reopen))

@@ -64,7 +64,7 @@ class Daemon:
     """
 
     def __init__(self, settings: DeviceSettings, engines: Mapping[Modality, Engine], *, fingerprint: bytes,
-                 crop_size: tuple[int, int], spool: Spool, transport: Transport, tally: Tally,
+                 crop_size: tuple[int, int], preprocessing: str, spool: Spool, transport: Transport, tally: Tally,
                  rotation: Rotation | None = None, notifier: Notifier | None = None, orders: Orders | None = None,
                  reread: Callable[[], tuple[DeviceSettings, Callable[[DeviceSettings], Transport]]] | None = None,
                  open_from: Callable[[SourceSettings], Source] = open_source,
@@ -76,6 +76,7 @@ class Daemon:
             engines: One per modality that these cameras can have.
             fingerprint: Of the bundle behind the engines.
             crop_size: Rows and columns of a crop: the bundle's.
+            preprocessing: How crops are made: the bundle's.
             spool: Where records wait.
             transport: The way to the collector.
             tally: What the transport counts into, too.
@@ -103,6 +104,7 @@ class Daemon:
         first_tracklet = (spool.run << 32) + 1
         self._cameras = [
             Camera(camera, Pipeline(camera, detector, tally, height=crop_size[0], width=crop_size[1],
+                                    definition=preprocessing,
                                     first_tracklet=first_tracklet, trace=self._trace, orders=orders),
                    partial(open_from, camera.source))
             for camera, detector in zip(settings.cameras, detectors, strict=True)]

@@ -22,6 +22,7 @@ from cmnas_edge.camera.spectrum import Spectrum
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.preprocess import DEFINITION
 
 __all__ = ["Notes", "Pipeline", "Trace"]
 
@@ -92,7 +93,8 @@ class Pipeline:
     """Watches one camera. A change of spectrum ends its tracklets, so that no vector mixes two modalities."""
 
     def __init__(self, settings: CameraSettings, detector: Detector, tally: Tally, *, height: int, width: int,
-                 first_tracklet: int, trace: Notes | None = None, orders: Orders | None = None) -> None:
+                 first_tracklet: int, definition: str = DEFINITION, trace: Notes | None = None,
+                 orders: Orders | None = None) -> None:
         """Start with an empty scene.
 
         Args:
@@ -101,6 +103,7 @@ class Pipeline:
             tally: Where counts and time go.
             height: Rows of a crop: the bundle's.
             width: Columns of a crop.
+            definition: How crops are made: the bundle's.
             first_tracklet: Number of the first; one run's numbers must not meet another's.
             trace: Where boxes are noted down, or None.
             orders: What others say by message of its modality, or None.
@@ -114,7 +117,7 @@ class Pipeline:
         self._trace = trace
         self._spectrum = Spectrum(settings.spectrum, Ordered(settings.name, settings.spectrum, orders))
         self._tracker = Tracker(settings.track, first=first_tracklet)
-        self._selector = Selector(settings.select, height, width, settings.ignore)
+        self._selector = Selector(settings.select, height, width, settings.ignore, definition=definition)
 
     def process(self, frame: Frame) -> list[Pick]:
         """Take the next frame; returns what is now worth telling."""

@@ -39,6 +39,7 @@ from cmnas_edge.camera.settings import (
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.watch import Camera, watch
 from cmnas_edge.errors import ConfigError, DiskFull, LinkDown, SourceLost
+from cmnas_edge.preprocess import DEFINITION
 from cmnas_edge.wire import Outcome, encode_answer
 from tests.camera.fakes import (
     F32,
@@ -86,9 +87,9 @@ class World:
             "link": LinkSettings(wait_s=0.05), **changes})
 
     def daemon(self, spool: Spool, projector: Projector, settings: DeviceSettings) -> Daemon:
-        return Daemon(settings, self.engines, fingerprint=FINGERPRINT, crop_size=(HEIGHT, WIDTH), spool=spool,
-                      transport=self.collector, tally=self.tally, open_from=projector,
-                      backoff=lambda: Backoff(0.001, 0.002))
+        return Daemon(settings, self.engines, fingerprint=FINGERPRINT, crop_size=(HEIGHT, WIDTH),
+                      preprocessing=DEFINITION, spool=spool, transport=self.collector, tally=self.tally,
+                      open_from=projector, backoff=lambda: Backoff(0.001, 0.002))
 
     def run(self, projector: Projector, *cameras: CameraSettings, **changes: object) -> None:
         settings = self.settings(*cameras, **changes)

@@ -108,6 +108,18 @@ def test_a_crop_is_the_one_that_preprocessing_defines() -> None:
     assert (pick.box_width, pick.box_height) == (40, 100)
 
 
+def test_a_bundle_of_an_earlier_definition_gets_the_crops_it_knows() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    tall = np.array([50, 20, 130, 220], np.float32)
+    found = {}
+    for definition in preprocess.DEFINITIONS:
+        chooser = Selector(SelectSettings(min_height=20), 128, 64, definition=definition)
+        chooser.offer(frame, tracks((1, tall)), "visible", 0.0)
+        found[definition] = chooser.end([1])[0].crops
+        assert (found[definition] == preprocess.crops(frame, tall[None], 128, 64, definition=definition)).all()
+    assert (found[preprocess.AREA] != found[preprocess.DEFINITION]).any()
+
+
 def test_a_kept_crop_does_not_change_with_the_frame_it_came_from() -> None:
     chooser = selector()
     frame = SCENE.copy()

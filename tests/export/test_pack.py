@@ -20,6 +20,7 @@ import export.pack
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.cli import main as cmnas_edge
 from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.preprocess import AREA
 from export.__main__ import main
 from export.weights import ALIGNMENT, WEIGHTS
 from tests.export.networks import drawn_network
@@ -232,6 +233,12 @@ def test_a_checkpoint_of_another_preprocessing_is_refused(tmp_path: Path, capsys
     path = write_checkpoint(tmp_path / "other.safetensors", preprocessing="something else")
     assert main(["pack", str(path), "--out", str(tmp_path / "b")]) == 65
     assert "something else" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_earlier_preprocessing_becomes_a_bundle_of_it(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "earlier.safetensors", preprocessing=AREA)
+    assert main(["pack", str(path), "--out", str(tmp_path / "b"), *FEW]) == 0
+    assert Bundle.open(tmp_path / "b").manifest.preprocessing == AREA
 
 
 PROBE = """

@@ -12,7 +12,7 @@ from onnx import external_data_helper, numpy_helper
 
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import MODALITIES, Modality
-from cmnas_edge.preprocess import DEFINITION
+from cmnas_edge.preprocess import AREA, DEFINITION
 from export.fold import fold
 from export.to_onnx import to_onnx
 from export.weights import ALIGNMENT, WEIGHTS, fingerprint, write_graphs
@@ -160,9 +160,9 @@ def test_the_fingerprint_depends_on_preprocessing_and_dimension() -> None:
 
 
 def test_todays_writer_gives_the_fingerprint_of_the_released_bundle() -> None:
-    assert fingerprint(tiny(), DEFINITION, DIMENSION) == Bundle.open(TINY).fingerprint_hex
+    assert fingerprint(tiny(), AREA, DIMENSION) == Bundle.open(TINY).fingerprint_hex
 
 
 def test_the_fingerprint_can_be_taken_from_the_bundles_files() -> None:
     models = {modality: onnx.load(TINY / f"{modality}.onnx") for modality in MODALITIES}
-    assert fingerprint(models, DEFINITION, DIMENSION) == Bundle.open(TINY).fingerprint_hex
+    assert fingerprint(models, AREA, DIMENSION) == Bundle.open(TINY).fingerprint_hex

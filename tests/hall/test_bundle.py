@@ -171,6 +171,11 @@ def test_an_unknown_schema_says_which_version_can_read_it(tiny: Path) -> None:
     refuse(tiny, "expected schema 1, found 2", "the cmnas-edge that made it")
 
 
+def test_a_bundle_for_crops_that_nobody_here_can_make_is_refused(tiny: Path) -> None:
+    reseal(tiny, lambda manifest: manifest.update(preprocessing="nearest"))
+    refuse(tiny, "expected crops made in one of the 2 ways", "'nearest'")
+
+
 @pytest.mark.parametrize(("key", "value"), [("owner", "x"), ("dimension", 0), ("dimension", "8"), ("fingerprint", "ab"),
                                             ("precision", "fp4"), ("name", "a\nb"), ("name", "a\n"),
                                             ("made_by", "me\x1b[2J"), ("made_by", "a\nverified"), ("made_by", "a\n"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.preprocess import crops, resize
+from cmnas_edge.preprocess import AREA, DEFINITION, DEFINITIONS, crops, resize
 
 
 def frame(h: int = 60, w: int = 80) -> np.ndarray:
@@ -40,13 +41,45 @@ def test_nobody_gives_no_crops() -> None:
     assert crops(frame(), np.empty((0, 4), np.float32), 128, 64).shape == (0, 128, 64, 3)
 
 
-@given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 255))
-def test_a_plain_colour_stays_that_colour_at_any_size(h: int, w: int, value: int) -> None:
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 255), st.sampled_from(DEFINITIONS))
+def test_a_plain_colour_stays_that_colour_at_any_size(h: int, w: int, value: int, definition: str) -> None:
     image = np.full((h, w, 3), value, np.uint8)
-    assert (resize(image, 64, 32) == value).all()
+    assert (resize(image, 64, 32, definition=definition) == value).all()
 
 
-def test_shrinking_averages_instead_of_picking() -> None:
-    stripes = np.zeros((64, 64, 3), np.uint8)
+@pytest.mark.parametrize("definition", DEFINITIONS)
+@pytest.mark.parametrize("times", [2, 4, 8])
+def test_shrinking_averages_instead_of_picking(definition: str, times: int) -> None:
+    stripes = np.zeros((16 * times, 16 * times, 3), np.uint8)
     stripes[::2] = 200
-    assert np.unique(resize(stripes, 16, 16)).tolist() == [100]
+    assert np.unique(resize(stripes, 16, 16, definition=definition)).tolist() == [100]
+
+
+@given(st.integers(16, 32), st.integers(8, 16), st.data())
+def test_bilinear_leaves_no_pixel_out_up_to_twice_smaller(h: int, w: int, data: st.DataObject) -> None:
+    y, x = data.draw(st.integers(0, h - 1)), data.draw(st.integers(0, w - 1))
+    image = np.zeros((h, w, 3), np.uint8)
+    image[y, x] = 255
+    assert resize(image, 16, 8).any()
+
+
+@given(st.floats(1, 6), st.floats(1, 6), st.integers(0, 99))
+def test_today_s_definition_stays_near_the_area_average(tall: float, wide: float, seed: int) -> None:
+    # Pictures of people are smooth over a few pixels; noise is not, and would tell of the rounding alone.
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 6, 3), np.uint8)
+    image = cv2.resize(coarse, (round(32 * wide), round(64 * tall)), interpolation=cv2.INTER_CUBIC)
+    ours, area = (resize(image, 64, 32, definition=d).astype(int) for d in (DEFINITION, AREA))
+    assert np.abs(ours - area).mean() < 4
+
+
+def test_the_earlier_definition_gives_the_pixels_it_always_gave() -> None:
+    image = frame(200, 160)
+    np.testing.assert_array_equal(resize(image, 64, 32, definition=AREA),
+                                  cv2.resize(image, (32, 64), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(crops(image, np.array([[0, 0, 160, 200]], np.float32), 64, 32, definition=AREA)[0],
+                                  resize(image, 64, 32, definition=AREA))
+
+
+def test_a_definition_nobody_made_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="definition"):
+        resize(frame(), 8, 4, definition="nearest")

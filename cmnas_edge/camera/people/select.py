@@ -100,7 +100,8 @@ class Selector:
     to tell. Memory is bounded by the tracklets in view times the views of each.
     """
 
-    def __init__(self, settings: SelectSettings, height: int, width: int, ignore: Sequence[Polygon] = ()) -> None:
+    def __init__(self, settings: SelectSettings, height: int, width: int, ignore: Sequence[Polygon] = (), *,
+                 definition: str = preprocess.DEFINITION) -> None:
         """Start with nobody.
 
         Args:
@@ -109,11 +110,13 @@ class Selector:
             width: Columns of a crop.
             ignore: Polygons in shares of the frame; a box whose foot (the middle of its lower
                 edge) lies in one is not looked at.
+            definition: How crops are made: the bundle's.
         """
         self._settings = settings
         self._height = height
         self._width = width
         self._ignore = ignore
+        self._definition = definition
         self._people: dict[int, _Person] = {}
         self._early: list[Pick] = []
 
@@ -198,7 +201,7 @@ class Selector:
             return False
         if place is not None:
             del person.views[place]
-        crop = preprocess.crops(frame, box[None], self._height, self._width)[0]
+        crop = preprocess.crops(frame, box[None], self._height, self._width, definition=self._definition)[0]
         width, height = np.round(box[2:] - box[:2]).astype(int).tolist()
         person.views.append(_View(crop, seen_at, quality, width, height))
         return True
@@ -239,6 +242,7 @@ def sharpness(frame: U8, box: F32) -> float:
     cut = frame[y1:y2, x1:x2]
     scale = _FULL_HEIGHT / (y2 - y1)
     if scale < 1:
-        cut = preprocess.resize(cut, int(_FULL_HEIGHT), max(1, round((x2 - x1) * scale)))
+        cut = preprocess.resize(cut, int(_FULL_HEIGHT), max(1, round((x2 - x1) * scale)),
+                                definition=preprocess.AREA)
     edges = cv2.Laplacian(cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY), cv2.CV_32F)
     return float(cv2.meanStdDev(edges)[1][0, 0]) ** 2
