@@ -17,6 +17,7 @@ import numpy.typing as npt
 from cmnas_edge import bundle
 from cmnas_edge.calibration import PAIRS, CalibratedOn, Calibration, Pair, Threshold
 from cmnas_edge.embedding import Modality, unit
+from cmnas_edge.preprocess import DEFINITION
 from cmnas_edge.sighting import Sighting
 
 F32 = npt.NDArray[np.float32]
@@ -54,7 +55,7 @@ def write_bundle(folder: Path) -> Path:
     drawn = bundle.Drawn(0, 1, (1, 3), 1, 0)
     bundle.seal(folder, bundle.Manifest(
         schema=1, name="people", made_by="tests", backbone="none", precision="fp32",
-        fingerprint=FINGERPRINT.hex(), dimension=DIMENSION, height=8, width=4, preprocessing="none",
+        fingerprint=FINGERPRINT.hex(), dimension=DIMENSION, height=8, width=4, preprocessing=DEFINITION,
         golden=drawn, validation=drawn, retrieval=None, files={}))
     return folder
 

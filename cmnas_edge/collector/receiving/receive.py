@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import threading
 import time
@@ -24,12 +25,13 @@ from cmnas_edge.collector.matching.match import Model
 from cmnas_edge.collector.receiving.admission import Admission
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
 from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.receiving.rates import AT_ONCE, Rates
 from cmnas_edge.collector.store.journal import Arrival
 from cmnas_edge.errors import CmnasError
 from cmnas_edge.log import Repeats
 from cmnas_edge.sealing import Opener
 from cmnas_edge.sighting import Gap, Outcome, Refusal, Sighting
-from cmnas_edge.wire import MAX_BATCH_BYTES, WireError, decode_batch, encode_answer
+from cmnas_edge.wire import MAX_BATCH_BYTES, MAX_SIGHTINGS, WireError, decode_batch, encode_answer
 
 __all__ = ["Answer", "Receiver"]
 
@@ -51,7 +53,7 @@ class Receiver:
 
     def __init__(self, devices: Devices, intake: Intake, model: Model, admission: Admission, *,
                  transform: int = 0, opener: Opener | None = None, only_sealed: bool = False,
-                 clock: Callable[[], float] = time.time) -> None:
+                 rates: Rates | None = None, clock: Callable[[], float] = time.time) -> None:
         self._devices = devices
         self._intake = intake
         self._model = model
@@ -59,6 +61,7 @@ class Receiver:
         self._opener = opener           # has the keys that cameras seal to
         self._only_sealed = only_sealed
         self._admission = admission
+        self._rates = rates or Rates(0)
         self._judging = threading.Lock()
         self._clock = clock
         self._repeats = Repeats()
@@ -77,13 +80,20 @@ class Receiver:
                              "cmnas-edge collector enrol NAME --config CONFIG.toml", host)
             return _problem(401, "token: expected one of an enrolled device, found another or none; enrol this "
                                  "device on the collector", {"WWW-Authenticate": "Bearer"})
+        if (patience := self._patience(device)) is not None:    # before its body takes memory
+            return _response(patience)
+        if not self._rates.enter(device):
+            return _response(Answer(429, f"device: expected at most {AT_ONCE} requests at once, found more; send one "
+                                         "after another".encode(), _RETRY_S))
         try:
             body = await read_body(request, MAX_BATCH_BYTES)
+            if body is None:
+                return _problem(413, f"body: expected at most {MAX_BATCH_BYTES} bytes, found more; send fewer records")
+            return _response(await asyncio.wrap_future(await run_in_threadpool(self.offer, body, device)))
         except (asyncio.TimeoutError, ClientDisconnect):  # the same only from Python 3.11
             return _problem(408, f"body: expected it within {BODY_S:.0f} s, found it unfinished; send it again")
-        if body is None:
-            return _problem(413, f"body: expected at most {MAX_BATCH_BYTES} bytes, found more; send fewer records")
-        return _response(await asyncio.wrap_future(await run_in_threadpool(self.offer, body, device)))
+        finally:
+            self._rates.leave(device)
 
     def offer(self, body: bytes, device: str) -> Future[Answer]:
         """Judge a batch and hand what is legal to the disk; does not wait for that.
@@ -97,10 +107,15 @@ class Receiver:
         """
         answer: Future[Answer] = Future()
         answer.set_running_or_notify_cancel()   # a device that hangs up cannot cancel a commit
+        if (patience := self._patience(device)) is not None:
+            answer.set_result(patience)
+            return answer
+        record_count = MAX_SIGHTINGS    # what cannot be read may have been as long
         try:
             items = decode_batch(body, dimension=self._model.dimension, device=device,
                                  fingerprint=self._model.fingerprint, transform=self._transform,
                                  opener=self._opener, only_sealed=self._only_sealed)
+            record_count = len(items)
             now = self._clock()
             with self._judging:
                 items = [item if isinstance(item, Refusal) else self._admission.judge(item, device, now)
@@ -116,6 +131,8 @@ class Receiver:
         except CmnasError as error:
             answer.set_result(self.cannot(error))
             return answer
+        finally:
+            self._rates.charge(device, record_count)
 
         def tell(done: Future[Stored]) -> None:
             try:
@@ -146,6 +163,16 @@ class Receiver:
         if kept and not outcomes:
             return Answer(409, kept[0].encode())
         return Answer(200, encode_answer(outcomes))
+
+    def _patience(self, device: str) -> Answer | None:
+        """What a device is told that has sent more than its share; None while it has not."""
+        if not (wait_s := self._rates.wait_s(device)):
+            return None
+        if (held := self._repeats.admit(f"rate {device}")) is not None:
+            _log.warning("%s: sends more than %g records a second and is told to wait%s; raise device_rate if it may",
+                         device, self._rates.per_s, _more(held))
+        return Answer(429, f"device: expected at most {self._rates.per_s:g} records a second over time, found more; "
+                           "keep the batch and send it again".encode(), math.ceil(wait_s))
 
     def cannot(self, error: CmnasError) -> Answer:
         """Say that nothing can be stored for now, and log why."""

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from cmnas_edge import wire
 from cmnas_edge.collector.receiving import body as body_module
 from cmnas_edge.collector.store.journal import Arrival, Journal
-from cmnas_edge.embedding import pack
+from cmnas_edge.embedding import pack, unpack
 from cmnas_edge.errors import DiskFull
 from cmnas_edge.sealing import Opener, Sealer
 from cmnas_edge.sighting import Gap, Outcome
 from tests.collector.house import House
-from tests.collector.people import SPOOL, People
+from tests.collector.people import DIMENSION, FINGERPRINT, SPOOL, People
 
 people = People()
 
@@ -227,7 +227,7 @@ def test_devices_that_send_at_the_same_time_share_commits(house: House) -> None:
     assert len(commits) <= 2
 
 
-def test_sealed_vectors_are_stored_open_and_those_of_a_key_not_here_stay_on_the_camera(
+def test_sealed_vectors_are_opened_to_be_stored_and_those_of_a_key_not_here_stay_on_the_camera(
         tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     keys = [X25519PrivateKey.generate() for _ in range(3)]
     old, new, lost = (Sealer(key.public_key().public_bytes_raw()) for key in keys)
@@ -241,10 +241,9 @@ def test_sealed_vectors_are_stored_open_and_those_of_a_key_not_here_stay_on_the_
     assert "gate: sends vectors open; set seal_to" in caplog.text
     answer = house.post(wire.encode_batch(bodies[2:3]))
     assert (answer.status_code, "seal_keys" in answer.text) == (409, True)
-    reader = sqlite3.connect(f"file:{tmp_path}/data/journal.sqlite?mode=ro", uri=True)
-    stored = [row[0] for row in reader.execute("SELECT vector FROM sighting ORDER BY id")]
-    reader.close()
-    assert stored == [pack(seen[row].vector[None], "fp16")[0] for row in (0, 1, 3)]
+    stored = [vector for _, vector in house.journal.sightings(FINGERPRINT, DIMENSION, since=0, most=10)]
+    np.testing.assert_array_equal(stored, unpack(pack(np.stack([seen[row].vector for row in (0, 1, 3)]), "fp16"),
+                                                 "fp16", DIMENSION))
     house.close()
     again = House(tmp_path / "data", opener=Opener(keys))
     assert [o.result for o in wire.decode_answer(again.post(wire.encode_batch(bodies)).content)] == [
