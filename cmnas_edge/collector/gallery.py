@@ -79,6 +79,13 @@ class Gallery:
                 self._keep(record, vector, own[record.id])
         return fresh
 
+    def become(self, other: Gallery) -> None:
+        """Hold what another holds, which nobody else uses, in place of everything held so far."""
+        with self._lock:
+            version = self.version
+            vars(self).update({name: held for name, held in vars(other).items() if name != "_lock"})
+            self.version = version + 1
+
     def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
         """Take reports of records lost on a device."""
         with self._lock:

@@ -3,7 +3,8 @@
 Requests that wait together share a commit. They are answered as soon as it has reached the
 disk; who the sightings show is decided after that, and the decisions are written with the
 next commit, or at once when nothing waits. A crash in between loses no sighting, and their
-decisions are made again at start.
+decisions are made again at start. What people decide or erase is done here, too, in its turn
+(`Intake.ask`), and so is letting go of what is over (`cmnas_edge.collector.store.upkeep`).
 """
 
 from __future__ import annotations
@@ -14,29 +15,36 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
-from cmnas_edge.collector.gallery import Gallery
+from cmnas_edge.collector.gallery import Gallery, rebuild
 from cmnas_edge.collector.matching.identity import Link
+from cmnas_edge.collector.store.erasures import Receipt, Selection
 from cmnas_edge.collector.store.journal import Arrival, Journal, JournalGap, Record
+from cmnas_edge.collector.store.upkeep import Upkeep
+from cmnas_edge.collector.views import Unanswerable
 from cmnas_edge.errors import CmnasError, Transient
 from cmnas_edge.log import Repeats
 from cmnas_edge.sighting import Gap
 
 __all__ = ["Intake", "Stored"]
 
+T = TypeVar("T")
 Stored = list[int | None]   # per item: a sighting's new id, 0 for a gap, None for a duplicate
 _log = logging.getLogger("cmnas.collector")
 _WAITING = 256              # requests; more are told to come back
 _TOGETHER = 32              # requests that share a commit
 _EXPIRY_S = 10.0
+_Item = tuple[Arrival | Callable[[], Any], Future[Any]]
 
 
 class Intake:
     """Stores what arrives, once, and answers only what is on the disk."""
 
     def __init__(self, journal: Journal, gallery: Gallery, *, hot_window_s: float, hot_limit: int,
-                 unwritten: list[Link] | None = None, on_failure: Callable[[], None] = lambda: None,
-                 clock: Callable[[], float] = time.time) -> None:
+                 unwritten: list[Link] | None = None, upkeep: Upkeep | None = None,
+                 on_failure: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.time) -> None:
+        self.upkeep = upkeep or Upkeep(journal, retention_h=float("inf"), clock=clock)
         self.failure: BaseException | None = None
         self.full = ""      # why nothing can be stored for now
         self.stored_count = journal.count()
@@ -48,7 +56,8 @@ class Intake:
         self._on_failure = on_failure
         self._clock = clock
         self._repeats = Repeats()
-        self._queue: queue.Queue[tuple[Arrival, Future[Stored]] | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[_Item | None] = queue.Queue(_WAITING)
+        self._more = False      # to let go of, at once
         self._expired_at = clock()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
@@ -61,6 +70,7 @@ class Intake:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
+            self.upkeep.close()
 
     def offer(self, arrival: Arrival) -> Future[Stored]:
         """Hand over what a request brought.
@@ -71,24 +81,64 @@ class Intake:
         Raises:
             Transient: Too many requests wait already, or the intake has failed.
         """
+        return self._put(arrival)
+
+    def ask(self, work: Callable[[], T]) -> Future[T]:
+        """Have something done by the thread that writes, after what was offered before it.
+
+        When it is begun, every decision made so far stands in the journal, so that what it reads and
+        changes there and in the gallery is one and the same.
+
+        Args:
+            work: What to do, quickly: nothing is stored meanwhile. It may raise `CmnasError` or
+                `Unanswerable`, for the one who asked; anything else is a bug and ends the process.
+
+        Raises:
+            Transient: Too many requests wait already, or the intake has failed.
+        """
+        return self._put(work)
+
+    def erase(self, what: Selection, person: str, reason: str) -> Future[Receipt]:
+        """Erase what fits: journal, memory and every index; see `Upkeep.erase`."""
+        def work() -> Receipt:
+            self.upkeep.begin(what, person, reason)
+            return self._finish_erasures()[-1]
+
+        return self.ask(work)
+
+    def _finish_erasures(self) -> list[Receipt]:
+        try:
+            return self.upkeep.finish()
+        finally:
+            # What is left is read again, as a start would: nothing in memory remembers the rest.
+            fresh, self._unwritten = rebuild(self._journal, self._gallery.model,
+                                             since=self._clock() - self._hot_window_s, limit=self._hot_limit)
+            self._gallery.become(fresh)
+            self.stored_count = self._journal.count()
+
+    def _put(self, item: Arrival | Callable[[], Any]) -> Future[Any]:
         if self.failure is not None:
             raise Transient("collector: stopping after an error; try again")
-        future: Future[Stored] = Future()
+        future: Future[Any] = Future()
         future.set_running_or_notify_cancel()   # a device that hangs up cannot cancel a commit
         try:
-            self._queue.put_nowait((arrival, future))
+            self._queue.put_nowait((item, future))
         except queue.Full:
             raise Transient(f"collector: {_WAITING} requests wait already; try again") from None
         return future
 
     def _run(self) -> None:
-        waiting: list[tuple[Arrival, Future[Stored]]] = []
+        waiting: list[_Item] = []
         try:
             while self._take(waiting):
+                work = waiting.pop() if waiting and callable(waiting[-1][0]) else None
                 if waiting or self._unwritten:
-                    self._store(waiting)
+                    self._store([(item, future) for item, future in waiting if isinstance(item, Arrival)])
+                waiting = [work] if work is not None else []
+                if work is not None:
+                    self._do(*work)
                 waiting = []
-                if self._clock() - self._expired_at > _EXPIRY_S:
+                if self._more or self._clock() - self._expired_at > _EXPIRY_S:
                     self._expire()
             self._write_links()
         except BaseException as error:  # our own bug: answer nobody, end the process
@@ -102,13 +152,13 @@ class Intake:
                 if not future.done():
                     future.set_exception(Transient("collector: stopping after an error; try again"))
 
-    def _take(self, waiting: list[tuple[Arrival, Future[Stored]]]) -> bool:
-        """Wait for the first request and take those behind it; False at the end."""
+    def _take(self, waiting: list[_Item]) -> bool:
+        """Wait for the first request and take those behind it, up to one that is to be done; False at the end."""
         try:
-            item = self._queue.get(timeout=_EXPIRY_S)
+            item = self._queue.get(timeout=0 if self._more else _EXPIRY_S)
             while item is not None:
                 waiting.append(item)
-                if len(waiting) == _TOGETHER:
+                if len(waiting) == _TOGETHER or callable(item[0]):
                     return True
                 item = self._queue.get_nowait()
         except queue.Empty:
@@ -135,7 +185,14 @@ class Intake:
         if self._queue.empty():
             self._write_links()
 
-    def _write_links(self) -> None:
+    def _do(self, work: Any, future: Future[Any]) -> None:
+        try:
+            self._write_links(must=True)
+            future.set_result(work())
+        except (CmnasError, Unanswerable) as error:
+            future.set_exception(error)
+
+    def _write_links(self, *, must: bool = False) -> None:
         if not self._unwritten:
             return
         try:
@@ -143,6 +200,8 @@ class Intake:
             self._unwritten = []
         except CmnasError as error:
             self._refuse(error)     # kept, and written with the next commit that works
+            if must:
+                raise
 
     def _match(self, arrival: Arrival, stored: Stored) -> None:
         gaps = []
@@ -159,14 +218,26 @@ class Intake:
         if gaps:
             self._gallery.note_gaps(gaps)
 
-    def _refuse(self, error: CmnasError) -> None:
+    def _refuse(self, error: CmnasError, means: str = "cameras keep what they have") -> None:
         self.full = str(error)
         held = self._repeats.admit(type(error).__name__)
         if held is not None:
             level = logging.WARNING if isinstance(error, Transient) else logging.ERROR
-            _log.log(level, "%s; cameras keep what they have%s", error,
+            _log.log(level, "%s; %s%s", error, means,
                      f" (said {held} more times)" if held else "")
 
     def _expire(self) -> None:
         self._expired_at = self._clock()
         self._gallery.expire(self._expired_at - self._hot_window_s, self._hot_limit)
+        self._write_links()
+        if self._unwritten:
+            return      # a link written after its sighting went would stand for ever
+        removed = self.upkeep.view.removed_count
+        try:
+            if self.upkeep.unfinished:
+                self._finish_erasures()
+            self._more = self.upkeep.step(self._expired_at)
+            self.stored_count -= self.upkeep.view.removed_count - removed
+        except CmnasError as error:
+            self._more = False
+            self._refuse(error, "what is over is let go of as soon as that is mended")

@@ -12,7 +12,6 @@ One thread at a time may use a `Journal`, and one process may have it open.
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,45 +19,46 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from cmnas_edge.collector.matching.identity import Link
-from cmnas_edge.collector.store.keys import Keys, Locked
-from cmnas_edge.collector.store.records import FIELDS, Arrival, Decision, JournalGap, Record, record
+from cmnas_edge.collector.store.erasures import Erasure, Erasures
+from cmnas_edge.collector.store.keys import Keys, day_name
+from cmnas_edge.collector.store.ranges import Ranges
+from cmnas_edge.collector.store.reading import Reading
+from cmnas_edge.collector.store.records import FIELDS, LINK_FIELDS, Arrival, Decision, JournalGap, Record
+from cmnas_edge.collector.store.removal import Removed, forget_decisions, remove
 from cmnas_edge.collector.store.schema import beside, prepare
-from cmnas_edge.embedding import pack, unpack
-from cmnas_edge.errors import ConfigError, DiskFull, Transient
+from cmnas_edge.embedding import pack
+from cmnas_edge.errors import ConfigError
 from cmnas_edge.sighting import Gap, Sighting
 
 __all__ = ["Arrival", "Decision", "Journal", "JournalGap", "Record"]
 
-F32 = npt.NDArray[np.float32]
-_log = logging.getLogger("cmnas.collector")
-_LINK = "sighting, opened_by, identity, rule, score, threshold, pair, against, probability, fingerprint"
+_CHUNK = 2000       # sightings removed in one commit: a tenth of a second in which nobody is answered
 
 
-class Journal:
+class Journal(Reading):
     """The truth about what was received; nothing is answered before it stands here.
 
     Raises:
         ConfigError: Another collector has it open, it is damaged, or it is of an unknown
-            schema; the message says which file and what to do.
+            schema, or a key is missing; the message says which file and what to do.
         DiskFull: The disk has no room for it.
         Transient: Another program holds the file.
     """
 
-    def __init__(self, folder: Path, *, keys: Keys | None = None, limit_mib: int = 0, patience_s: float = 2.0) -> None:
+    def __init__(self, folder: Path, *, keys: Path | None = None, master_key: Path | None = None, limit_mib: int = 0,
+                 patience_s: float = 2.0) -> None:
         """Open it, or make it, or make one of an earlier release one of this.
 
         Args:
             folder: Of its file, made with mode 0700.
-            keys: Of the days; None: those in ``folder/keys``.
+            keys: Folder of the days' keys; None: ``folder/keys``.
+            master_key: File of the key that wraps them; None: in that folder.
             limit_mib: Largest size; 0 leaves it to the disk.
             patience_s: How long another program may hold the file.
         """
-        self._path = folder / "journal.sqlite"
-        self._patience_s = patience_s   # for another program to let go; a camera waits 10 s for its answer
+        path = folder / "journal.sqlite"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / "journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -69,39 +69,57 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
-            raise ConfigError(f"{self._path}: in use by another collector; stop that one or give this one "
+            raise ConfigError(f"{path}: in use by another collector; stop that one or give this one "
                               "another data folder") from None
         try:
-            self.keys = keys or Keys(folder / "keys")
-            self._open(limit_mib)
+            super().__init__(path, sqlite3.connect(":memory:"), Keys(keys or folder / "keys", master=master_key))
+            self._open(limit_mib, patience_s)
         except BaseException:
             os.close(self._lock)
             raise
 
-    def _open(self, limit_mib: int) -> None:
-        with self._explained():
+    def _open(self, limit_mib: int, patience_s: float) -> None:
+        with self.explained():
             # Made here first: SQLite's own files take this one's mode.
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._path.chmod(0o600)
-            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False,
-                                       timeout=self._patience_s)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self.path.chmod(0o600)
+            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=patience_s)
         try:
-            with self._explained():
-                prepare(self._db, self._path, self.keys, limit_mib)
-                marked = dict(self._db.execute("SELECT name, value FROM mark"))
-                (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM sighting").fetchone()
+            with self.explained():
+                prepare(self._db, self.path, self.keys, limit_mib)
+                (last,) = self._db.execute("SELECT max(coalesce((SELECT max(id) FROM sighting), 0), coalesce("
+                                           "(SELECT value FROM mark WHERE name = 'sighting'), 0))").fetchone()
+                self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
+                self._erased = {number for number, in self._db.execute("SELECT id FROM erased")}
+            self._last: int = last
+            self._settle()
         except BaseException:
             self._db.close()
             raise
-        self._last: int = max(last, marked.get("sighting", 0))
-        self._last_identity: int = marked.get("identity", 0)
+
+    def _settle(self) -> None:
+        """Take out what was ended while this journal lay elsewhere: a backup knows nothing of it."""
+        dropped, kept = self.keys.dropped(), self.keys.days()
+        for day in self.days():
+            if day in dropped:
+                while ids := self.under(day, _CHUNK):
+                    self.remove(ids)
+        if locked := [day_name(day) for day in self.days() if day not in kept]:
+            raise ConfigError(
+                f"{self.path}: expected the keys of {', '.join(locked)}, found none in {self.keys.folder}; put them "
+                "back from their copy (keys_copy); or, if they are lost for good, write these days into its file "
+                "'dropped', one a line, and what they locked is taken out")
+        for erasure in Erasures(self.keys.folder).entries:
+            if erasure.id not in self._erased:
+                self.erase(erasure)
+        self.empty_log()
 
     def append(self, arrivals: Sequence[Arrival], links: Iterable[Link] = ()) -> list[list[int | None]]:
         """Store, in one commit, what some requests brought and links decided before.
 
         Returns:
             Per arrival and item: the new id of a sighting, 0 for a gap, None for a sighting
-            that was stored before. It is on the disk when this returns.
+            that was stored before, be it here or gone. It is on the disk when this returns.
 
         Raises:
             DiskFull: Nothing of it was stored.
@@ -125,8 +143,62 @@ class Journal:
                 (decision.made_at, decision.person, decision.kind, decision.reason,
                  msgspec.json.encode(decision.body).decode())).lastrowid or 0)
 
+    def remove(self, ids: Sequence[int]) -> Removed:
+        """Take sightings out for good, with their links and what was decided about them, in commits of not too many.
+
+        The files hold nothing of them once `empty_log` is true.
+
+        Raises:
+            DiskFull, Transient, ConfigError: As `append`.
+        """
+        removed = Removed()
+        for start in range(0, len(ids), _CHUNK):
+            with self._committed():
+                part, gone = remove(self._db, ids[start:start + _CHUNK])
+                self._note_gone(gone)
+            removed += part
+        return removed
+
+    def erase(self, erasure: Erasure) -> Removed:
+        """Take out what an entry of the erasure list names, as far as it is here; again to no effect.
+
+        Raises:
+            DiskFull, Transient, ConfigError: As `append`; what was not erased is at the next start.
+        """
+        removed = Removed()
+        for device, spool, first, last in erasure.records:
+            removed += self.remove(self.numbered(device, spool, first, last))
+        with self._committed():
+            for device, spool, first in erasure.gaps:
+                removed.gaps += self._db.execute("DELETE FROM gap WHERE device = ? AND spool = ? AND first = ?",
+                                                 (device, spool, first)).rowcount
+            self._note_gone(Ranges(erasure.records))    # a backup may lack some, and they may be sent again
+            self._db.execute("INSERT OR IGNORE INTO erased VALUES (?)", (erasure.id,))
+        self._erased.add(erasure.id)
+        return removed
+
+    def forget(self, before: float) -> Removed:
+        """Take out gaps reported, and decisions made about nothing that is left, before a time."""
+        removed = Removed()
+        with self._committed():
+            removed.gaps = self._db.execute("DELETE FROM gap WHERE received_at < ?", (before,)).rowcount
+            removed.decisions = forget_decisions(self._db, before)
+        return removed
+
+    def empty_log(self) -> bool:
+        """Empty the log beside the file, which may hold what was removed; false while another program reads it."""
+        with self.explained():
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+
+    def _note_gone(self, gone: Ranges) -> None:
+        for each in gone:
+            replaced, whole = self._gone.add(*each)
+            self._db.executemany("DELETE FROM gone WHERE device = ? AND spool = ? AND first = ? AND last = ?", replaced)
+            self._db.execute("INSERT INTO gone VALUES (?, ?, ?, ?)", whole)
+
     def _link(self, links: Iterable[Link]) -> None:
-        self._db.executemany(f"INSERT INTO link ({_LINK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  no input in it
+        self._db.executemany(f"INSERT INTO link ({LINK_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  no input in it
                              [msgspec.structs.astuple(link) for link in links])
 
     def _insert(self, arrival: Arrival, item: Sighting | Gap) -> int | None:
@@ -137,6 +209,8 @@ class Journal:
                 "SET last = max(last, excluded.last), count = max(count, excluded.count)",
                 (arrival.device, item.spool, item.first, item.last, item.count, arrival.received_at))
             return 0
+        if self._gone.has(arrival.device, item.spool, item.sequence):
+            return None     # stored once, and since then erased or past: its acknowledgement was lost
         # Numbers beyond SQLite's 63 bits stand as text. The vector is packed again as it came.
         day = self.keys.day_for(arrival.received_at)
         sealed = self.keys.seal(day, pack(item.vector[None], item.packing)[0],
@@ -153,64 +227,6 @@ class Journal:
         self._last += 1     # never the number of one that is gone
         return self._last
 
-    def sightings(self, fingerprint: bytes, dimension: int, *, since: float, most: int
-                  ) -> Iterator[tuple[Record, F32]]:
-        """Read what was received since ``since``, whole tracklets, at most about ``most``, by id.
-
-        A tracklet that was seen since then comes with its earlier sightings. A vector that does not
-        open, for it or its row was changed, is passed over, and the log says so.
-        """
-        with self._explained():
-            (floor,) = self._db.execute(
-                "SELECT coalesce(min(id), 0) FROM (SELECT id FROM sighting WHERE received_at >= ? AND "
-                "fingerprint = ? ORDER BY id DESC LIMIT ?)", (since, fingerprint, most)).fetchone()
-            if not floor:
-                return
-            rows = self._db.execute(
-                f"SELECT {FIELDS}, packing, vector, day FROM sighting "  # noqa: S608  no input in it
-                "WHERE fingerprint = :print AND (id >= :floor OR id IN (SELECT sighting FROM link WHERE opened_by IN "
-                "(SELECT opened_by FROM link WHERE sighting >= :floor))) ORDER BY id",
-                {"print": fingerprint, "floor": floor})
-            for row in rows:
-                *fields, packing, vector, day = row
-                found = record(fields)
-                try:
-                    opened = self.keys.open(day, vector, beside(found.device, found.spool, found.sequence, packing))
-                except Locked as error:
-                    _log.error("%s: sighting %d cannot be read: %s; it is left out", self._path, found.id, error)
-                    continue
-                yield found, unpack([opened], packing, dimension)[0]
-
-    def links(self, first: int) -> Iterator[Link]:
-        """Read, in the order they were made, the links of tracklets opened by sighting ``first`` or later."""
-        with self._explained():
-            for row in self._db.execute(f"SELECT {_LINK} FROM link WHERE opened_by >= ? ORDER BY id", (first,)):  # noqa: S608  no input in it
-                yield Link(*row)
-
-    def decisions(self, since: int = 0) -> Iterator[Decision]:
-        """Read what people decided after decision ``since``, in the order they did."""
-        with self._explained():
-            for made_at, person, kind, reason, body, number in self._db.execute(
-                    "SELECT made_at, person, kind, reason, body, id FROM decision WHERE id > ? ORDER BY id", (since,)):
-                yield Decision(made_at, person, kind, reason, msgspec.json.decode(body), number)
-
-    def last_identity(self) -> int:
-        """Return the highest identity given; 0 at first."""
-        with self._explained():
-            return max(self._last_identity,
-                       int(self._db.execute("SELECT coalesce(max(identity), 0) FROM link").fetchone()[0]))
-
-    def gaps(self, since: float = 0) -> list[JournalGap]:
-        """Read the gaps the cameras reported since ``since``."""
-        with self._explained():
-            return [JournalGap(*row) for row in self._db.execute(
-                "SELECT * FROM gap WHERE received_at >= ? ORDER BY received_at", (since,))]
-
-    def count(self) -> int:
-        """Return how many sightings are stored."""
-        with self._explained():
-            return int(self._db.execute("SELECT count(*) FROM sighting").fetchone()[0])
-
     def close(self) -> None:
         """Close the file and let another collector have it."""
         self._db.close()
@@ -220,7 +236,7 @@ class Journal:
     def _committed(self) -> Iterator[None]:
         """Commit what is done within, or nothing of it."""
         last = self._last
-        with self._explained():
+        with self.explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -229,25 +245,5 @@ class Journal:
                 self._last = last
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
                 raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise self._translated(error) from error
-
-    def _translated(self, error: Exception) -> Exception:
-        text = " ".join(str(error).split())
-        if isinstance(error, OSError) and error.strerror:
-            text = error.strerror
-        # "disk I/O error" is how SQLite reports a write that failed for another reason than
-        # ENOSPC (quota, file size limit); waiting may help there too.
-        if any(sign in text for sign in ("full", "disk I/O", "No space", "quota", "too large")):
-            return DiskFull(f"{self._path}: no room for more sightings ({text}); free disk space, raise "
-                            "journal_mib, or check the disk")
-        if "locked" in text:
-            return Transient(f"{self._path}: another program holds the journal ({text}); close it")
-        return ConfigError(f"{self._path}: the journal cannot be used ({text}); restore it from a backup, or move "
-                           "it away to start an empty one")

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.private import read_secret, write_private
 
-__all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of"]
+__all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of", "days_in", "path_of"]
 
 DAY_S = 86400
 ADDED_BYTES = 28            # nonce and tag
@@ -51,6 +51,16 @@ def day_of(at: float) -> int:
 def day_name(day: int) -> str:
     """Write a day as people do: 2026-11-21."""
     return (_FIRST + timedelta(days=day)).isoformat()
+
+
+def path_of(folder: Path, day: int) -> Path:
+    """Where the key of a day is, in a folder of keys."""
+    return folder / f"day-{day_name(day)}.key"
+
+
+def days_in(folder: Path) -> set[int]:
+    """Return the days that have a key in a folder."""
+    return {day for path in folder.glob("day-*.key") if (day := _day(path.stem[4:])) is not None}
 
 
 class Keys:
@@ -94,7 +104,7 @@ class Keys:
 
     def days(self) -> set[int]:
         """Return the days that have a key."""
-        return {day for path in self.folder.glob("day-*.key") if (day := _day(path.stem[4:])) is not None}
+        return days_in(self.folder)
 
     def dropped(self) -> set[int]:
         """Return the days whose keys were dropped."""
@@ -205,7 +215,7 @@ class Keys:
             raise unwritable(self.folder, "keys", error, "correct keys or its mode") from None
 
     def _path(self, day: int) -> Path:
-        return self.folder / f"day-{day_name(day)}.key"
+        return path_of(self.folder, day)
 
 
 def _secret(path: Path, kind: str, size: int) -> bytes:

@@ -10,10 +10,11 @@ import msgspec
 from cmnas_edge.embedding import Modality
 from cmnas_edge.sighting import EngineName, Gap, Precision, Sighting
 
-__all__ = ["FIELDS", "Arrival", "Decision", "DecisionKind", "JournalGap", "Record", "record"]
+__all__ = ["FIELDS", "LINK_FIELDS", "Arrival", "Decision", "DecisionKind", "JournalGap", "Record", "record"]
 
 FIELDS = ("id, device, spool, sequence, received_at, camera, seen_from, seen_at, modality, tracklet, view_count, "
           "quality, box_width, box_height, engine, precision, transform")
+LINK_FIELDS = "sighting, opened_by, identity, rule, score, threshold, pair, against, probability, fingerprint"
 DecisionKind = Literal["confirm", "split", "merge", "undo", "cannot_link"]
 
 

@@ -1,0 +1,103 @@
+"""Taking sightings out of the journal: with their links, with what people decided about them, and for good.
+
+What goes is overwritten in the file (``secure_delete``); the log beside it is emptied by
+`Journal.empty_log`. The numbers of the records stay, so that one that is sent again, since its
+acknowledgement was lost, is not stored again; and so do the highest numbers given to sightings
+and identities, which nobody is given twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from cmnas_edge.collector.store.ranges import Ranges
+
+__all__ = ["Removed", "forget_decisions", "remove"]
+
+
+class Removed(msgspec.Struct):
+    """How many rows went."""
+
+    sightings: int = 0
+    links: int = 0
+    gaps: int = 0
+    decisions: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether any did."""
+        return bool(self.sightings or self.links or self.gaps or self.decisions)
+
+    def __iadd__(self, other: Removed) -> Removed:
+        """Count on."""
+        self.sightings += other.sightings
+        self.links += other.links
+        self.gaps += other.gaps
+        self.decisions += other.decisions
+        return self
+
+
+def remove(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[Removed, Ranges]:
+    """Take sightings out, within a transaction of the caller's.
+
+    A tracklet that keeps some of its sightings keeps what was decided about it, since that is
+    how the others are known; the scores of those that go, go with them.
+
+    Returns:
+        What went, and the records that are gone.
+    """
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS going (id INTEGER PRIMARY KEY)")
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS ended (id INTEGER PRIMARY KEY)")
+    db.execute("DELETE FROM going")
+    db.execute("DELETE FROM ended")
+    db.executemany("INSERT OR IGNORE INTO going VALUES (?)", ((number,) for number in ids))
+    gone = Ranges((device, spool, sequence, sequence) for device, spool, sequence in db.execute(
+        "SELECT device, spool, sequence FROM sighting WHERE id IN (SELECT id FROM going) "
+        "ORDER BY device, spool, sequence"))
+    for name, table, column in (("sighting", "sighting", "id"), ("identity", "link", "identity")):
+        db.execute(f"INSERT INTO mark SELECT '{name}', max({column}) FROM {table} WHERE true HAVING max({column}) > 0 "  # noqa: S608  no input in it
+                   "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)")
+    sightings = db.execute("DELETE FROM sighting WHERE id IN (SELECT id FROM going)").rowcount
+    # Tracklets that have none left. The first link of a sighting says which tracklet it belongs to.
+    db.execute(
+        "INSERT INTO ended SELECT DISTINCT touched.opened_by FROM link touched "
+        "WHERE touched.sighting IN (SELECT id FROM going) AND NOT EXISTS ("
+        "SELECT 1 FROM link own JOIN sighting s ON s.id = own.sighting WHERE own.opened_by = touched.opened_by "
+        "AND own.id = (SELECT min(id) FROM link WHERE sighting = own.sighting))")
+    links = db.execute("DELETE FROM link WHERE opened_by IN (SELECT id FROM ended) "
+                       "OR (sighting IN (SELECT id FROM going) AND rule = 'tracklet')").rowcount
+    return Removed(sightings, links, 0, _undecide(db)), gone
+
+
+def forget_decisions(db: sqlite3.Connection, before: float) -> int:
+    """Take out decisions made before a time that name no tracklet that is left; return how many."""
+    count = 0
+    for number, body in db.execute("SELECT id, body FROM decision WHERE made_at < ?", (before,)).fetchall():
+        said = msgspec.json.decode(body)
+        about = said.get("tracklets") if isinstance(said, dict) else None
+        if not isinstance(about, list) or not any(
+                db.execute("SELECT 1 FROM link WHERE opened_by = ?", (tracklet,)).fetchone() for tracklet in about):
+            db.execute("DELETE FROM decision WHERE id = ?", (number,))
+            count += 1
+    return count
+
+
+def _undecide(db: sqlite3.Connection) -> int:
+    """Take tracklets that ended out of decisions, and decisions out that are about nothing else."""
+    ended = {number for number, in db.execute("SELECT id FROM ended")}
+    count = 0
+    for number, body in db.execute("SELECT id, body FROM decision").fetchall() if ended else ():
+        said = msgspec.json.decode(body)
+        about = said.get("tracklets") if isinstance(said, dict) else None
+        if not isinstance(about, list) or ended.isdisjoint(t for t in about if isinstance(t, int)):
+            continue
+        left = [tracklet for tracklet in about if tracklet not in ended]
+        if left:
+            db.execute("UPDATE decision SET body = ? WHERE id = ?",
+                       (msgspec.json.encode(said | {"tracklets": left}).decode(), number))
+        else:
+            db.execute("DELETE FROM decision WHERE id = ?", (number,))
+            count += 1
+    return count
