@@ -15,18 +15,26 @@ from types import FrameType
 import uvicorn
 
 from cmnas_edge import bundle, config, private, sealing
+from cmnas_edge.collector import person_commands
 from cmnas_edge.collector import settings as collector_settings
+from cmnas_edge.collector.access.audit_log import AuditLog
+from cmnas_edge.collector.access.database import Database
+from cmnas_edge.collector.access.passwords import Passwords
+from cmnas_edge.collector.access.people import People
+from cmnas_edge.collector.access.sessions import Sessions
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.receiving import mqtt
 from cmnas_edge.collector.receiving.admission import Admission
 from cmnas_edge.collector.receiving.connection import Connection
 from cmnas_edge.collector.receiving.devices import Devices, new_token
+from cmnas_edge.collector.receiving.rates import Rates
 from cmnas_edge.collector.receiving.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.app import build
+from cmnas_edge.collector.web.log_in import LogIn
 from cmnas_edge.errors import ConfigError, unheard
 from cmnas_edge.log import Repeats
 from cmnas_edge.private import write_new_secret
@@ -34,23 +42,30 @@ from cmnas_edge.private import write_new_secret
 __all__ = ["add_arguments", "run"]
 
 _log = logging.getLogger("cmnas.collector")
+_ACCESS = {"person": person_commands.person, "revoke": person_commands.revoke, "audit-log": person_commands.audit_log}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.usage = ("cmnas-edge collector CONFIG.toml [--check]\n"
                     "       cmnas-edge collector enrol NAME --config CONFIG.toml [--out FILE] [--rotate]\n"
+                    "       cmnas-edge collector revoke NAME --config CONFIG.toml\n"
+                    "       cmnas-edge collector person add|password|role|remove|link NAME --config CONFIG.toml\n"
+                    "       cmnas-edge collector person list --config CONFIG.toml\n"
+                    "       cmnas-edge collector audit-log --config CONFIG.toml [--verify]\n"
                     "       cmnas-edge collector seal-key FILE\n"
                     "       cmnas-edge collector mqtt-acl --config CONFIG.toml")
-    parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME | seal-key FILE | mqtt-acl",
-                        help="the settings file to run with; or enrol: give the device NAME a token; or seal-key: make "
-                             "the key that cameras seal vectors to (mode 0600), print its public half; or "
+    parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME | ...",
+                        help="the settings file to run with; or enrol: give the device NAME a token; or revoke: take "
+                             "it away; or person: who may log in; or audit-log: who asked what; or seal-key: make the "
+                             "key that cameras seal vectors to (mode 0600), print its public half; or "
                              "mqtt-acl: print what the broker needs to know")
     parser.add_argument("--check", action="store_true",
                         help="check settings, bundle and enrolled devices, print what is in effect, and end")
-    parser.add_argument("--config", type=Path, help="enrol, mqtt-acl: the collector's settings file")
+    parser.add_argument("--config", type=Path, help="all but seal-key: the collector's settings file")
     parser.add_argument("--out", type=Path, help="enrol: write the token to this file (mode 0600), print nothing")
     parser.add_argument("--rotate", action="store_true", help="enrol: replace the token of an enrolled device")
+    person_commands.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,11 +74,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CmnasError: It cannot be done; see `cmnas_edge.errors`.
     """
+    if args.words[0] in _ACCESS:
+        return _ACCESS[args.words[0]](args.words[1:], args)
     if args.words[0] == "enrol":
         if len(args.words) != 2 or args.config is None:
             raise ConfigError("enrol: expected a device's name and the settings file, as in: "
                               "cmnas-edge collector enrol gate --config collector.toml")
-        return _enrol(args.words[1], args.config, args.out, rotate=args.rotate)
+        return _enrol(args.words[1], args.config, args.out, rotate=args.rotate, reason=args.reason)
     if args.words[0] == "seal-key":
         if len(args.words) != 2:
             raise ConfigError("seal-key: expected the file to write, as in: cmnas-edge collector seal-key seal.pem")
@@ -90,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     return _serve(settings)
 
 
-def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
+def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool, reason: str = "") -> int:
     settings = collector_settings.load(path)
     if settings.mqtt is not None and name == mqtt.check(settings.mqtt):
         raise ConfigError(f"device name: {name!r} is the collector's own at the broker, and a certificate of that name "
@@ -98,7 +115,9 @@ def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
     devices = Devices(settings.data)
     seal_to = sealing.public_key(settings.seal_keys[0]) if settings.seal_keys else ""
     if out is None:
-        sys.stdout.write(devices.enrol(name, rotate=rotate) + "\n")
+        token = devices.enrol(name, rotate=rotate)
+        person_commands.note(settings, "devices", {"do": "enrol", "name": name}, reason)
+        sys.stdout.write(token + "\n")
         _tell(seal_to)
         return 0
     token = new_token()
@@ -109,6 +128,7 @@ def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool) -> int:
     except BaseException:
         out.unlink(missing_ok=True)
         raise
+    person_commands.note(settings, "devices", {"do": "enrol", "name": name}, reason)
     _tell(seal_to)
     return 0
 
@@ -159,10 +179,17 @@ def _serve(settings: CollectorSettings) -> int:
                     unwritten=unwritten, on_failure=lambda: setattr(server, "should_exit", True))
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
     receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
-                        opener=opener, only_sealed=settings.only_sealed)
+                        opener=opener, only_sealed=settings.only_sealed, rates=Rates(settings.device_rate))
     broker = mqtt.MqttReceiver(settings.mqtt, receiver, devices) if settings.mqtt is not None else None
-    app = build(receiver, Api(gallery, intake, devices, hot_window_h=settings.hot_window_h,
-                              broker=lambda: "" if broker is None else broker.trouble))
+    access = Database(settings.data)
+    people, passwords = People(access), Passwords()
+    sessions = Sessions(access, idle_s=settings.access.idle_h * 3600, longest_s=settings.access.longest_h * 3600)
+    audit_log = AuditLog(settings.data)
+    _tell_of_access(people, audit_log)
+    log_in = LogIn(people, sessions, passwords, audit_log)
+    api = Api(gallery, intake, devices, audit_log, hot_window_h=settings.hot_window_h,
+              reasons=settings.access.reasons, broker=lambda: "" if broker is None else broker.trouble)
+    app = build(receiver, api, log_in, ending=lambda: server.should_exit)
     _log_through_ours("uvicorn", "asyncio")
     server = _Server(_server_config(settings, app))
     # uvicorn raises the signal again once it has ended in good order; this makes that exit 0.
@@ -182,9 +209,23 @@ def _serve(settings: CollectorSettings) -> int:
             broker.stop()       # after it has told what is stored
         journal.close()
         listener.close()
+        passwords.close()
+        access.close()
     if intake.failure is not None:
         raise intake.failure
     return 0
+
+
+def _tell_of_access(people: People, audit_log: AuditLog) -> None:
+    """Say who may come in, and where the audit log ends: whoever keeps this log can tell if that one was changed."""
+    if not (count := len(people.known())):
+        _log.info("nobody is enrolled to log in; pages and API answer on this machine only, and change nothing")
+    else:
+        _log.info("%d people are enrolled to log in", count)
+    found = audit_log.check()
+    _log.info("audit log: the last entry is %d:%s", found.last, found.digest)
+    for fault in found.faults[:5]:
+        _log.error("audit log: %s", fault)
 
 
 class _Server(uvicorn.Server):

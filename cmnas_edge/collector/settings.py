@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,7 +12,7 @@ from cmnas_edge.bundle import Trust
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.mqtt import SITE
 
-__all__ = ["CollectorSettings", "MqttSettings", "load"]
+__all__ = ["AccessSettings", "CollectorSettings", "MqttSettings", "load"]
 
 
 SiteKeyId = Annotated[str, msgspec.Meta(
@@ -38,6 +38,21 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     site: Annotated[str, SITE] = "site"
 
 
+class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """People who log in (``cmnas-edge collector person add NAME``), and what they have to say.
+
+    Attributes:
+        idle_h: Whoever did nothing for so long logs in again; a page that is open does something.
+        longest_h: And after so long in any case.
+        reasons: Which questions need a reason, which goes into the audit log with them: ``search``, ``export``,
+            ``erasure``, ``decision``. Without one they are refused.
+    """
+
+    idle_h: Annotated[float, msgspec.Meta(ge=0.05, le=168)] = 2.0
+    longest_h: Annotated[float, msgspec.Meta(ge=0.05, le=168)] = 12.0
+    reasons: tuple[Literal["search", "export", "erasure", "decision"], ...] = ("export", "erasure")
+
+
 class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of one collector; relative paths are relative to the settings file.
 
@@ -59,10 +74,13 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         hot_limit: At most this many of them are kept in memory; the oldest leave first.
         journal_mib: Largest size of the journal; 0 leaves it to the disk. When it is
             reached, cameras are told to wait and keep what they have.
+        device_rate: Records a second that one device may send over time, with up to ten seconds of them at once;
+            it keeps what is more until it may. 0: no limit.
         tls_certificate: PEM file; with ``tls_key`` the collector speaks HTTPS.
         tls_key: PEM file, mode 0600.
         allow_plain_http_off_loopback: Accept that tokens and embeddings travel readable.
-            Without it and without TLS the collector listens on loopback only.
+            Without it and without TLS the collector listens on loopback only. People never log in so.
+        access: How long people stay logged in, and what they give reasons for; see `AccessSettings`.
     """
 
     data: Path
@@ -76,9 +94,11 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     hot_window_h: float = 24.0
     hot_limit: int = 200_000
     journal_mib: int = 0
+    device_rate: float = 1000.0
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     allow_plain_http_off_loopback: bool = False
+    access: AccessSettings = AccessSettings()
 
 
 def load(path: Path) -> CollectorSettings:
@@ -91,7 +111,7 @@ def load(path: Path) -> CollectorSettings:
     settings = config.load(path, CollectorSettings)
     host, _ = config.address(settings.listen, f"{path}: listen")
     for name, value, least in (("hot_window_h", settings.hot_window_h, 0.01), ("hot_limit", settings.hot_limit, 1),
-                               ("journal_mib", settings.journal_mib, 0)):
+                               ("journal_mib", settings.journal_mib, 0), ("device_rate", settings.device_rate, 0)):
         if not value >= least:
             raise ConfigError(f"{path}: {name}: expected at least {least:g}, found {value:g}; raise it")
     if settings.only_sealed and not settings.seal_keys:

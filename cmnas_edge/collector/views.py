@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from cmnas_edge.calibration import CalibratedOn, Pair
+from cmnas_edge.calibration import CalibratedOn, Pair, Verdict
 from cmnas_edge.collector.matching.identity import Rule
 from cmnas_edge.embedding import Modality
 from cmnas_edge.sighting import MAX_DIMENSION, EngineName, Precision
 
 __all__ = ["Camera", "CameraList", "Gap", "Health", "IdentitiesAsked", "Identity", "IdentityAsked",
-           "IdentityList", "Judgement", "Match", "MatchList", "Nothing", "Problem", "Query", "Sighting",
+           "IdentityList", "Judgement", "Match", "MatchList", "Nothing", "Problem", "Query", "Session",
+           "Sighting",
            "SightingList", "SightingsAsked", "Timeline", "Tracklet",
            "Unanswerable"]
 
@@ -29,6 +30,7 @@ class Unanswerable(Exception):
         self.status = status
 
 
+Reason = Annotated[str, Meta(max_length=500)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 
 
@@ -47,10 +49,19 @@ class SightingsAsked(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IdentitiesAsked(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which identities: those still seen at ``seen_since``, in epoch seconds of the footage."""
+    """Which identities: those with an appearance that fits, from the one at ``offset`` on.
+
+    It ended at ``seen_since`` or later and began at ``seen_until`` or before, in epoch seconds of the
+    footage; before ``camera`` (``name`` or ``device/name``); by ``modality``. ``across``: only who was seen in both.
+    """
 
     seen_since: float | None = None
     limit: Limit = 100
+    offset: Annotated[int, Meta(ge=0)] = 0
+    seen_until: float | None = None
+    camera: str | None = None
+    modality: Modality | None = None
+    across: bool = False
 
 
 class IdentityAsked(Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,8 +117,8 @@ class SightingList(Struct, frozen=True):
 class Camera(Struct, frozen=True, kw_only=True):
     """One camera, as far as its sightings tell. Nobody in view and a dead camera look alike.
 
-    ``lag_s`` is how long its last sighting took to arrive; null for recorded footage, whose
-    clock is its own. ``lost_count`` counts what its device's full spool dropped.
+    ``lag_s`` is how long its last sighting took to arrive, negative where its clock is ahead of ours; null for
+    recorded footage, whose clock is its own. ``lost_count`` counts what its device's full spool dropped.
     """
 
     device: str
@@ -121,6 +132,8 @@ class Camera(Struct, frozen=True, kw_only=True):
     recorded: bool
     sighting_count: int
     lost_count: int
+    engine: EngineName
+    precision: Precision
 
 
 class Gap(Struct, frozen=True):
@@ -177,12 +190,19 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class IdentityList(Struct, frozen=True):
-    """Identities, last seen first; ``total`` counts those of the hot window."""
+    """Identities, last seen first.
+
+    ``total`` counts those of the hot window and ``across`` those of them seen in both modalities;
+    ``found`` those that fit what was asked, who were seen ``seen_from`` to ``seen_to``.
+    """
 
     identities: list[Identity]
     total: int
     across: int
     calibrated_on: CalibratedOn
+    found: int
+    seen_from: float | None
+    seen_to: float | None
 
 
 class Timeline(Struct, frozen=True):
@@ -213,22 +233,44 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     modality: Modality | None = None
     exclude: Annotated[list[Id], Meta(max_length=1000)] = []
     other_identities: bool = False
+    reason: Reason = ""
 
 
 class Match(Struct, frozen=True):
-    """A sighting found; ``above``: its score reaches the threshold of its pair."""
+    """A sighting found; ``above``: its score reaches the threshold of its pair.
+
+    ``probability`` that both show one person; null where the calibration knows none. ``only_suggests``: a score of
+    this pair decides nothing yet, whatever it is.
+    """
 
     sighting: Sighting
     score: float
     threshold: float
     pair: Pair
     above: bool
+    probability: float | None
+    verdict: Verdict
+    only_suggests: bool
 
 
 class MatchList(Struct, frozen=True):
     """What a search found, highest cosine first."""
 
     matches: list[Match]
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """Who asks: ``name`` and ``role`` are empty where nobody is enrolled.
+
+    ``may`` names the routes they may use, as in the document's operations; ``reasons`` the kinds
+    of questions that need a reason; ``ends_at`` says when they are logged out at the latest.
+    """
+
+    name: str
+    role: str
+    ends_at: float | None
+    may: list[str]
+    reasons: list[str]
 
 
 class Judgement(Struct, frozen=True):

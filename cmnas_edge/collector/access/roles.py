@@ -7,9 +7,9 @@ nobody erases the traces of what they did themselves.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
-__all__ = ["ROLES", "Role", "allows"]
+__all__ = ["ROLES", "Caller", "Role", "allows"]
 
 Role = Literal["viewer", "operator", "admin", "privacy"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -20,6 +20,7 @@ _MAY: dict[str, frozenset[Role]] = {
     "admin": frozenset({"viewer", "operator", "admin"}),
     "privacy": frozenset({"viewer", "privacy"}),
 }
+_WITHOUT_PEOPLE = ("viewer", "operator")
 
 
 def allows(role: str, needed: str) -> bool:
@@ -30,3 +31,25 @@ def allows(role: str, needed: str) -> bool:
         (True, False, False)
     """
     return needed in _MAY.get(role, ())
+
+
+class Caller(NamedTuple):
+    """Who asks: somebody who logged in, or whoever sits at a collector where nobody is enrolled.
+
+    Args:
+        name: As enrolled; empty where nobody is.
+        role: Theirs.
+        token: Of their session.
+        ends_at: When it ends at the latest, epoch seconds.
+    """
+
+    name: str = ""
+    role: str = ""
+    token: str = ""
+    ends_at: float = 0.0
+
+    def may(self, needed: str, *, changes: bool) -> bool:
+        """Whether they may use a route; where nobody is enrolled, what only looks and is not privacy's."""
+        if self.name:
+            return allows(self.role, needed)
+        return not changes and needed in _WITHOUT_PEOPLE

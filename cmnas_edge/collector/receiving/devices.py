@@ -74,11 +74,26 @@ class Devices:
             token = token or new_token()
             device = Device(name, _digest(token), time.time() if now is None else now)
             kept = [old for old in known if old.name != name]
-            try:
-                write_private(self._path, msgspec.json.format(msgspec.json.encode([*kept, device])) + b"\n")
-            except OSError as error:
-                raise _explained(self._path, error) from None
+            self._write([*kept, device])
         return token
+
+    def revoke(self, name: str) -> None:
+        """Take a device out: its token is refused from its next batch on, by a running collector too.
+
+        Args:
+            name: Of an enrolled device, to the letter.
+
+        Raises:
+            ConfigError: None is called this; or the file cannot be used.
+            DiskFull: There is no room to write it; the device stays enrolled.
+        """
+        with self._locked():
+            known = self._read()
+            kept = [device for device in known if device.name != name]
+            if len(kept) == len(known):
+                raise ConfigError(f"{self._path}: expected an enrolled device, found none called {name[:80]!a}, and "
+                                  "nothing was changed; 'cmnas-edge collector CONFIG.toml --check' lists them")
+            self._write(kept)
 
     def recognise(self, token: str) -> str | None:
         """Return the name of the device whose token this is, or None."""
@@ -106,6 +121,12 @@ class Devices:
             self._devices = self._read()
             self._stamp = stamp
         return self._devices
+
+    def _write(self, devices: list[Device]) -> None:
+        try:
+            write_private(self._path, msgspec.json.format(msgspec.json.encode(devices)) + b"\n")
+        except OSError as error:
+            raise _explained(self._path, error) from None
 
     def _read(self) -> list[Device]:
         try:

@@ -7,8 +7,10 @@ it and of the structs that stand in it, so neither can say what the other does n
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,8 +19,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cmnas_edge import __version__
-from cmnas_edge.collector import views
-from cmnas_edge.collector.access.roles import Role
+from cmnas_edge.collector import overviews, views
+from cmnas_edge.collector.access.audit_log import AuditLog, Kind
+from cmnas_edge.collector.access.roles import Caller, Role
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
@@ -34,7 +37,8 @@ class Route(NamedTuple):
     """One thing to ask: method, path, the `Api` method that answers, what it takes and returns.
 
     ``role`` is the least that somebody has to be (`cmnas_edge.collector.access.roles`). What is
-    no GET is taken to change something unless it says ``asks_only``.
+    no GET is taken to change something unless it says ``asks_only``. With ``audit`` every question is
+    in the audit log, as that kind, before it is answered: all of it but vectors, and its ``reason``.
     """
 
     method: str
@@ -43,6 +47,7 @@ class Route(NamedTuple):
     asks: type[msgspec.Struct]
     returns: type[msgspec.Struct]
     role: Role
+    audit: Kind | None = None
     asks_only: bool = False
 
     @property
@@ -52,12 +57,17 @@ class Route(NamedTuple):
 
 
 ROUTES = (
+    Route("GET", "/v1/session", "session", views.Nothing, views.Session, "viewer"),
     Route("GET", "/v1/health", "health", views.Nothing, views.Health, "viewer"),
     Route("GET", "/v1/cameras", "cameras", views.Nothing, views.CameraList, "viewer"),
     Route("GET", "/v1/sightings", "sightings", views.SightingsAsked, views.SightingList, "viewer"),
     Route("GET", "/v1/identities", "identities", views.IdentitiesAsked, views.IdentityList, "viewer"),
     Route("GET", "/v1/identities/{identity}", "identity", views.IdentityAsked, views.Timeline, "viewer"),
-    Route("POST", "/v1/search", "search", views.Query, views.MatchList, "operator", asks_only=True),
+    Route("GET", "/v1/site", "site", views.Nothing, overviews.Site, "viewer"),
+    Route("GET", "/v1/calibration", "calibration", views.Nothing, overviews.CalibrationShown, "viewer"),
+    Route("GET", "/v1/calibration/moved", "moved", overviews.MovedAsked, overviews.Moved, "viewer"),
+    Route("POST", "/v1/search", "search", views.Query, views.MatchList, "operator", audit="search",
+          asks_only=True),
 )
 
 
@@ -65,14 +75,28 @@ class Api:
     """Answers the routes: a struct in, a struct out.
 
     A method raises `views.Unanswerable` for a question that makes no sense or is about what
-    is not there; the message is for the one who asked.
+    is not there; the message is for the one who asked. One that changes something takes ``person``, the name of
+    whoever is logged in, as a keyword; one that takes ``caller`` gets who asks.
+
+    Args:
+        gallery: What is in the hot window.
+        intake: Where sightings are stored.
+        devices: Who may send them.
+        audit_log: Where questions are noted.
+        hot_window_h: Its length.
+        reasons: Kinds of questions that need a reason.
+        broker: Says why no batch comes by a broker.
+        clock: Epoch seconds.
     """
 
-    def __init__(self, gallery: Gallery, intake: Intake, devices: Devices, *, hot_window_h: float,
-                 broker: Callable[[], str] = lambda: "", clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, gallery: Gallery, intake: Intake, devices: Devices, audit_log: AuditLog, *,
+                 hot_window_h: float, reasons: Collection[str] = (), broker: Callable[[], str] = lambda: "",
+                 clock: Callable[[], float] = time.time) -> None:
         self._gallery = gallery
         self._intake = intake
         self._devices = devices
+        self._audit_log = audit_log
+        self._reasons = reasons
         self._hot_window_h = hot_window_h
         self._broker = broker
         self._clock = clock
@@ -113,7 +137,7 @@ class Api:
 
     def identities(self, asked: views.IdentitiesAsked) -> views.IdentityList:
         """List probable people with their tracklets, last seen first."""
-        return self._gallery.identities(limit=asked.limit, since=asked.seen_since)
+        return self._gallery.identities(asked)
 
     def identity(self, asked: views.IdentityAsked) -> views.Timeline:
         """Show one probable person's sightings in the order of the footage."""
@@ -123,23 +147,85 @@ class Api:
                                      "part of another by now")
         return timeline
 
+    def site(self, asked: views.Nothing) -> overviews.Site:
+        """Show the cameras, the ways between them and how long those take, and the traffic of an hour."""
+        del asked
+        return self._gallery.site(self._clock())
+
+    def calibration(self, asked: views.Nothing) -> overviews.CalibrationShown:
+        """Show the calibration in effect: per pair its threshold, and the scores it was found from."""
+        del asked
+        return self._gallery.calibration()
+
+    def moved(self, asked: overviews.MovedAsked) -> overviews.Moved:
+        """Say which links another threshold of a pair would change."""
+        return self._gallery.moved(asked)
+
     def search(self, asked: views.Query) -> views.MatchList:
         """Find the sightings nearest to a stored one or to a vector."""
         return self._gallery.search(asked)
 
+    def session(self, asked: views.Nothing, *, caller: Caller) -> views.Session:
+        """Say who is logged in, and which of these routes they may use."""
+        del asked
+        return views.Session(name=caller.name, role=caller.role, ends_at=caller.ends_at or None,
+                             may=[route.name for route in ROUTES if caller.may(route.role, changes=route.changes)],
+                             reasons=sorted(self._reasons))
+
     async def serve(self, route: Route, request: Request) -> Response:
         """Answer one request; the work is done on a thread of its own."""
+        caller: Caller = request.state.caller
         try:
+            if not caller.may(route.role, changes=route.changes):
+                raise views.Unanswerable(403, _forbidden(route, caller))
             asked = await _asked(route, request)
             headers = {"Cache-Control": "no-store"}
             if route.returns is views.IdentityList:
                 headers["ETag"] = self.tag()
                 if request.headers.get("if-none-match") == headers["ETag"]:
                     return Response(status_code=304, headers=headers)
-            answer = await run_in_threadpool(getattr(self, route.name), asked)
+            answer = await run_in_threadpool(self._answer, route, asked, caller,
+                                             request.client.host if request.client else "")
         except views.Unanswerable as error:
             return _json(views.Problem(str(error)), error.status)
+        except CmnasError as error:
+            return _json(views.Problem(str(error)), 503)
         return _json(answer, headers=headers)
+
+    def _answer(self, route: Route, asked: msgspec.Struct, caller: Caller, origin: str) -> msgspec.Struct:
+        if route.audit is not None:
+            reason = " ".join(str(getattr(asked, "reason", "")).split())
+            if route.audit in self._reasons and not reason:
+                raise views.Unanswerable(400, f"{route.name}: expected a reason, found none; say why")
+            self._audit_log.add(route.audit, who=caller.name, role=caller.role, origin=origin, reason=reason,
+                                asked={"route": route.name, **_noted(asked)})
+        method = getattr(self, route.name)
+        given = {"person": caller.name, "caller": caller}
+        answer: msgspec.Struct = method(asked, **{name: given[name] for name in _wants(method.__func__)})
+        return answer
+
+
+@functools.cache
+def _wants(method: Callable[..., Any]) -> tuple[str, ...]:
+    """Which of ``person`` and ``caller`` a method takes."""
+    return tuple(name for name in ("person", "caller") if name in inspect.signature(method).parameters)
+
+
+def _noted(asked: msgspec.Struct) -> dict[str, Any]:
+    """What is asked, as the audit log keeps it: no vector, only that there was one, and nothing that was left out."""
+    told: dict[str, Any] = msgspec.to_builtins(asked)
+    if told.get("vector") is not None:
+        told["vector"] = f"of {len(told['vector'])} entries"
+    left_out = {field.name: field.default for field in msgspec.structs.fields(asked)}
+    return {name: value for name, value in told.items()
+            if name != "reason" and value is not None and value != [] and value != left_out[name]}
+
+
+def _forbidden(route: Route, caller: Caller) -> str:
+    if not caller.name:
+        return (f"{route.name}: expected somebody who is logged in, and nobody is enrolled; enrol somebody with: "
+                "cmnas-edge collector person add NAME --role ROLE --config CONFIG.toml")
+    return f"{route.name}: expected the role {route.role}, found {caller.role}; ask an admin of this collector"
 
 
 def openapi() -> dict[str, Any]:
@@ -150,7 +236,9 @@ def openapi() -> dict[str, Any]:
     for route in ROUTES:
         answers = {"200": _content(route.returns, "The answer."),
                    "400": _content(views.Problem, "The question makes no sense; says why."),
-                   "403": _content(views.Problem, "Asked from another machine, or through a proxy."),
+                   "401": _content(views.Problem, "People are enrolled, and nobody is logged in."),
+                   "403": _content(views.Problem, "The role may not; or it came through a proxy, from a page "
+                                                  "elsewhere, or from another machine without TLS or people."),
                    "404": _content(views.Problem, "What was asked for is not in the hot window.")}
         says = (getattr(Api, route.name).__doc__ or "").strip()
         entry: dict[str, Any] = {"operationId": route.name, "summary": says, "responses": answers}
@@ -175,10 +263,20 @@ def openapi() -> dict[str, Any]:
             "400": {"description": "No batch."}, "401": {"description": "No token of an enrolled device."},
             "408": {"description": "The body did not come."}, "413": {"description": "The body is too long."},
             "503": {"description": "Nothing was stored; send it again after Retry-After seconds."}}}
+    paths["/v1/events"] = {"get": {
+        "operationId": "events", "responses": {
+            "200": {"description": "Server-sent events: change with a version that says whether to ask again, beat "
+                                   "every ten seconds, over when the session is.", "content": {"text/event-stream": {}}},
+            "401": _content(views.Problem, "People are enrolled, and nobody is logged in."),
+            "403": _content(views.Problem, "It came through a proxy, from a page elsewhere, or from another machine "
+                                           "without TLS or people."),
+            "503": _content(views.Problem, "Too many pages are open; ask again after Retry-After seconds.")},
+        "summary": "Tell an open page whenever an answer may have changed."}}
     return {"openapi": "3.1.0",
             "info": {"title": "cmnas-edge collector", "version": __version__,
-                     "description": "Read from this machine only. Identities are probable, never proven. "
-                                    "Vectors are never shown."},
+                     "description": "Read from this machine only, until people are enrolled; then they log in, from "
+                                    "other machines over TLS. Identities are probable, never proven. Vectors are "
+                                    "never shown."},
             "paths": paths,
             "components": {"schemas": schemas,
                            "securitySchemes": {"device": {"type": "http", "scheme": "bearer"}}}}

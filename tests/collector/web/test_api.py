@@ -28,6 +28,7 @@ def lived_in(house: House) -> House:
 
 
 QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "session": ("/v1/session", {}),
     "health": ("/v1/health", {}), "cameras": ("/v1/cameras", {}), "sightings": ("/v1/sightings", {}),
     "identities": ("/v1/identities", {}), "identity": ("/v1/identities/1", {}),
     "search": ("/v1/search", {"json": {"sighting": 1}})}
@@ -197,6 +198,7 @@ def test_pages_and_read_api_answer_on_this_machine_only(house: House, url: str) 
         refused = house.ask("GET", url, client=client)
         assert refused.status_code == 403
         assert "own machine" in refused.json()["error"]
+        assert house.ask("GET", f"https://collector.example:8700{url}", client=client).status_code == 403
     for client in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"):
         assert house.ask("GET", url, client=client).status_code != 403
     assert house.ask("GET", url, headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403

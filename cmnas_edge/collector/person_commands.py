@@ -1,0 +1,173 @@
+"""``cmnas-edge collector person ...``, ``revoke`` and ``audit-log``: who may do what, and who did.
+
+They change files that a running collector reads: what they change holds for its next request. Each change is
+in the audit log, under the name of the user who gave the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import pwd
+import re
+import sys
+from pathlib import Path
+
+from cmnas_edge import config, private
+from cmnas_edge.collector import settings as collector_settings
+from cmnas_edge.collector.access.audit_log import AuditLog, Kind
+from cmnas_edge.collector.access.database import Database
+from cmnas_edge.collector.access.passwords import Passwords
+from cmnas_edge.collector.access.people import People
+from cmnas_edge.collector.access.sessions import LINK_S, Sessions
+from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.settings import CollectorSettings
+from cmnas_edge.errors import ConfigError, Unaccounted
+
+__all__ = ["add_arguments", "audit_log", "note", "person", "revoke"]
+
+_ACTIONS = ("add", "list", "remove", "password", "role", "link")
+_NOTED = re.compile(r"(\d{1,18}):([0-9a-f]{64})")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of these commands."""
+    parser.add_argument("--role", help="person add, role: viewer, operator, admin or privacy")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="person add, password: read it from this "
+                        "file (mode 0600) instead of asking on the terminal")
+    parser.add_argument("--no-password", action="store_true", help="person add, password: none; they come in by "
+                        "'person link' only")
+    parser.add_argument("--reason", default="", help="person, enrol, revoke: goes into the audit log")
+    parser.add_argument("--verify", action="store_true", help="audit-log: look whether entries were changed or removed")
+    parser.add_argument("--noted", metavar="NUMBER:DIGEST", help="audit-log --verify: an entry as it stood before")
+
+
+def person(words: list[str], args: argparse.Namespace) -> int:
+    """Enrol, list, change or remove people, or make a link that lets somebody in once.
+
+    Raises:
+        CmnasError: It cannot be done; nothing was changed.
+    """
+    action, name = [*words, "", ""][:2]
+    if action not in _ACTIONS or args.config is None or len(words) != (1 if action == "list" else 2):
+        raise ConfigError(f"person: expected {', '.join(_ACTIONS[:-1])} or {_ACTIONS[-1]}, a name (but for list), and "
+                          "the settings file, as in: cmnas-edge collector person add anna --role operator "
+                          "--config collector.toml")
+    settings = collector_settings.load(args.config)
+    database = Database(settings.data)
+    try:
+        people = People(database)
+        if action == "list":
+            for one in people.known():
+                sys.stdout.write(f"{one.name}\t{one.role}\t{'password' if one.has_password else 'no password'}\n")
+            return 0
+        if action in ("add", "role") and args.role is None:
+            raise ConfigError(f"person {action}: expected --role viewer, operator, admin or privacy, found none")
+        if action == "link":
+            if people.find(name) is None:
+                raise ConfigError(f"{name[:80]}: expected somebody enrolled, found nobody of this name; see "
+                                  "'cmnas-edge collector person list'")
+            note(settings, "people", {"do": action, "name": name}, args.reason)
+            sys.stdout.write(f"{_url(settings)}/log-in/{Sessions(database).link(name)}\n")
+            sys.stderr.write(f"# lets {name} in once, within {LINK_S / 60:.0f} minutes\n")
+            return 0
+        password = _password(args) if action in ("add", "password") else ""
+        asked = {"do": action, "name": name, **({"role": args.role} if action in ("add", "role") else {})}
+        if action == "add":
+            people.add(name, args.role, password)
+        elif action == "role":
+            people.set_role(name, args.role)
+        elif action == "password":
+            people.set_password(name, password)
+        else:
+            people.remove(name)
+        note(settings, "people", asked, args.reason)
+    finally:
+        database.close()
+    return 0
+
+
+def revoke(words: list[str], args: argparse.Namespace) -> int:
+    """Take a device's token away, for a running collector too.
+
+    Raises:
+        ConfigError: No device of this name is enrolled.
+    """
+    if len(words) != 1 or args.config is None:
+        raise ConfigError("revoke: expected a device's name and the settings file, as in: "
+                          "cmnas-edge collector revoke gate --config collector.toml")
+    settings = collector_settings.load(args.config)
+    Devices(settings.data).revoke(words[0])
+    note(settings, "devices", {"do": "revoke", "name": words[0]}, args.reason)
+    return 0
+
+
+def audit_log(words: list[str], args: argparse.Namespace) -> int:
+    """Print the audit log, or say whether it is whole.
+
+    Raises:
+        Unaccounted: With ``--verify``: something was changed or removed.
+    """
+    if words or args.config is None:
+        raise ConfigError("audit-log: expected the settings file, as in: "
+                          "cmnas-edge collector audit-log --config collector.toml [--verify]")
+    settings = collector_settings.load(args.config)
+    path = settings.data / "audit.log"
+    if not args.verify:
+        try:
+            with path.open("rb") as log:
+                for line in log:
+                    sys.stdout.write(line.decode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise ConfigError(f"{path}: expected an audit log, found {error.strerror}; correct data") from None
+        return 0
+    noted = _NOTED.fullmatch(args.noted or "")
+    if args.noted and noted is None:
+        raise ConfigError(f"--noted: expected an entry's number and its 64 hexadecimal digits, as 17:3f…, found "
+                          f"{args.noted[:80]!a}; copy what --verify printed")
+    found = AuditLog(settings.data).check((int(noted[1]), noted[2]) if noted else None)
+    if found.faults:
+        raise Unaccounted(f"{path}: expected every entry as it was written, found: {'; '.join(found.faults[:5])}"
+                          + (f"; and {len(found.faults) - 5} more" if len(found.faults) > 5 else "")
+                          + "; compare it with a backup, and ask who could write there")
+    sys.stdout.write(f"{found.last} entries, none changed or removed; the last is {found.last}:{found.digest}\n")
+    if found.torn:
+        sys.stdout.write(f"# {found.torn} times a crash left half an entry, whose question was not answered\n")
+    return 0
+
+
+def note(settings: CollectorSettings, kind: Kind, asked: dict[str, str], reason: str) -> None:
+    """Write into the audit log what a command did, and who gave it."""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    behind = os.environ.get("SUDO_USER", "")
+    AuditLog(settings.data).add(kind, who=f"{behind} as {user}" if behind else user, asked=asked, reason=reason)
+
+
+def _password(args: argparse.Namespace) -> str:
+    """Hash a password from a file or the terminal."""
+    if args.no_password:
+        return ""
+    if args.password_file is not None:
+        typed = private.read_secret(args.password_file)
+    elif sys.stdin.isatty():
+        typed = getpass.getpass("Password: ")
+        if getpass.getpass("The same again: ") != typed:
+            raise ConfigError("password: expected the same twice, found two; give the command again")
+    else:
+        raise ConfigError("password: expected a terminal to ask on, found none; give --password-file FILE (mode 0600) "
+                          "or --no-password")
+    passwords = Passwords()
+    try:
+        return passwords.hash(typed)
+    finally:
+        passwords.close()
+
+
+def _url(settings: CollectorSettings) -> str:
+    host, port = config.address(settings.listen, "listen")
+    shown = ("127.0.0.1" if host.version == 4 else "::1") if host.is_unspecified else str(host)
+    return f"{'https' if settings.tls_certificate else 'http'}://{f'[{shown}]' if ':' in shown else shown}:{port}"
