@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _loaded("export.words").parse(argv)
         verb = f" {args.command}"
-        work = args.work if "work" in args else _loaded("export.commands").work
+        work = args.work if "work" in args else _loaded(args.module).work
         work(args)
     except CmnasError as error:
         print(f"export{verb}: {log.scrub(str(error))}", file=sys.stderr)

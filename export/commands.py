@@ -113,8 +113,8 @@ def pack(source: Path, out: Path, *, name: str, drawn_identities: int = 96, vali
         name=name, backbone=network.arch.backbone, models=models, height=meta.height, width=meta.width,
         dimension=network.dimension, preprocessing=meta.preprocessing,
         golden=drawn_people(golden_identities, 1, cameras=(2, 3)),
-        validation=drawn_people(validation_identities, 1), thresholds=found,
-        card=write_card(name, network, meta, steps, found)), embed, replace=replace)
+        validation=drawn_people(validation_identities, 1), thresholds=found.thresholds, scales=found.scales,
+        prior=found.prior, card=write_card(name, network, meta, steps, found.thresholds)), embed, replace=replace)
     _print(last := [_serving(bundle, modality) for modality in MODALITIES])
     enforce(last)
     return bundle

@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,7 @@ from cmnas_edge.bundle import (
     seal,
 )
 from cmnas_edge.bundle.pictures import as_decoded, draw, jpeg, labels, of_modality
+from cmnas_edge.calibration import Scale, encode
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.preprocess import DEFINITION
@@ -59,6 +60,8 @@ class Contents:
         thresholds: Per pair, found on drawn people.
         card: Text of the model card, Markdown; ``{fingerprint}`` is filled in.
         preprocessing: How crops are made for it: as in training.
+        scales: What scores are worth, per pair of all or of none.
+        prior: Of the scales.
     """
 
     name: str
@@ -72,6 +75,8 @@ class Contents:
     thresholds: dict[Pair, Threshold]
     card: str
     preprocessing: str = DEFINITION
+    scales: Mapping[Pair, Scale] = field(default_factory=dict)
+    prior: float | None = None
 
 
 def check_free(out: Path, *, replace: bool = False) -> None:
@@ -110,8 +115,9 @@ def write_bundle(out: Path, contents: Contents, embed: Embed, *, replace: bool =
         write_graphs(contents.models, folder)
         _write_golden(folder, contents, embed)
         retrieval = _write_validation(folder, contents, embed)
-        calibration = Calibration(SCHEMA, print_of, "drawn", contents.thresholds)
-        (folder / CALIBRATION).write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n")
+        calibration = Calibration(2 if contents.scales else 1, print_of, "drawn", contents.thresholds,
+                                  dict(contents.scales), contents.prior)
+        (folder / CALIBRATION).write_bytes(encode(calibration))
         (folder / "MODEL.md").write_text(contents.card.replace("{fingerprint}", print_of), "utf-8")
         seal(folder, Manifest(
             schema=SCHEMA, name=contents.name, made_by=f"cmnas-edge {__version__}", backbone=contents.backbone,
