@@ -95,6 +95,6 @@ class Cameras:
                 modalities=[m for m in MODALITIES if m in camera.modalities],
                 last_seen_at=camera.last.seen_at, last_received_at=camera.last.received_at,
                 lag_s=None if recorded else lag, recorded=recorded, sighting_count=camera.sighting_count,
-                lost_count=lost.get(device, 0)))
+                lost_count=lost.get(device, 0), engine=camera.last.engine, precision=camera.last.precision))
         gaps = [views.Gap(g.device, g.spool, g.first, g.last, g.count, g.received_at) for g in every]
         return views.CameraList(cameras, gaps, now)

@@ -13,12 +13,14 @@ from itertools import islice, takewhile
 import numpy as np
 import numpy.typing as npt
 
+from cmnas_edge.calibration import Pair
 from cmnas_edge.collector import views
 from cmnas_edge.collector.cameras import Cameras
 from cmnas_edge.collector.matching.identity import Identities, Link
 from cmnas_edge.collector.matching.index import Filter, Index
 from cmnas_edge.collector.matching.match import Model, match
 from cmnas_edge.collector.matching.tracklet import Tracklet
+from cmnas_edge.collector.roster import Roster
 from cmnas_edge.collector.store.journal import Journal, JournalGap, Record
 from cmnas_edge.embedding import MODALITIES, Modality, unit
 
@@ -39,6 +41,7 @@ class Gallery:
         self._records: dict[int, tuple[Record, Link, Tracklet]] = {}   # by id, counting up
         self._decided: dict[int, Link] = {}                            # by the tracklet's opening sighting
         self._cameras = Cameras()
+        self._roster: tuple[Identities, int, Roster] | None = None      # as of which identities and version
 
     def add(self, record: Record, vector: F32) -> list[Link]:
         """Take a stored sighting, decide who it shows, and return the decisions in order."""
@@ -133,14 +136,32 @@ class Gallery:
                 last = max(last, number)
         return views.SightingList(found[::-1] if newest else found, last, more)
 
-    def identities(self, *, limit: int = 100, since: float | None = None) -> views.IdentityList:
+    def identities(self, asked: views.IdentitiesAsked | None = None, *, limit: int = 100) -> views.IdentityList:
         """List identities, last seen first."""
+        roster = self.roster()
+        page = roster.page(asked or views.IdentitiesAsked(limit=limit))
         with self._lock:
-            last = {identity: max(t.seen_at for t in members) for identity, members in self._identities}
-            order = sorted(last, key=lambda identity: (-last[identity], identity))
-            shown = [self._identity(identity) for identity in order[:limit] if since is None or last[identity] >= since]
-            across = sum(len({t.modality for t in members}) > 1 for _, members in self._identities)
-            return views.IdentityList(shown, len(order), across, self.model.calibrated_on)
+            shown = [self._identity(identity) for identity in page.identities if self._identities.members(identity)]
+        return views.IdentityList(shown, roster.total, roster.across, self.model.calibrated_on, page.found,
+                                  page.seen_from, page.seen_to)
+
+    def roster(self) -> Roster:
+        """Everybody as arrays, as of now."""
+        with self._lock:
+            known, key = self._roster, (self._identities, self.version)
+            if known is not None and known[0] is key[0] and known[1] == key[1]:
+                return known[2]
+            tracklets, cameras = self._identities.table()
+        roster = Roster(tracklets, cameras)
+        with self._lock:
+            self._roster = (*key, roster)
+        return roster
+
+    def decided(self, pair: Pair) -> list[tuple[Link, Tracklet, Tracklet | None]]:
+        """What was decided last about each tracklet by a score of this pair, and the tracklet it was held against."""
+        with self._lock:
+            return [(link, tracklet, self._identities.tracklet(link.against or 0)) for link in self._decided.values()
+                    if link.pair == pair and (tracklet := self._identities.tracklet(link.opened_by)) is not None]
 
     def timeline(self, identity: int) -> views.Timeline | None:
         """One identity with its sightings, or None when there is none of that number."""
@@ -207,8 +228,10 @@ class Gallery:
         found = match(view, vector, modality, k=query.k, keep=keep, thresholds=self.model.thresholds)
         with self._lock:
             return views.MatchList([
-                views.Match(_sighting(*self._records[m.id]), m.score, m.threshold, m.pair, m.above)
-                for m in found if m.id in self._records])
+                views.Match(_sighting(*self._records[m.id]), m.score, m.threshold, m.pair, m.above, judged.probability,
+                            judged.verdict, self.model.calibration.only_suggests(m.pair))
+                for m in found if m.id in self._records
+                for judged in [self.model.calibration.judge(m.pair, m.score)]])
 
     def _decide(self, record: Record, vector: F32) -> list[Link]:
         links = self._identities.add(record, vector)

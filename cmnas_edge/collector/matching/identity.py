@@ -83,6 +83,10 @@ class Identities:
     def __len__(self) -> int:
         return len(self._members)
 
+    def table(self) -> tuple[npt.NDArray[np.void], list[tuple[str, str]]]:
+        """A copy of `Tracklets.traits`, and device and name of each camera by its number there."""
+        return self._tracklets.traits.copy(), self._tracklets.cameras
+
     def tracklet(self, opened_by: int) -> Tracklet | None:
         """Return the tracklet that a sighting opened, if it has not left the window."""
         return self._tracklets.opened_by(opened_by)

@@ -126,6 +126,11 @@ class Tracklets:
         """What decides about each tracklet, by row: see `_TRAITS`. Not to be written."""
         return self._traits[:len(self._rows)]
 
+    @property
+    def cameras(self) -> list[tuple[str, str]]:
+        """Device and name of each camera, by its number in `traits`."""
+        return list(self._cameras)
+
     def extend(self, seen: Seen, vector: F32, *, opened_by: int = 0) -> tuple[Tracklet, bool]:
         """Add a sighting to its tracklet, or open one.
 

@@ -1,7 +1,7 @@
 """The read API: JSON for the dashboard and for programs on this machine.
 
-`ROUTES` is the one list of it: the app serves from it, and the OpenAPI document is made of
-it and of the structs that stand in it, so neither can say what the other does not do.
+`ROUTES` is the one list of it: the app serves from it, and the OpenAPI document (`cmnas_edge.collector.web.document`)
+is made of it and of the structs that stand in it, so neither can say what the other does not do.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cmnas_edge import __version__
-from cmnas_edge.collector import overviews, views
+from cmnas_edge.collector import glance, overviews, views
 from cmnas_edge.collector.access.audit_log import AuditLog, Kind
 from cmnas_edge.collector.access.roles import Caller, Role
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
 from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.store.erasures import Receipt, Selection
 from cmnas_edge.errors import CmnasError
 
-__all__ = ["MAX_QUERY_BYTES", "ROUTES", "Api", "Route", "openapi"]
+__all__ = ["MAX_QUERY_BYTES", "ROUTES", "Api", "Route"]
 
 MAX_QUERY_BYTES = 256 * 1024
 
@@ -68,6 +69,8 @@ ROUTES = (
     Route("GET", "/v1/calibration/moved", "moved", overviews.MovedAsked, overviews.Moved, "viewer"),
     Route("POST", "/v1/search", "search", views.Query, views.MatchList, "operator", audit="search",
           asks_only=True),
+    Route("GET", "/v1/erasures", "receipts", views.Nothing, views.ReceiptList, "privacy"),
+    Route("POST", "/v1/erasures", "erase", views.ErasureAsked, Receipt, "privacy", audit="erasure"),
 )
 
 
@@ -123,7 +126,8 @@ class Api:
             dimension=model.dimension, calibrated_on=model.calibrated_on,
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
             stored_count=self._intake.stored_count, hot_count=hot, hot_window_h=self._hot_window_h,
-            identity_count=identities, device_count=device_count, broker=self._broker())
+            identity_count=identities, device_count=device_count, broker=self._broker(),
+            retention=self._intake.upkeep.view)
 
     def cameras(self, asked: views.Nothing) -> views.CameraList:
         """List the cameras, and what their devices lost."""
@@ -150,20 +154,33 @@ class Api:
     def site(self, asked: views.Nothing) -> overviews.Site:
         """Show the cameras, the ways between them and how long those take, and the traffic of an hour."""
         del asked
-        return self._gallery.site(self._clock())
+        return glance.site(self._gallery, self._clock())
 
     def calibration(self, asked: views.Nothing) -> overviews.CalibrationShown:
         """Show the calibration in effect: per pair its threshold, and the scores it was found from."""
         del asked
-        return self._gallery.calibration()
+        return glance.calibration(self._gallery.model)
 
     def moved(self, asked: overviews.MovedAsked) -> overviews.Moved:
         """Say which links another threshold of a pair would change."""
-        return self._gallery.moved(asked)
+        return glance.moved(self._gallery, asked)
 
     def search(self, asked: views.Query) -> views.MatchList:
         """Find the sightings nearest to a stored one or to a vector."""
         return self._gallery.search(asked)
+
+    def erase(self, asked: views.ErasureAsked, *, person: str) -> Receipt:
+        """Erase what fits all that is given, everywhere, and in every backup that is restored."""
+        what = Selection(identity=asked.identity, device=asked.device, camera=asked.camera, seen_from=asked.seen_from,
+                         seen_to=asked.seen_to)
+        if fault := what.fault():
+            raise views.Unanswerable(400, fault)
+        return self._intake.erase(what, person, asked.reason).result()
+
+    def receipts(self, asked: views.Nothing) -> views.ReceiptList:
+        """List what was erased."""
+        del asked
+        return views.ReceiptList(self._intake.ask(self._intake.upkeep.receipts).result())
 
     def session(self, asked: views.Nothing, *, caller: Caller) -> views.Session:
         """Say who is logged in, and which of these routes they may use."""
@@ -228,60 +245,6 @@ def _forbidden(route: Route, caller: Caller) -> str:
     return f"{route.name}: expected the role {route.role}, found {caller.role}; ask an admin of this collector"
 
 
-def openapi() -> dict[str, Any]:
-    """Describe the API: OpenAPI 3.1, made of `ROUTES`."""
-    kinds = [kind for route in ROUTES for kind in (route.asks, route.returns)]
-    _, schemas = msgspec.json.schema_components([*kinds, views.Problem], ref_template="#/components/schemas/{name}")
-    paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
-        answers = {"200": _content(route.returns, "The answer."),
-                   "400": _content(views.Problem, "The question makes no sense; says why."),
-                   "401": _content(views.Problem, "People are enrolled, and nobody is logged in."),
-                   "403": _content(views.Problem, "The role may not; or it came through a proxy, from a page "
-                                                  "elsewhere, or from another machine without TLS or people."),
-                   "404": _content(views.Problem, "What was asked for is not in the hot window.")}
-        says = (getattr(Api, route.name).__doc__ or "").strip()
-        entry: dict[str, Any] = {"operationId": route.name, "summary": says, "responses": answers}
-        if route.method == "POST":
-            entry["requestBody"] = {**_content(route.asks, "The question."), "required": True}
-        else:
-            entry["parameters"] = [
-                {"name": name, "in": "path" if "{" + name + "}" in route.path else "query",
-                 "required": name in schemas[route.asks.__name__].get("required", ()), "schema": schema}
-                for name, schema in schemas[route.asks.__name__]["properties"].items()]
-        paths.setdefault(route.path, {})[route.method.lower()] = entry
-    for route in ROUTES:
-        if route.method == "GET":
-            schemas.pop(route.asks.__name__, None)
-    paths["/v1/sightings"]["post"] = {
-        "operationId": "receive", "security": [{"device": []}],
-        "summary": "Store a batch of sightings (cmnas.v1.Batch); answered once it is on the disk.",
-        "requestBody": {"required": True, "content": {"application/x-protobuf": {}}},
-        "responses": {
-            "200": {"description": "cmnas.v1.Answer: per record stored, duplicate or refused with the reason.",
-                    "content": {"application/x-protobuf": {}}},
-            "400": {"description": "No batch."}, "401": {"description": "No token of an enrolled device."},
-            "408": {"description": "The body did not come."}, "413": {"description": "The body is too long."},
-            "503": {"description": "Nothing was stored; send it again after Retry-After seconds."}}}
-    paths["/v1/events"] = {"get": {
-        "operationId": "events", "responses": {
-            "200": {"description": "Server-sent events: change with a version that says whether to ask again, beat "
-                                   "every ten seconds, over when the session is.", "content": {"text/event-stream": {}}},
-            "401": _content(views.Problem, "People are enrolled, and nobody is logged in."),
-            "403": _content(views.Problem, "It came through a proxy, from a page elsewhere, or from another machine "
-                                           "without TLS or people."),
-            "503": _content(views.Problem, "Too many pages are open; ask again after Retry-After seconds.")},
-        "summary": "Tell an open page whenever an answer may have changed."}}
-    return {"openapi": "3.1.0",
-            "info": {"title": "cmnas-edge collector", "version": __version__,
-                     "description": "Read from this machine only, until people are enrolled; then they log in, from "
-                                    "other machines over TLS. Identities are probable, never proven. Vectors are "
-                                    "never shown."},
-            "paths": paths,
-            "components": {"schemas": schemas,
-                           "securitySchemes": {"device": {"type": "http", "scheme": "bearer"}}}}
-
-
 async def _asked(route: Route, request: Request) -> msgspec.Struct:
     """Read what is asked from the path, the query or the body.
 
@@ -303,11 +266,6 @@ async def _asked(route: Route, request: Request) -> msgspec.Struct:
         return msgspec.convert({**request.query_params, **request.path_params}, route.asks, strict=False)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise views.Unanswerable(400, f"{route.name}: {error}") from None
-
-
-def _content(kind: type[msgspec.Struct], description: str) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 def _json(answer: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cmnas_edge.collector.receiving.receive import Receiver
-from cmnas_edge.collector.web.api import ROUTES, Api, openapi
+from cmnas_edge.collector.web.api import ROUTES, Api
+from cmnas_edge.collector.web.document import openapi
 from cmnas_edge.collector.web.events import Events
 from cmnas_edge.collector.web.guard import Guard
 from cmnas_edge.collector.web.log_in import LogIn

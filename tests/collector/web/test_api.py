@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cmnas_edge.collector.web.api import ROUTES, openapi
+from cmnas_edge.collector.web.api import ROUTES
+from cmnas_edge.collector.web.document import openapi
 from cmnas_edge.sighting import Gap
 from tests.collector.house import House
 from tests.collector.people import DIMENSION, SPOOL, People
@@ -31,6 +32,8 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "session": ("/v1/session", {}),
     "health": ("/v1/health", {}), "cameras": ("/v1/cameras", {}), "sightings": ("/v1/sightings", {}),
     "identities": ("/v1/identities", {}), "identity": ("/v1/identities/1", {}),
+    "site": ("/v1/site", {}), "calibration": ("/v1/calibration", {}),
+    "moved": ("/v1/calibration/moved?pair=visible-visible&score=0.9", {}),
     "search": ("/v1/search", {"json": {"sighting": 1}})}
 
 

@@ -1,0 +1,120 @@
+"""What the pages ask beyond single sightings and people: the site at a glance, and what thresholds do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from cmnas_edge.calibration import CalibratedOn, Pair, Scale, Threshold
+from cmnas_edge.collector.matching.identity import Rule
+from cmnas_edge.collector.views import Camera
+from cmnas_edge.embedding import Modality
+
+__all__ = ["BINS", "CalibrationShown", "Moved", "MovedAsked", "MovedLink", "PairShown", "Site", "Traffic", "Transit"]
+
+BINS = 30       # of `Traffic.counts`
+
+
+class Traffic(Struct, frozen=True, kw_only=True):
+    """How many appearances began before one camera, in thirty equal stretches up to ``Site.until``."""
+
+    device: str
+    camera: str
+    counts: Annotated[list[int], Meta(min_length=BINS, max_length=BINS)]
+
+
+class Transit(Struct, frozen=True, kw_only=True):
+    """How people get from one camera to another, as far as links say, which are probable themselves.
+
+    ``count`` transits of the hot window, ``recent_count`` of them within the stretch of `Traffic`;
+    half of them took at most ``median_s``, and eight of ten from ``soonest_s`` to ``latest_s``.
+    """
+
+    from_device: str
+    from_camera: str
+    to_device: str
+    to_camera: str
+    count: int
+    recent_count: int
+    median_s: float
+    soonest_s: float
+    latest_s: float
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """The cameras, the ways between them, and how much goes on.
+
+    ``until`` ends the stretch of ``span_s`` that traffic is counted in: our clock, or the end of
+    recorded footage, whose clock is its own. Transits that took longer than ``longest_s`` are
+    not counted: people stay, and come back.
+    """
+
+    cameras: list[Camera]
+    traffic: list[Traffic]
+    transits: list[Transit]
+    until: float
+    span_s: float
+    longest_s: float
+    now: float
+
+
+class PairShown(Struct, frozen=True, kw_only=True):
+    """One pair of modalities: its threshold, what its scores are worth, and whether it only suggests.
+
+    ``scale`` is null where the bundle's calibration holds thresholds alone.
+    """
+
+    pair: Pair
+    threshold: Threshold
+    scale: Scale | None
+    calibrated_on: CalibratedOn
+    only_suggests: bool
+
+
+class CalibrationShown(Struct, frozen=True, kw_only=True):
+    """The calibration that is in effect."""
+
+    fingerprint: str
+    calibrated_on: CalibratedOn
+    prior: float | None
+    pairs: list[PairShown]
+
+
+class MovedAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which links another threshold of a pair would change; at most ``limit`` are listed."""
+
+    pair: Pair
+    score: Annotated[float, Meta(ge=-1, le=1)]
+    limit: Annotated[int, Meta(ge=0, le=100)] = 12
+
+
+class MovedLink(Struct, frozen=True, kw_only=True):
+    """A tracklet whose link would change; ``id`` and ``against`` are opening sightings of tracklets."""
+
+    id: int
+    identity: int
+    against: int | None
+    against_identity: int | None
+    device: str
+    camera: str
+    modality: Modality
+    seen_from: float
+    seen_at: float
+    rule: Rule
+    score: float
+    threshold: float
+
+
+class Moved(Struct, frozen=True, kw_only=True):
+    """Links of the hot window that another threshold would change, nearest to it first.
+
+    ``would_part`` of them hold now and would not; ``would_join`` do not and would. Each is
+    looked at by itself: what follows from a changed link is not in it.
+    """
+
+    pair: Pair
+    score: float
+    would_part: int
+    would_join: int
+    links: list[MovedLink]
