@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 from cmnas_edge import bundle, config, private, sealing
-from cmnas_edge.collector import person_commands
+from cmnas_edge.collector import keeping_commands, person_commands
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.access.audit_log import AuditLog
 from cmnas_edge.collector.access.database import Database
@@ -32,6 +32,7 @@ from cmnas_edge.collector.receiving.rates import Rates
 from cmnas_edge.collector.receiving.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store.journal import Journal
+from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.app import build
 from cmnas_edge.collector.web.log_in import LogIn
@@ -42,7 +43,8 @@ from cmnas_edge.private import write_new_secret
 __all__ = ["add_arguments", "run"]
 
 _log = logging.getLogger("cmnas.collector")
-_ACCESS = {"person": person_commands.person, "revoke": person_commands.revoke, "audit-log": person_commands.audit_log}
+_MORE = {"person": person_commands.person, "revoke": person_commands.revoke, "audit-log": person_commands.audit_log,
+         "backup": keeping_commands.backup, "restore": keeping_commands.restore, "erase": keeping_commands.erase}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                     "       cmnas-edge collector person add|password|role|remove|link NAME --config CONFIG.toml\n"
                     "       cmnas-edge collector person list --config CONFIG.toml\n"
                     "       cmnas-edge collector audit-log --config CONFIG.toml [--verify]\n"
+                    "       cmnas-edge collector backup|restore FOLDER --config CONFIG.toml\n"
+                    "       cmnas-edge collector erase [--identity NUMBER] [--device NAME [--camera NAME]]\n"
+                    "                            [--from TIME] [--to TIME] --reason WHY --config CONFIG.toml\n"
                     "       cmnas-edge collector seal-key FILE\n"
                     "       cmnas-edge collector mqtt-acl --config CONFIG.toml")
     parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME | ...",
                         help="the settings file to run with; or enrol: give the device NAME a token; or revoke: take "
-                             "it away; or person: who may log in; or audit-log: who asked what; or seal-key: make the "
-                             "key that cameras seal vectors to (mode 0600), print its public half; or "
+                             "it away; or person: who may log in; or audit-log: who asked what; or backup: copy "
+                             "what is kept; or restore: begin from a copy; or erase: end what is kept; or seal-key: "
+                             "make the key that cameras seal vectors to (mode 0600), print its public half; or "
                              "mqtt-acl: print what the broker needs to know")
     parser.add_argument("--check", action="store_true",
                         help="check settings, bundle and enrolled devices, print what is in effect, and end")
@@ -66,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="enrol: write the token to this file (mode 0600), print nothing")
     parser.add_argument("--rotate", action="store_true", help="enrol: replace the token of an enrolled device")
     person_commands.add_arguments(parser)
+    keeping_commands.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CmnasError: It cannot be done; see `cmnas_edge.errors`.
     """
-    if args.words[0] in _ACCESS:
-        return _ACCESS[args.words[0]](args.words[1:], args)
+    if args.words[0] in _MORE:
+        return _MORE[args.words[0]](args.words[1:], args)
     if args.words[0] == "enrol":
         if len(args.words) != 2 or args.config is None:
             raise ConfigError("enrol: expected a device's name and the settings file, as in: "
@@ -163,7 +170,13 @@ def _serve(settings: CollectorSettings) -> int:
     if settings.mqtt is not None:
         mqtt.check(settings.mqtt)
     listener = _listen(settings)
-    journal = Journal(settings.data, limit_mib=settings.journal_mib)
+    journal = Journal(settings.data, keys=settings.keys, master_key=settings.master_key,
+                      limit_mib=settings.journal_mib)
+    if journal.keys.made_master:
+        _log.warning("%s: made the key that wraps all keys of vectors; keep a copy of it, but not where backups are: "
+                     "without it nobody can open them", journal.keys.master_path)
+    upkeep = Upkeep(journal, retention_h=settings.retention_h, keys_copy=settings.keys_copy)
+    upkeep.start()      # before anybody can see what is over
     began = time.monotonic()
     gallery, unwritten = rebuild(journal, model, since=time.time() - settings.hot_window_h * 3600,
                                  limit=settings.hot_limit)
@@ -176,7 +189,7 @@ def _serve(settings: CollectorSettings) -> int:
         _log.warning("thresholds are calibrated on drawn people; expect them to be wrong for real ones until "
                      "calibrated on the site")
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
-                    unwritten=unwritten, on_failure=lambda: setattr(server, "should_exit", True))
+                    unwritten=unwritten, upkeep=upkeep, on_failure=lambda: setattr(server, "should_exit", True))
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
     receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
                         opener=opener, only_sealed=settings.only_sealed, rates=Rates(settings.device_rate))

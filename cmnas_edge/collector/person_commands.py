@@ -25,7 +25,7 @@ from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.errors import ConfigError, Unaccounted
 
-__all__ = ["add_arguments", "audit_log", "note", "person", "revoke"]
+__all__ = ["add_arguments", "audit_log", "note", "person", "revoke", "user"]
 
 _ACTIONS = ("add", "list", "remove", "password", "role", "link")
 _NOTED = re.compile(r"(\d{1,18}):([0-9a-f]{64})")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "file (mode 0600) instead of asking on the terminal")
     parser.add_argument("--no-password", action="store_true", help="person add, password: none; they come in by "
                         "'person link' only")
-    parser.add_argument("--reason", default="", help="person, enrol, revoke: goes into the audit log")
+    parser.add_argument("--reason", default="", help="person, enrol, revoke, erase: goes into the audit log")
     parser.add_argument("--verify", action="store_true", help="audit-log: look whether entries were changed or removed")
     parser.add_argument("--noted", metavar="NUMBER:DIGEST", help="audit-log --verify: an entry as it stood before")
 
@@ -139,12 +139,17 @@ def audit_log(words: list[str], args: argparse.Namespace) -> int:
 
 def note(settings: CollectorSettings, kind: Kind, asked: dict[str, str], reason: str) -> None:
     """Write into the audit log what a command did, and who gave it."""
+    AuditLog(settings.data).add(kind, who=user(), asked=asked, reason=reason)
+
+
+def user() -> str:
+    """Name the user who gave a command, and whom they became for it."""
     try:
-        user = pwd.getpwuid(os.geteuid()).pw_name
+        name = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        user = str(os.geteuid())
+        name = str(os.geteuid())
     behind = os.environ.get("SUDO_USER", "")
-    AuditLog(settings.data).add(kind, who=f"{behind} as {user}" if behind else user, asked=asked, reason=reason)
+    return f"{behind} as {name}" if behind else name
 
 
 def _password(args: argparse.Namespace) -> str:

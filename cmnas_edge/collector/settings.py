@@ -72,6 +72,14 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         listen: ``address:port``; port 0 takes a free one, which the log names.
         hot_window_h: Sightings received in these last hours are matched and shown.
         hot_limit: At most this many of them are kept in memory; the oldest leave first.
+        retention_h: What was received longer ago is deleted, from the journal and every index, within a minute; when
+            a UTC day is over so, its key is dropped, and no backup of it opens any more. What people decided or
+            devices reported about it goes with it. See docs/privacy.md.
+        keys: Folder of the days' keys; on another disk than backups are made of. Empty: ``keys`` in ``data``.
+        master_key: File of the key that wraps them, mode 0600; made at the first start. Empty: ``master.key`` in
+            ``keys``.
+        keys_copy: Folder that holds a copy of the days' keys, kept up as they come and go; backups are opened with
+            it where the machine is lost. It must not keep what was deleted, as snapshots do. Empty: none.
         journal_mib: Largest size of the journal; 0 leaves it to the disk. When it is
             reached, cameras are told to wait and keep what they have.
         device_rate: Records a second that one device may send over time, with up to ten seconds of them at once;
@@ -93,6 +101,10 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     listen: str = "127.0.0.1:8700"
     hot_window_h: float = 24.0
     hot_limit: int = 200_000
+    retention_h: float = 72.0
+    keys: Path | None = None
+    master_key: Path | None = None
+    keys_copy: Path | None = None
     journal_mib: int = 0
     device_rate: float = 1000.0
     tls_certificate: Path | None = None
@@ -111,6 +123,7 @@ def load(path: Path) -> CollectorSettings:
     settings = config.load(path, CollectorSettings)
     host, _ = config.address(settings.listen, f"{path}: listen")
     for name, value, least in (("hot_window_h", settings.hot_window_h, 0.01), ("hot_limit", settings.hot_limit, 1),
+                               ("retention_h", settings.retention_h, settings.hot_window_h),
                                ("journal_mib", settings.journal_mib, 0), ("device_rate", settings.device_rate, 0)):
         if not value >= least:
             raise ConfigError(f"{path}: {name}: expected at least {least:g}, found {value:g}; raise it")

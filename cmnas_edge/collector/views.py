@@ -11,10 +11,12 @@ from msgspec import Meta, Struct
 
 from cmnas_edge.calibration import CalibratedOn, Pair, Verdict
 from cmnas_edge.collector.matching.identity import Rule
+from cmnas_edge.collector.store.erasures import Receipt, Selection
+from cmnas_edge.collector.store.upkeep import UpkeepView
 from cmnas_edge.embedding import Modality
 from cmnas_edge.sighting import MAX_DIMENSION, EngineName, Precision
 
-__all__ = ["Camera", "CameraList", "Gap", "Health", "IdentitiesAsked", "Identity", "IdentityAsked",
+__all__ = ["Camera", "CameraList", "ErasureAsked", "Gap", "Health", "IdentitiesAsked", "Identity", "IdentityAsked",
            "IdentityList", "Judgement", "Match", "MatchList", "Nothing", "Problem", "Query", "Session",
            "Sighting",
            "SightingList", "SightingsAsked", "Timeline", "Tracklet",
@@ -273,6 +275,18 @@ class Session(Struct, frozen=True, kw_only=True):
     reasons: list[str]
 
 
+class ErasureAsked(Selection, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to erase, and why; the reason stands in the receipt and the audit log: name nobody in it."""
+
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class ReceiptList(Struct, frozen=True):
+    """What was erased, the oldest first; each receipt carries the SHA-256 of the one before it, as JSON."""
+
+    receipts: list[Receipt]
+
+
 class Judgement(Struct, frozen=True):
     """From which cosine on two vectors count as the same person, and how often strangers do."""
 
@@ -284,8 +298,9 @@ class Health(Struct, frozen=True, kw_only=True):
     """Whether the collector stores what it is sent, and with which bundle.
 
     ``full``: nothing can be stored for now; ``refusing``: no device can be recognised;
-    ``message`` says why. ``broker`` says why no batch comes by a broker for now; it is empty
-    while they do, or none is set. Cameras keep what they have.
+    ``message`` says why. ``retention`` tells what is let go of, and when next. ``broker`` says why
+    no batch comes by a broker for now; it is empty while they do, or none is set. Cameras keep what
+    they have.
     """
 
     status: Literal["ok", "full", "refusing"]
@@ -303,3 +318,4 @@ class Health(Struct, frozen=True, kw_only=True):
     identity_count: int
     device_count: int
     broker: str
+    retention: UpkeepView

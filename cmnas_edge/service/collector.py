@@ -25,8 +25,8 @@ def unit(path: Path, name: str | None = None) -> Unit:
     path = path.absolute()
     settings = collector_settings.load(path)
     name = name or "cmnas-edge-collector"
-    state = files.state_folder({"data": settings.data}, name, least_depth=1)
-    secrets = [settings.tls_key, *settings.seal_keys]
+    state = files.state_folder({"data": settings.data, "keys": settings.keys}, name, least_depth=1)
+    secrets = [settings.tls_key, settings.master_key, *settings.seal_keys]
     read = [settings.bundle, settings.tls_certificate]
     hosts = []
     if settings.mqtt is not None:
@@ -41,6 +41,8 @@ def unit(path: Path, name: str | None = None) -> Unit:
                    "collector enrol DEVICE --config ...")
     if port and port < 1024:
         remarks.append(f"listen: port {port} is for root alone, which the service is not: take one from 1024 on")
+    if settings.keys_copy is not None:
+        remarks.append(f"keys_copy: {settings.keys_copy} must be a folder that the service's user may write to")
     if listens.is_loopback:
         fence = network.allowed(hosts, loopback=True)
     else:
@@ -51,6 +53,7 @@ def unit(path: Path, name: str | None = None) -> Unit:
         "",
         "# What it keeps.",
         f"StateDirectory={state}", "StateDirectoryMode=0700",
+        *([f"ReadWritePaths={str(settings.keys_copy).replace('%', '%%')}"] if settings.keys_copy else []),
         *files.credentials([*secrets, None if open_settings else path]),
         files.home_line([path, *PROGRAM, *read]),
         "PrivateDevices=yes", "PrivateUsers=yes",

@@ -27,7 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cmnas_edge.errors import ConfigError, unwritable
-from cmnas_edge.private import read_secret, write_private
+from cmnas_edge.private import handed, read_secret, write_private
 
 __all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of", "days_in", "path_of"]
 
@@ -196,7 +196,7 @@ class Keys:
 
     def _open_master(self, names: list[str]) -> AESGCM:
         path = self.master_path
-        if self._make and not path.exists():
+        if self._make and not handed(path).exists():
             if any(name.startswith("day-") for name in names):
                 raise ConfigError(f"{path}: expected the master key of the keys in {self.folder}, found none; put it "
                                   "back from where you keep its copy, or name it in master_key")

@@ -38,6 +38,10 @@ class Reading:
         self.keys = keys
         self._db = db
 
+    def database(self) -> sqlite3.Connection:
+        """Give the file itself, to look at."""
+        return self._db
+
     def sightings(self, fingerprint: bytes, dimension: int, *, since: float, most: int
                   ) -> Iterator[tuple[Record, F32]]:
         """Read what was received since ``since``, whole tracklets, at most about ``most``, by id.

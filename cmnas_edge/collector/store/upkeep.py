@@ -126,6 +126,10 @@ class Upkeep:
             self.unfinished.pop(0)
         return made
 
+    def receipts(self) -> list[Receipt]:
+        """Read the receipts of all erasures, the oldest first."""
+        return self._erasures.receipts()
+
     def close(self) -> None:
         """End in good order."""
         self._copy.close()
