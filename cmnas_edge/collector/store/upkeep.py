@@ -33,13 +33,13 @@ _log = logging.getLogger("cmnas.collector")
 
 
 class UpkeepView(msgspec.Struct, frozen=True):
-    """How retention stands. Times are epoch seconds of the collector's clock.
+    """How retention stands. Times are epoch seconds of the collector's clock; ``retention_h`` is null without end.
 
     ``removed_count`` counts sightings since the start. ``trouble`` says what keeps a copy of what was let go,
     for now; it is empty when nothing does.
     """
 
-    retention_h: float
+    retention_h: float | None
     oldest_received_at: float | None
     next_expiry_at: float | None
     removed_count: int
@@ -61,7 +61,6 @@ class Upkeep:
         self._log_full = False      # the journal's log may hold what was removed
         self._removed = 0
         self._unsaid, self._said_at = Removed(), -_SAID_S
-        self.view = UpkeepView(retention_h, None, None, 0, "")
         self._look()
 
     def start(self) -> None:
@@ -169,5 +168,7 @@ class Upkeep:
         if self._log_full:
             trouble = trouble or ("the journal's log may still hold what was let go, for another program, as a backup, "
                                   "reads it; it is emptied when that ends")
-        self.view = UpkeepView(self._retention_h, oldest,
-                               None if oldest is None else oldest + self._retention_h * 3600, self._removed, trouble)
+        ends = self._retention_h < float("inf")
+        self.view = UpkeepView(self._retention_h if ends else None, oldest,
+                               oldest + self._retention_h * 3600 if ends and oldest is not None else None,
+                               self._removed, trouble)

@@ -69,7 +69,7 @@ ROUTES = (
     Route("GET", "/v1/calibration/moved", "moved", overviews.MovedAsked, overviews.Moved, "viewer"),
     Route("POST", "/v1/search", "search", views.Query, views.MatchList, "operator", audit="search",
           asks_only=True),
-    Route("GET", "/v1/erasures", "receipts", views.Nothing, views.ReceiptList, "privacy"),
+    Route("GET", "/v1/erasures", "receipts", views.Nothing, views.ReceiptList, "privacy", audit="audit log"),
     Route("POST", "/v1/erasures", "erase", views.ErasureAsked, Receipt, "privacy", audit="erasure"),
 )
 
