@@ -33,6 +33,7 @@ _NOTED = re.compile(r"(\d{1,18}):([0-9a-f]{64})")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of these commands."""
+    parser.allow_abbrev = False     # or --password WORD would be taken for --password-file, and the word is out
     parser.add_argument("--role", help="person add, role: viewer, operator, admin or privacy")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="person add, password: read it from this "
                         "file (mode 0600) instead of asking on the terminal")

@@ -10,17 +10,17 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from cmnas_edge.calibration import CalibratedOn, Pair, Verdict
+from cmnas_edge.collector.access.audit_log import Entry as Noted
 from cmnas_edge.collector.matching.identity import Rule
 from cmnas_edge.collector.store.erasures import Receipt, Selection
 from cmnas_edge.collector.store.upkeep import UpkeepView
 from cmnas_edge.embedding import Modality
 from cmnas_edge.sighting import MAX_DIMENSION, EngineName, Precision
 
-__all__ = ["Camera", "CameraList", "ErasureAsked", "Gap", "Health", "IdentitiesAsked", "Identity", "IdentityAsked",
-           "IdentityList", "Judgement", "Match", "MatchList", "Nothing", "Problem", "Query", "Session",
-           "Sighting",
-           "SightingList", "SightingsAsked", "Timeline", "Tracklet",
-           "Unanswerable"]
+__all__ = ["AuditAsked", "AuditPage", "Camera", "CameraList", "ErasureAsked", "ExportAsked", "Gap", "Health",
+           "IdentitiesAsked", "Identity", "IdentityAsked", "IdentityList", "Judgement", "Match", "MatchList",
+           "Nothing", "Problem", "Query", "Session", "Sighting", "SightingList", "SightingsAsked", "Timeline",
+           "Tracklet", "Unanswerable"]
 
 
 
@@ -285,6 +285,33 @@ class ReceiptList(Struct, frozen=True):
     """What was erased, the oldest first; each receipt carries the SHA-256 of the one before it, as JSON."""
 
     receipts: list[Receipt]
+
+
+class ExportAsked(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which sightings of the hot window to take away: those that fit all that is given; and why.
+
+    ``seen_from`` and ``seen_to`` are epoch seconds of the footage, ``camera`` is a ``name`` or ``device/name``.
+    """
+
+    identity: Annotated[int, Meta(ge=1)] | None = None
+    camera: str | None = None
+    modality: Modality | None = None
+    seen_from: float | None = None
+    seen_to: float | None = None
+    reason: Reason = ""
+
+
+class AuditAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which entries of the audit log: the newest, or those of a lower number than ``before``."""
+
+    before: Annotated[int, Meta(ge=1)] | None = None
+    limit: Limit = 100
+
+
+class AuditPage(Struct, frozen=True):
+    """Entries, the newest first; ask again with ``before`` the last one's number for those before it."""
+
+    entries: list[Noted]
 
 
 class Judgement(Struct, frozen=True):

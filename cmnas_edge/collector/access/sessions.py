@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from cmnas_edge.collector.access.database import Database
-from cmnas_edge.collector.access.roles import Caller
+from cmnas_edge.collector.access.roles import ROLES, Caller
 from cmnas_edge.errors import Transient
 
 __all__ = ["LINK_S", "Sessions"]
@@ -71,7 +71,7 @@ class Sessions:
         rows = self._database.rows(
             "SELECT person.name, role, opened_at, used_at FROM session JOIN person ON person.name = session.person "
             "WHERE hash = ?", key)
-        if not rows:
+        if not rows or rows[0][1] not in ROLES:     # a role of a newer version, or of a hand in the file, is none
             return None
         name, role, opened_at, used_at = rows[0]
         # A clock set back must not make a session endless.

@@ -10,13 +10,13 @@ import asyncio
 import functools
 import inspect
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from cmnas_edge import __version__
 from cmnas_edge.collector import glance, overviews, views
@@ -27,6 +27,7 @@ from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.store.erasures import Receipt, Selection
+from cmnas_edge.collector.web.exports import Table, csv_lines
 from cmnas_edge.errors import CmnasError
 
 __all__ = ["MAX_QUERY_BYTES", "ROUTES", "Api", "Route"]
@@ -46,7 +47,7 @@ class Route(NamedTuple):
     path: str
     name: str
     asks: type[msgspec.Struct]
-    returns: type[msgspec.Struct]
+    returns: type[msgspec.Struct] | type[Table]
     role: Role
     audit: Kind | None = None
     asks_only: bool = False
@@ -69,6 +70,8 @@ ROUTES = (
     Route("GET", "/v1/calibration/moved", "moved", overviews.MovedAsked, overviews.Moved, "viewer"),
     Route("POST", "/v1/search", "search", views.Query, views.MatchList, "operator", audit="search",
           asks_only=True),
+    Route("GET", "/v1/sightings.csv", "export", views.ExportAsked, Table, "privacy", audit="export"),
+    Route("GET", "/v1/audit-log", "audit_log", views.AuditAsked, views.AuditPage, "privacy", audit="audit log"),
     Route("GET", "/v1/erasures", "receipts", views.Nothing, views.ReceiptList, "privacy", audit="audit log"),
     Route("POST", "/v1/erasures", "erase", views.ErasureAsked, Receipt, "privacy", audit="erasure"),
 )
@@ -182,6 +185,23 @@ class Api:
         del asked
         return views.ReceiptList(self._intake.ask(self._intake.upkeep.receipts).result())
 
+    def export(self, asked: views.ExportAsked) -> Table:
+        """Give the sightings that fit as CSV, with how each came to its identity, and without vectors."""
+        def fitting() -> Iterator[views.Sighting]:
+            since, more = 0, True
+            while more:
+                page = self._gallery.sightings(since=since, limit=1000, camera=asked.camera, modality=asked.modality)
+                since, more = page.last, page.more
+                yield from (each for each in page.sightings if asked.identity in (None, each.identity)
+                            and (asked.seen_from is None or each.seen_at >= asked.seen_from)
+                            and (asked.seen_to is None or each.seen_from <= asked.seen_to))
+
+        return Table("sightings.csv", csv_lines(fitting()))
+
+    def audit_log(self, asked: views.AuditAsked) -> views.AuditPage:
+        """Show who asked what, the newest first."""
+        return views.AuditPage(self._audit_log.page(before=asked.before, limit=asked.limit))
+
     def session(self, asked: views.Nothing, *, caller: Caller) -> views.Session:
         """Say who is logged in, and which of these routes they may use."""
         del asked
@@ -207,9 +227,12 @@ class Api:
             return _json(views.Problem(str(error)), error.status)
         except CmnasError as error:
             return _json(views.Problem(str(error)), 503)
+        if isinstance(answer, Table):
+            headers["Content-Disposition"] = f'attachment; filename="{answer.name}"'
+            return StreamingResponse(answer.pieces, media_type="text/csv", headers=headers)
         return _json(answer, headers=headers)
 
-    def _answer(self, route: Route, asked: msgspec.Struct, caller: Caller, origin: str) -> msgspec.Struct:
+    def _answer(self, route: Route, asked: msgspec.Struct, caller: Caller, origin: str) -> msgspec.Struct | Table:
         if route.audit is not None:
             reason = " ".join(str(getattr(asked, "reason", "")).split())
             if route.audit in self._reasons and not reason:
@@ -218,7 +241,7 @@ class Api:
                                 asked={"route": route.name, **_noted(asked)})
         method = getattr(self, route.name)
         given = {"person": caller.name, "caller": caller}
-        answer: msgspec.Struct = method(asked, **{name: given[name] for name in _wants(method.__func__)})
+        answer: msgspec.Struct | Table = method(asked, **{name: given[name] for name in _wants(method.__func__)})
         return answer
 
 

@@ -9,17 +9,19 @@ import msgspec
 from cmnas_edge import __version__
 from cmnas_edge.collector import views
 from cmnas_edge.collector.web.api import ROUTES, Api
+from cmnas_edge.collector.web.exports import Table
 
 __all__ = ["openapi"]
 
 
 def openapi() -> dict[str, Any]:
     """Describe the API: OpenAPI 3.1, made of `ROUTES`."""
-    kinds = [kind for route in ROUTES for kind in (route.asks, route.returns)]
+    kinds = [kind for route in ROUTES for kind in (route.asks, route.returns) if kind is not Table]
     _, schemas = msgspec.json.schema_components([*kinds, views.Problem], ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
-        answers = {"200": _content(route.returns, "The answer."),
+        answers = {"200": _content(route.returns, "The answer.") if issubclass(route.returns, msgspec.Struct) else
+                          {"description": "The file.", "content": {"text/csv": {}}},
                    "400": _content(views.Problem, "The question makes no sense; says why."),
                    "401": _content(views.Problem, "People are enrolled, and nobody is logged in."),
                    "403": _content(views.Problem, "The role may not; or it came through a proxy, from a page "

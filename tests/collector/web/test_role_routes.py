@@ -48,6 +48,8 @@ def test_a_route_answers_the_roles_that_the_table_names_and_refuses_the_others(
                    ask(seen, route, headers=there, base=SECURE, client="192.0.2.7")):
         if allows(role, route.role):
             assert answer.status_code == 200, answer.text
+        elif role not in ROLES:
+            assert answer.status_code == 401
         else:
             assert answer.status_code == 403
             assert f"expected the role {route.role}" in answer.json()["error"]
@@ -88,7 +90,6 @@ def test_every_path_that_is_served_is_a_route_of_the_table_or_asks_for_a_log_in_
 
 
 def test_a_route_that_changes_something_takes_the_name_of_who_does_and_is_noted() -> None:
-    assert not [route.name for route in ROUTES if route.role == "privacy" and route.audit is None]
     for route in ROUTES:
         if route.changes:
             assert route.audit is not None, route.name
