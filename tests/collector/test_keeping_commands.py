@@ -1,0 +1,106 @@
+"""Backing up, restoring and erasing, as an operator and a privacy officer do it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from cmnas_edge.collector.access.audit_log import AuditLog
+from cmnas_edge.collector.store.erasures import Selection
+from tests.collector.house import House
+from tests.collector.people import People
+from tests.collector.process import Process
+from tests.collector.test_commands import _own_log, config, run, write
+
+__all__ = ["_own_log", "config"]
+_FIXTURES = (_own_log, config)
+
+
+def test_a_collector_is_backed_up_while_it_runs_erased_from_and_begun_again(collector: Process) -> None:
+    folder, people, now = collector.folder, People(), time.time()
+    settings = collector.config.read_text("utf-8")
+    collector.config.write_text(settings.replace("trust", 'keys_copy = "copy"\ntrust'), "utf-8")
+    token = collector.enrol()
+    collector.start()
+    assert "made the key that wraps all keys of vectors; keep a copy of it" in collector.said
+    collector.send(token, [people.sighting(n, at=now - 500 + 30 * n) for n in range(6)])
+    done = collector.command("backup", str(folder / "backup"), "--config", str(collector.config))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("6 sightings, ")
+    assert "keys_copy is not set" not in done.stderr
+    done = collector.command("erase", "--device", "gate", "--reason", "x", "--config", str(collector.config))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "the collector runs; ask it, as somebody of the role privacy, by POST /v1/erasures" in done.stderr
+    assert collector.stop() == 0
+    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now - 500 + 30 * 3 - 1))
+    done = collector.command("erase", "--device", "gate", "--from", at, "--reason", "letter", "--config",
+                             str(collector.config))
+    assert done.returncode == 0, done.stderr
+    receipt = json.loads(done.stdout)
+    assert (receipt["sightings"], receipt["reason"], receipt["log_emptied"]) == (3, "letter", True)
+    # The machine is lost; what is left is the backup, the copy of the keys, and the master key's.
+    master = (folder / "data" / "keys" / "master.key").read_bytes()
+    shutil.rmtree(folder / "data")
+    (folder / "data" / "keys").mkdir(parents=True)
+    (folder / "data" / "keys" / "master.key").write_bytes(master)
+    (folder / "data" / "keys" / "master.key").chmod(0o600)
+    done = collector.command("restore", str(folder / "backup"), "--config", str(collector.config))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("3 of 6 sightings as of ")
+    assert "; 3 were erased or ended since, 0 are past retention" in done.stdout
+    collector.start()
+    assert "3 sightings of the last 24 h, 3 identities read" in collector.said
+    assert [o.result for o in collector.send(token, [people.sighting(9, at=now)])] == ["stored"]
+    assert collector.stop() == 0
+
+
+def test_a_privacy_officer_erases_by_the_api_and_has_a_receipt_and_nobody_else_does(house: House) -> None:
+    people = People()
+    house.send(*[people.sighting(n, at=1000 + 30 * n) for n in range(4)])
+    house.settle()
+    asked = {"identity": 2, "reason": "a letter"}
+    for role in ("viewer", "operator", "admin"):
+        assert house.ask("POST", "/v1/erasures", json=asked, headers=house.cookie(role)).status_code == 403
+    officer = house.cookie("privacy")
+    done = house.ask("POST", "/v1/erasures", json=asked, headers=officer)
+    assert done.status_code == 200
+    assert (done.json()["sightings"], done.json()["person"]) == (1, "some-privacy")
+    assert [s["id"] for s in house.ask("GET", "/v1/sightings", headers=officer).json()["sightings"]] == [1, 3, 4]
+    assert house.ask("GET", "/v1/identities/2", headers=officer).status_code == 404
+    receipts = house.ask("GET", "/v1/erasures", headers=officer).json()["receipts"]
+    assert receipts == [done.json()]
+    health = house.ask("GET", "/v1/health", headers=officer).json()
+    assert (health["stored_count"], health["retention"]["oldest_received_at"]) == (3, 2000.0)
+    noted = (house.folder / "audit.log").read_text()
+    assert '"erasure"' in noted
+    assert "a letter" in noted
+    for wrong in ({}, {"camera": "north"}, {"seen_from": 2, "seen_to": 1}, {"identity": 0}, {"who": "x"}):
+        refused = house.ask("POST", "/v1/erasures", json={**wrong, "reason": "x"}, headers=officer)
+        assert refused.status_code == 400, wrong
+    assert house.intake.stored_count == 3
+    assert AuditLog(house.folder).check().faults == []
+    assert Selection(identity=2).fault() == ""
+
+
+@pytest.mark.parametrize("words", [
+    ["backup"], ["restore"], ["backup", "a", "b"], ["erase", "x"], ["erase"], ["erase", "--camera", "north"],
+    ["erase", "--from", "yesterday"], ["erase", "--device", "gate"], ["erase", "--device", "gate", "--reason", "x"],
+    ["restore", "nowhere"], ["backup", "somewhere"]], ids=" ".join)
+def test_what_cannot_be_done_is_one_clear_sentence_and_makes_nothing(
+        config: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    code, out, said = run(capsys, *words, "--config", config)
+    assert (code, out, said.count("\n")) == (78, "", 1)
+    assert not (config.parent / "data" / "journal.sqlite").exists()
+    assert run(capsys, *words)[0] == 78
+
+
+@pytest.mark.parametrize("line", ["retention_h = 5", "retention_h = nan", "retention_h = -1"])
+def test_a_retention_shorter_than_what_is_shown_is_refused(
+        config: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
+    code, _, said = run(capsys, write(config.parent, line), "--check")
+    assert code == 78
+    assert "retention_h: expected at least 24" in said
