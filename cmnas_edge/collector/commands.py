@@ -188,6 +188,9 @@ def _serve(settings: CollectorSettings) -> int:
     if model.calibrated_on == "drawn":
         _log.warning("thresholds are calibrated on drawn people; expect them to be wrong for real ones until "
                      "calibrated on the site")
+    if model.calibration.only_suggests("visible-infrared"):
+        _log.warning("links across visible and infrared are suggestions: their threshold was found on drawn people; "
+                     "confirm links, then run cmnas-edge collector calibrate")
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
                     unwritten=unwritten, upkeep=upkeep, on_failure=lambda: setattr(server, "should_exit", True))
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())

@@ -132,7 +132,7 @@ class Gallery:
                     if len(found) == limit:
                         more = True
                         break
-                    found.append(_sighting(record, link, tracklet))
+                    found.append(self._sighting(record, link, tracklet))
                 last = max(last, number)
         return views.SightingList(found[::-1] if newest else found, last, more)
 
@@ -171,7 +171,7 @@ class Gallery:
                 return None
             kept = [self._records[s] for t in members for s in t.sightings if s in self._records]
             kept.sort(key=lambda item: (item[0].seen_at, item[0].id))
-            return views.Timeline(self._identity(identity), [_sighting(*item) for item in kept])
+            return views.Timeline(self._identity(identity), [self._sighting(*item) for item in kept])
 
     def cameras(self, now: float) -> views.CameraList:
         """Every camera heard within the window, and the gaps reported in it."""
@@ -228,8 +228,8 @@ class Gallery:
         found = match(view, vector, modality, k=query.k, keep=keep, thresholds=self.model.thresholds)
         with self._lock:
             return views.MatchList([
-                views.Match(_sighting(*self._records[m.id]), m.score, m.threshold, m.pair, m.above, judged.probability,
-                            judged.verdict, self.model.calibration.only_suggests(m.pair))
+                views.Match(self._sighting(*self._records[m.id]), m.score, m.threshold, m.pair, m.above,
+                            judged.probability, judged.verdict, self.model.calibration.only_suggests(m.pair))
                 for m in found if m.id in self._records
                 for judged in [self.model.calibration.judge(m.pair, m.score)]])
 
@@ -254,7 +254,30 @@ class Gallery:
             modalities=[m for m in MODALITIES if any(t.modality == m for t in members)],
             cameras=sorted({f"{t.device}/{t.camera}" for t in members}),
             sighting_count=sum(len(t.sightings) for t in members),
-            tracklets=[_tracklet(t, self._decided[t.opened_by]) for t in members])
+            tracklets=[self._tracklet(t, self._decided[t.opened_by]) for t in members])
+
+    def _sighting(self, record: Record, link: Link, tracklet: Tracklet) -> views.Sighting:
+        return views.Sighting(
+            id=record.id, device=record.device, camera=record.camera, seen_from=record.seen_from,
+            seen_at=record.seen_at, received_at=record.received_at, modality=record.modality,
+            tracklet=record.tracklet, identity=tracklet.identity, rule=link.rule, score=link.score,
+            threshold=link.threshold, pair=link.pair, against=link.against, probability=link.probability,
+            suggestion=self._only_suggested(link), quality=record.quality,
+            view_count=record.view_count, box_width=record.box_width, box_height=record.box_height,
+            engine=record.engine, precision=record.precision)
+
+    def _tracklet(self, tracklet: Tracklet, link: Link) -> views.Tracklet:
+        return views.Tracklet(
+            id=tracklet.opened_by, device=tracklet.device, camera=tracklet.camera, number=tracklet.key[3],
+            modality=tracklet.modality, seen_from=tracklet.seen_from, seen_at=tracklet.seen_at,
+            sighting_count=len(tracklet.sightings), rule=link.rule, score=link.score, threshold=link.threshold,
+            pair=link.pair, against=link.against, probability=link.probability,
+            suggestion=self._only_suggested(link))
+
+    def _only_suggested(self, link: Link) -> bool:
+        """Whether what a link puts together is a suggestion for now: it is labelled, and stays."""
+        return (link.rule in ("joined", "merged") and link.pair is not None
+                and self.model.calibration.only_suggests(link.pair))
 
 
 def rebuild(journal: Journal, model: Model, *, since: float, limit: int) -> tuple[Gallery, list[Link]]:
@@ -279,21 +302,3 @@ def rebuild(journal: Journal, model: Model, *, since: float, limit: int) -> tupl
 
 def _is_camera(record: Record, name: str) -> bool:
     return name in (record.camera, f"{record.device}/{record.camera}")
-
-
-def _sighting(record: Record, link: Link, tracklet: Tracklet) -> views.Sighting:
-    return views.Sighting(
-        id=record.id, device=record.device, camera=record.camera, seen_from=record.seen_from,
-        seen_at=record.seen_at, received_at=record.received_at, modality=record.modality,
-        tracklet=record.tracklet, identity=tracklet.identity, rule=link.rule, score=link.score,
-        threshold=link.threshold, pair=link.pair, against=link.against, quality=record.quality,
-        view_count=record.view_count, box_width=record.box_width, box_height=record.box_height,
-        engine=record.engine, precision=record.precision)
-
-
-def _tracklet(tracklet: Tracklet, link: Link) -> views.Tracklet:
-    return views.Tracklet(
-        id=tracklet.opened_by, device=tracklet.device, camera=tracklet.camera, number=tracklet.key[3],
-        modality=tracklet.modality, seen_from=tracklet.seen_from, seen_at=tracklet.seen_at,
-        sighting_count=len(tracklet.sightings), rule=link.rule, score=link.score, threshold=link.threshold,
-        pair=link.pair, against=link.against)

@@ -82,7 +82,9 @@ class Sighting(Struct, frozen=True, kw_only=True):
     """One person in front of one camera for a while.
 
     ``rule``, ``score``, ``threshold``, ``pair`` and ``against`` say how this sighting came to
-    its tracklet's identity; ``identity`` is the one its tracklet has now. Times are epoch
+    its tracklet's identity, ``probability`` how probably rightly (null: nobody found out), and
+    ``suggestion`` that it is no more than one: drawn people's threshold across modalities decided
+    it. ``identity`` is the one its tracklet has now. Times are epoch
     seconds: ``seen_*`` of the footage, ``received_at`` of the collector's clock.
     """
 
@@ -100,6 +102,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     threshold: float | None
     pair: Pair | None
     against: int | None
+    probability: float | None
+    suggestion: bool
     quality: float
     view_count: int
     box_width: int
@@ -160,8 +164,9 @@ class CameraList(Struct, frozen=True):
 class Tracklet(Struct, frozen=True, kw_only=True):
     """What one camera saw of one person in one go. ``id`` is that of its first sighting.
 
-    ``rule``, ``score``, ``threshold``, ``pair`` and ``against`` (the ``id`` of the nearest
-    tracklet) are what last decided its identity.
+    ``rule``, ``score``, ``threshold``, ``pair``, ``probability`` and ``against`` (the ``id`` of the
+    nearest tracklet) are what last decided its identity; ``suggestion``: no more than that, as
+    drawn people's threshold across modalities decided.
     """
 
     id: int
@@ -177,6 +182,8 @@ class Tracklet(Struct, frozen=True, kw_only=True):
     threshold: float | None
     pair: Pair | None
     against: int | None
+    probability: float | None
+    suggestion: bool
 
 
 class Identity(Struct, frozen=True, kw_only=True):

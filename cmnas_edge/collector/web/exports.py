@@ -17,8 +17,8 @@ from cmnas_edge.collector import views
 __all__ = ["COLUMNS", "Table", "csv_lines", "safe"]
 
 COLUMNS = ("id", "device", "camera", "seen_from", "seen_at", "received_at", "modality", "tracklet", "identity", "rule",
-           "score", "threshold", "pair", "against", "quality", "view_count", "box_width", "box_height", "engine",
-           "precision")
+           "score", "threshold", "pair", "against", "probability", "suggestion", "quality", "view_count",
+           "box_width", "box_height", "engine", "precision")
 _TIMES = ("seen_from", "seen_at", "received_at")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TOGETHER = 500     # lines of one piece
