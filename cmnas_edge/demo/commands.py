@@ -12,7 +12,7 @@ import msgspec
 
 from cmnas_edge import bundle
 from cmnas_edge.demo.film import draw_site, own_videos
-from cmnas_edge.demo.play import play
+from cmnas_edge.demo.play import door, play
 from cmnas_edge.demo.plots import draw
 from cmnas_edge.demo.report import table
 from cmnas_edge.demo.stage import Stage
@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         print(table(played.report))
         print(f"\n  picture: {picture}")
         if not args.once:
-            print(f"  page:    {api.url}   (Ctrl-C ends)", flush=True)
+            print(f"  page:    {api.url}{door(args.out / 'run')}   (lets you in once, within ten minutes; Ctrl-C ends)",
+                  flush=True)
             try:
                 while stage.alive("collector"):
                     time.sleep(0.5)

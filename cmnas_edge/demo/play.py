@@ -21,8 +21,9 @@ from cmnas_edge.demo.tap import Tap
 from cmnas_edge.errors import LinkDown
 from cmnas_edge.progress import Progress
 
-__all__ = ["Clip", "Played", "collect", "play"]
+__all__ = ["WHO", "Clip", "Played", "collect", "door", "play"]
 
+WHO = "demo"        # enrolled at the collector, without a password
 _PAGE = 1000        # most the collector lists at once
 _SETTLE_S = 30.0
 _GALLERY = 200      # most answers to a search
@@ -67,7 +68,8 @@ def play(clips: Sequence[Clip], folder: Path, stage: Stage, *, truth: Path | Non
     middle = folder / "collector.toml"
     middle.write_text(_toml(listen=f"127.0.0.1:{port}", data="collector", bundle=str(bundle), hot_window_h=72.0)
                       + _trust(bundle))
-    api = Api(port)
+    run_to_end("collector", "person", "add", WHO, "--role", "operator", "--no-password", "--config", str(middle))
+    api = Api(port, door(folder))
     stage.start("collector", "collector", str(middle))
     stage.wait_for(api, "collector")
     began = time.time()
@@ -87,6 +89,12 @@ def play(clips: Sequence[Clip], folder: Path, stage: Stage, *, truth: Path | Non
     report = _report(clips, api, sightings, daemons, persons, sent, pixels, wall_s,
                      people=len({row["identity"] for row in _rows([truth])}) if truth else None)
     return api, Played(sightings, persons, report)
+
+
+def door(folder: Path) -> str:
+    """Make a link by which a browser gets in once, and may act as an operator: the path of it."""
+    made = run_to_end("collector", "person", "link", WHO, "--config", str(folder / "collector.toml")).strip()
+    return made[made.index("/log-in/"):]
 
 
 def collect(api: Api) -> list[dict[str, Any]]:

@@ -23,15 +23,19 @@ _STOP_S = 30.0
 
 
 class Api:
-    """The collector's read API, as its page uses it.
+    """The collector's API, as its page uses it.
 
     Args:
         port: On loopback.
+        door: Path of a link that lets somebody in once, to be used with the first answer; empty where nobody has to
+            log in.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, door: str = "") -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._port = port
+        self._door = door
+        self._cookie = ""
 
     def get(self, path: str) -> Any:
         """Fetch JSON.
@@ -46,18 +50,29 @@ class Api:
         return self._ask("POST", path, json.dumps(body).encode())
 
     def _ask(self, method: str, path: str, body: bytes | None) -> Any:
+        if self._door:
+            answer, _ = self._exchange("GET", self._door, None)
+            if answer.status != 303:
+                raise LinkDown(f"{self.url}: expected to be let in, found {answer.status}")
+            cookies = answer.headers.get_all("Set-Cookie") or ()
+            self._cookie = "; ".join(cookie.partition(";")[0] for cookie in cookies)
+            self._door = ""
+        answer, text = self._exchange(method, path, body)
+        if answer.status != 200:
+            raise LinkDown(f"{self.url}{path}: expected 200, found {answer.status} {text[:200]!r}")
+        return json.loads(text)
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[http.client.HTTPResponse, bytes]:
         link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
-            link.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            link.request(method, path, body, {**({"Content-Type": "application/json"} if body else {}),
+                                              **({"Cookie": self._cookie} if self._cookie else {})})
             answer = link.getresponse()
-            text = answer.read()
+            return answer, answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise LinkDown(f"{self.url}{path}: expected an answer, found {error}; is the collector up?") from None
         finally:
             link.close()
-        if answer.status != 200:
-            raise LinkDown(f"{self.url}{path}: expected 200, found {answer.status} {text[:200]!r}")
-        return json.loads(text)
 
 
 class Stage:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import msgspec
 import psutil
 import pytest
@@ -92,13 +93,19 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
     assert kept.read_text() == "years of work"
 
 
-def test_ended_from_outside_it_stops_what_it_started(tmp_path: Path) -> None:
+def test_its_page_lets_in_who_sees_the_link_and_ended_from_outside_it_stops_what_it_started(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", "cmnas_edge.cli", "demo", "--out", str(tmp_path / "out"),
                                 "--seconds", "10", "--people", "1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                text=True)
     assert process.stdout is not None
-    while "page:" not in process.stdout.readline():
+    while "page:" not in (line := process.stdout.readline()):
         assert process.poll() is None
+    url = line.split()[1]
+    with httpx.Client(base_url=url[:url.index("/log-in/")]) as page:
+        assert page.get("/v1/session").status_code == 401
+        assert page.get(url).status_code == 303
+        assert page.get("/v1/session").json()["role"] == "operator"
+    assert httpx.get(url).status_code == 410, "it lets in once"
     process.send_signal(signal.SIGTERM)
     process.stdout.close()
     assert process.wait(60) == 143
