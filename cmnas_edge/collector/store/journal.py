@@ -16,9 +16,11 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Erasure, Erasures
@@ -128,7 +130,7 @@ class Journal(Reading):
         """
         with self._committed():
             self._link(links)
-            return [[self._insert(arrival, item) for item in arrival.items] for arrival in arrivals]
+            return [self._store(arrival) for arrival in arrivals]
 
     def decide(self, decision: Decision, links: Iterable[Link] = ()) -> int:
         """Store what a person decided, and the links that follow from it, in one commit; return its id.
@@ -201,20 +203,25 @@ class Journal(Reading):
         self._db.executemany(f"INSERT INTO link ({LINK_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  no input in it
                              [msgspec.structs.astuple(link) for link in links])
 
-    def _insert(self, arrival: Arrival, item: Sighting | Gap) -> int | None:
-        if isinstance(item, Gap):
-            # A gap that grows before it is acknowledged is sent again, longer.
-            self._db.execute(
-                "INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (device, spool, first) DO UPDATE "
-                "SET last = max(last, excluded.last), count = max(count, excluded.count)",
-                (arrival.device, item.spool, item.first, item.last, item.count, arrival.received_at))
-            return 0
+    def _store(self, arrival: Arrival) -> list[int | None]:
+        day, vectors = self.keys.day_for(arrival.received_at), _packed(arrival.items)
+        return [self._note_gap(arrival, item) if isinstance(item, Gap) else self._insert(arrival, item, day, vectors)
+                for item in arrival.items]
+
+    def _note_gap(self, arrival: Arrival, gap: Gap) -> int:
+        # A gap that grows before it is acknowledged is sent again, longer.
+        self._db.execute(
+            "INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (device, spool, first) DO UPDATE "
+            "SET last = max(last, excluded.last), count = max(count, excluded.count)",
+            (arrival.device, gap.spool, gap.first, gap.last, gap.count, arrival.received_at))
+        return 0
+
+    def _insert(self, arrival: Arrival, item: Sighting, day: int, vectors: Iterator[bytes]) -> int | None:
+        vector = next(vectors)
         if self._gone.has(arrival.device, item.spool, item.sequence):
             return None     # stored once, and since then erased or past: its acknowledgement was lost
-        # Numbers beyond SQLite's 63 bits stand as text. The vector is packed again as it came.
-        day = self.keys.day_for(arrival.received_at)
-        sealed = self.keys.seal(day, pack(item.vector[None], item.packing)[0],
-                                beside(arrival.device, item.spool, item.sequence, item.packing))
+        # Numbers beyond SQLite's 63 bits stand as text.
+        sealed = self.keys.seal(day, vector, beside(arrival.device, item.spool, item.sequence, item.packing))
         cursor = self._db.execute(
             f"INSERT INTO sighting ({FIELDS}, fingerprint, packing, vector, day) "  # noqa: S608  no input in it
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -247,3 +254,10 @@ class Journal(Reading):
                     self._db.execute("ROLLBACK")
                 self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
                 raise
+
+
+def _packed(items: Sequence[Sighting | Gap]) -> Iterator[bytes]:
+    """Pack the vectors of sightings again as they came, in their order; a batch mostly comes in one packing."""
+    sightings = [item for item in items if isinstance(item, Sighting)]
+    for (packing, _), some in groupby(sightings, key=lambda item: (item.packing, len(item.vector))):
+        yield from pack(np.stack([item.vector for item in some]), packing)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.journal import Arrival, Decision, Journal, Record
+from cmnas_edge.embedding import unit
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
 from cmnas_edge.sighting import Gap
 from tests.collector.people import DIMENSION, FINGERPRINT, SPOOL, People
@@ -57,6 +58,22 @@ def test_everything_but_the_device_and_time_comes_back_as_it_was_sent(tmp_path: 
                  "box_height", "engine", "precision", "transform", "spool", "sequence"):
         assert getattr(record, name) == getattr(sent, name), name
     assert (vector == sent.vector.astype(np.float16)).all()
+    journal.close()
+
+
+def test_vectors_of_two_packings_and_lengths_in_one_batch_stay_each_its_own(tmp_path: Path) -> None:
+    rng, journal = np.random.default_rng(0), Journal(tmp_path)
+    sent = [dataclasses.replace(People().sighting(1, at=1, sequence=n), packing=packing, fingerprint=bytes([size]) * 32,
+                                vector=unit(rng.standard_normal((1, size), np.float32))[0])
+            for n, (packing, size) in enumerate([("fp16", 64), ("int8", 64), ("fp16", 128), ("fp16", 128),
+                                                 ("int8", 64)])]
+    journal.append([Arrival("gate", [sent[0], Gap(SPOOL, 90, 91, 2), *sent[1:]], 1.0)])
+    for size in (64, 128):
+        found = list(journal.sightings(bytes([size]) * 32, size, since=0, most=10))
+        meant = [each for each in sent if len(each.vector) == size]
+        assert [record.sequence for record, _ in found] == [each.sequence for each in meant]
+        for (_, vector), each in zip(found, meant, strict=True):
+            assert np.abs(vector - each.vector).max() < 0.01
     journal.close()
 
 
@@ -125,8 +142,8 @@ def test_a_journal_that_may_not_grow_stores_nothing_of_a_batch_and_goes_on_once_
 def test_a_batch_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
     people = People()
     journal = Journal(tmp_path)
-    broken = dataclasses.replace(people.sighting(1, at=1), vector=None)     # type: ignore[arg-type]
-    with pytest.raises(TypeError):
+    broken = dataclasses.replace(people.sighting(1, at=1), quality=None)    # type: ignore[arg-type]
+    with pytest.raises(ConfigError):
         journal.append([Arrival("gate", [people.sighting(1, at=1), broken], 1.0)], [Link(1, 1, 1, "opened")])
     assert (journal.count(), journal.last_identity()) == (0, 0)
     journal.append([Arrival("gate", [people.sighting(1, at=1)], 1.0)])
