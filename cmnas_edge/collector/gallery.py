@@ -17,12 +17,15 @@ from cmnas_edge.calibration import Pair
 from cmnas_edge.collector import views
 from cmnas_edge.collector.cameras import Cameras
 from cmnas_edge.collector.matching.identity import Identities, Link
-from cmnas_edge.collector.matching.index import Filter, Index
+from cmnas_edge.collector.matching.index import Index
 from cmnas_edge.collector.matching.match import Model, match
 from cmnas_edge.collector.matching.tracklet import Tracklet
+from cmnas_edge.collector.matching.vectors import Filter, VectorStore
 from cmnas_edge.collector.roster import Roster
 from cmnas_edge.collector.store.journal import Journal, JournalGap, Record
+from cmnas_edge.collector.store.milvus import MilvusStore
 from cmnas_edge.embedding import MODALITIES, Modality, unit
+from cmnas_edge.errors import Transient
 
 __all__ = ["Gallery", "rebuild"]
 
@@ -36,7 +39,8 @@ class Gallery:
         self.model = model
         self.version = 0    # moves with every change
         self._lock = threading.Lock()
-        self._index = Index(model.dimension)
+        self._index: VectorStore = Index(model.dimension)
+        self.elsewhere: MilvusStore | None = None   # what keeps the vectors, if not this memory
         self._identities = Identities(model.dimension, model.thresholds, last=last_identity)
         self._records: dict[int, tuple[Record, Link, Tracklet]] = {}   # by id, counting up
         self._decided: dict[int, Link] = {}                            # by the tracklet's opening sighting
@@ -82,12 +86,26 @@ class Gallery:
                 self._keep(record, vector, own[record.id])
         return fresh
 
-    def become(self, other: Gallery) -> None:
-        """Hold what another holds, which nobody else uses, in place of everything held so far."""
+    def move(self, elsewhere: MilvusStore | None) -> None:
+        """Have all vectors kept elsewhere, which holds these and no others from then on; None: they stay in memory."""
         with self._lock:
-            version = self.version
-            vars(self).update({name: held for name, held in vars(other).items() if name != "_lock"})
+            if elsewhere is not None:
+                assert isinstance(self._index, Index)
+                elsewhere.adopt(self._index)
+                self._index = self.elsewhere = elsewhere
+
+    def become(self, other: Gallery) -> None:
+        """Hold of what it holds what another holds, too, which nobody else uses; and that as the other does.
+
+        So what was erased from the journal, which the other was made of, leaves memory and every index.
+        """
+        with self._lock:
+            before, version = self._records, self.version
+            self._index.delete([number for number in before if number not in other._records])
+            vars(self).update({name: held for name, held in vars(other).items() if name not in ("_lock", "_index")})
             self.version = version + 1
+            # What has left the window stays out of it, as it is in no index any more.
+            self._records = {number: held for number, held in self._records.items() if number in before}
 
     def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
         """Take reports of records lost on a device."""
@@ -193,7 +211,8 @@ class Gallery:
 
         Raises:
             Unanswerable: It names both or neither, a sighting that is not here, or a vector of
-                another length or without direction; the message is for the one who asks.
+                another length or without direction; or what keeps the vectors is away. The message
+                is for the one who asks.
         """
         if (query.sighting is None) == (query.vector is None):
             raise views.Unanswerable(400, "search: expected either sighting or vector, found both or neither")
@@ -203,12 +222,10 @@ class Gallery:
             view = self._index.view()
             exclude, transform, modality = set(query.exclude), query.transform, query.vector_modality
             if query.sighting is not None:
-                known = self._records.get(query.sighting)
-                stored = view.vector(query.sighting)
-                if known is None or stored is None:
+                if (known := self._records.get(query.sighting)) is None:
                     raise views.Unanswerable(404, f"search: no sighting {query.sighting} in the hot window")
                 record, _, tracklet = known
-                vector, transform, modality = stored, record.transform, record.modality
+                transform, modality = record.transform, record.modality
                 exclude.add(record.id)
                 if query.other_identities:
                     exclude.update(s for t in self._identities.members(tracklet.identity) for s in t.sightings)
@@ -225,7 +242,14 @@ class Gallery:
         keep = Filter(cameras=wanted, modality=query.modality, exclude=frozenset(exclude), transform=transform,
                       seen_from=-np.inf if query.seen_from is None else query.seen_from,
                       seen_to=np.inf if query.seen_to is None else query.seen_to)
-        found = match(view, vector, modality, k=query.k, keep=keep, thresholds=self.model.thresholds)
+        try:
+            if query.sighting is not None:
+                if (stored := view.vector(query.sighting)) is None:     # it left just now
+                    raise views.Unanswerable(404, f"search: no sighting {query.sighting} in the hot window")
+                vector = stored
+            found = match(view, vector, modality, k=query.k, keep=keep, thresholds=self.model.thresholds)
+        except Transient as error:      # where vectors are kept elsewhere, that may be away
+            raise views.Unanswerable(503, str(error)) from None
         with self._lock:
             return views.MatchList([
                 views.Match(self._sighting(*self._records[m.id]), m.score, m.threshold, m.pair, m.above,
@@ -280,7 +304,8 @@ class Gallery:
                 and self.model.calibration.only_suggests(link.pair))
 
 
-def rebuild(journal: Journal, model: Model, *, since: float, limit: int) -> tuple[Gallery, list[Link]]:
+def rebuild(journal: Journal, model: Model, *, since: float, limit: int, elsewhere: MilvusStore | None = None
+            ) -> tuple[Gallery, list[Link]]:
     """Read the hot window back from the journal.
 
     Args:
@@ -288,6 +313,7 @@ def rebuild(journal: Journal, model: Model, *, since: float, limit: int) -> tupl
         model: The bundle; sightings of another fingerprint are passed over.
         since: Only tracklets still seen since then, in the collector's epoch seconds.
         limit: At most about so many sightings.
+        elsewhere: What shall keep the vectors, and holds those of the window from then on; None: memory.
 
     Returns:
         The gallery, and links decided just now for sightings that were stored but not yet
@@ -297,6 +323,7 @@ def rebuild(journal: Journal, model: Model, *, since: float, limit: int) -> tupl
     sightings = list(journal.sightings(model.fingerprint, model.dimension, since=since, most=limit))
     fresh = gallery.restore(sightings, journal.links(sightings[0][0].id) if sightings else ())
     gallery.note_gaps(journal.gaps(since))
+    gallery.move(elsewhere)
     return gallery, fresh
 
 
