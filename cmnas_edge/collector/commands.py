@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 from cmnas_edge import bundle, config, private, sealing
-from cmnas_edge.collector import keeping_commands, person_commands
+from cmnas_edge.collector import calibrating_commands, keeping_commands, person_commands
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.access.audit_log import AuditLog
 from cmnas_edge.collector.access.database import Database
@@ -44,7 +44,8 @@ __all__ = ["add_arguments", "run"]
 
 _log = logging.getLogger("cmnas.collector")
 _MORE = {"person": person_commands.person, "revoke": person_commands.revoke, "audit-log": person_commands.audit_log,
-         "backup": keeping_commands.backup, "restore": keeping_commands.restore, "erase": keeping_commands.erase}
+         "backup": keeping_commands.backup, "restore": keeping_commands.restore, "erase": keeping_commands.erase,
+         "calibrate": calibrating_commands.calibrate}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                     "       cmnas-edge collector person add|password|role|remove|link NAME --config CONFIG.toml\n"
                     "       cmnas-edge collector person list --config CONFIG.toml\n"
                     "       cmnas-edge collector audit-log --config CONFIG.toml [--verify]\n"
+                    "       cmnas-edge collector calibrate --config CONFIG.toml [--out FILE] [--rate RATE]\n"
                     "       cmnas-edge collector backup|restore FOLDER --config CONFIG.toml\n"
                     "       cmnas-edge collector erase [--identity NUMBER] [--device NAME [--camera NAME]]\n"
                     "                            [--from TIME] [--to TIME] --reason WHY --config CONFIG.toml\n"
@@ -62,17 +64,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                     "       cmnas-edge collector mqtt-acl --config CONFIG.toml")
     parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME | ...",
                         help="the settings file to run with; or enrol: give the device NAME a token; or revoke: take "
-                             "it away; or person: who may log in; or audit-log: who asked what; or backup: copy "
+                             "it away; or person: who may log in; or audit-log: who asked what; or calibrate: hold "
+                             "this site's scores against the thresholds; or backup: copy "
                              "what is kept; or restore: begin from a copy; or erase: end what is kept; or seal-key: "
                              "make the key that cameras seal vectors to (mode 0600), print its public half; or "
                              "mqtt-acl: print what the broker needs to know")
     parser.add_argument("--check", action="store_true",
                         help="check settings, bundle and enrolled devices, print what is in effect, and end")
     parser.add_argument("--config", type=Path, help="all but seal-key: the collector's settings file")
-    parser.add_argument("--out", type=Path, help="enrol: write the token to this file (mode 0600), print nothing")
+    parser.add_argument("--out", type=Path, help="enrol: write the token to this file (mode 0600), print nothing; "
+                        "calibrate: the file to write")
     parser.add_argument("--rotate", action="store_true", help="enrol: replace the token of an enrolled device")
     person_commands.add_arguments(parser)
     keeping_commands.add_arguments(parser)
+    calibrating_commands.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
                           "run cmnas-edge collector --help")
     settings = collector_settings.load(Path(args.words[0]))
     if args.check:
-        model = bundle.open_trusted(settings.bundle, settings.trust)
+        model = calibrating_commands.model_of(settings)
         devices = Devices(settings.data).known()
         sealing.Opener.read(settings.seal_keys)
         if settings.mqtt is not None:
@@ -163,7 +168,7 @@ def _mqtt_acl(path: Path) -> int:
 
 
 def _serve(settings: CollectorSettings) -> int:
-    model = bundle.open_trusted(settings.bundle, settings.trust)
+    model = calibrating_commands.model_of(settings)
     devices = Devices(settings.data)
     devices.known()
     opener = sealing.Opener.read(settings.seal_keys) if settings.seal_keys else None

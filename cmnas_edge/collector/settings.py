@@ -60,6 +60,8 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         data: Folder of the journal and the enrolled devices; made when absent, mode 0700.
         bundle: Model bundle whose fingerprint is accepted and whose thresholds decide.
             Empty: the bundle shipped with this package.
+        calibration: File that ``cmnas-edge collector calibrate`` made on this site, to judge by instead of the
+            bundle's thresholds; of the same fingerprint. Empty: the bundle's.
         trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
         site_key_id: Number of the site key that turns vectors on every camera, as ``cmnas-edge key show``
             prints it; sightings of another key, or of none, stay on their camera. Empty: cameras have no key.
@@ -93,6 +95,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     data: Path
     bundle: Path | None = None
+    calibration: Path | None = None
     trust: Trust = Trust()
     site_key_id: SiteKeyId = ""
     seal_keys: tuple[Path, ...] = ()

@@ -1,0 +1,212 @@
+"""``cmnas-edge collector calibrate``: hold this site's scores against the calibration, and make one of the site's own.
+
+The bundle stays as it is: what is written is a file that the settings may name. Which pairs are known to be one
+person or two, and how: `cmnas_edge.collector.witnesses`. The journal is only read, a running collector's too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sqlite3
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from cmnas_edge import bundle
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.calibration import PAIRS, Calibration, Histogram, Pair, Scale, Threshold, encode, read_calibration
+from cmnas_edge.calibration.drift import drift
+from cmnas_edge.calibration.fit import Plan, Scores, fit, shortfall
+from cmnas_edge.collector import settings as collector_settings
+from cmnas_edge.collector.keeping_commands import keys_of
+from cmnas_edge.collector.settings import CollectorSettings
+from cmnas_edge.collector.store.keys import Keys
+from cmnas_edge.collector.store.reading import Reading
+from cmnas_edge.collector.witnesses import Witnessed, read, said, witnessed
+from cmnas_edge.errors import BundleError, ConfigError, unwritable
+from cmnas_edge.private import write_private
+
+__all__ = ["Refined", "add_arguments", "calibrate", "model_of", "refine"]
+
+_TWICE = 0.01   # share of certain strangers as alike as one person, above which a camera may follow people twice
+
+
+class Refined(NamedTuple):
+    """A calibration of this site.
+
+    Attributes:
+        found: It.
+        lacking: Pairs of modalities whose scale is the earlier one, and what they lack.
+    """
+
+    found: Calibration
+    lacking: Mapping[Pair, str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of the command."""
+    parser.add_argument("--rate", type=float, help="calibrate: share of strangers that may match; default: as now")
+
+
+def model_of(settings: CollectorSettings) -> Bundle:
+    """Open the bundle that decides, judged by the site's own calibration where the settings name one.
+
+    Raises:
+        BundleError: See `cmnas_edge.bundle.open_trusted`; or the calibration is of another fingerprint, or none.
+        ConfigError: The calibration cannot be read.
+    """
+    model = bundle.open_trusted(settings.bundle, settings.trust)
+    if settings.calibration is None:
+        return model
+    return dataclasses.replace(model, calibration=_stored(settings.calibration, model.fingerprint_hex))
+
+
+def calibrate(words: list[str], args: argparse.Namespace) -> int:
+    """Tell how this site's scores lie, and write a calibration where one is asked for.
+
+    Raises:
+        CmnasError: It cannot be done; nothing was written.
+    """
+    if words or args.config is None:
+        raise ConfigError("calibrate: expected the settings file, as in: cmnas-edge collector calibrate --config "
+                          "collector.toml --out site-calibration.json")
+    settings = collector_settings.load(args.config)
+    model = model_of(settings)
+    earlier = model.calibration
+    plans = {name: _plan(threshold, args.rate, earlier) for name, threshold in earlier.thresholds.items()}
+    if args.out is not None and args.out.exists():
+        _stored(args.out, model.fingerprint_hex)     # nothing else is replaced
+    with _journal(settings) as journal:
+        decided = said(journal.decisions())
+        seen = read(journal, model.fingerprint, model.dimension, since=0.0, most=settings.hot_limit)
+    known = witnessed(seen, decided)
+    sys.stdout.write(f"{len(seen)} tracklets; {known.people} people confirmed to be seen more than once"
+                     f"{_contradicted(known)}\n\n")
+    sys.stdout.write("\n".join(_drifted(earlier, known)) + "\n")
+    if args.out is None:
+        sys.stdout.write("\nnothing written; --out FILE makes a calibration of this\n")
+        return 0
+    refined = refine(earlier, known.scores, plans)
+    sys.stdout.write("\n" + "\n".join(_compared(earlier, refined)) + "\n")
+    try:
+        write_private(args.out, encode(refined.found))
+        args.out.chmod(0o644)
+    except OSError as error:
+        raise unwritable(args.out, "a calibration", error, "name another --out", kind="a file") from None
+    sys.stdout.write(f"\nwritten {args.out}; judge by it with: calibration = \"{args.out.name}\" in "
+                     f"{args.config.name}, and start the collector again\n")
+    return 0
+
+
+def refine(earlier: Calibration, scores: Mapping[Pair, Scores], plans: Mapping[Pair, Plan]) -> Refined:
+    """Make a site's calibration from pairs of which the truth is known.
+
+    A pair of modalities of which too little was seen keeps its threshold and scale, and on whom they were found.
+
+    Args:
+        earlier: The one in effect.
+        scores: What was witnessed.
+        plans: What is asked, per pair.
+
+    Raises:
+        ConfigError: Too little was seen of every pair; or of one whose scale the earlier calibration lacks.
+        BundleError: The network tells nobody apart here.
+    """
+    lacking = {name: short for name in PAIRS if (short := shortfall(scores[name], plans[name]))}
+    if len(lacking) == len(PAIRS) or (lacking and not earlier.scales):
+        sentences = "; ".join(f"{name}: {short}" for name, short in lacking.items())
+        raise ConfigError(f"calibrate: {sentences}; confirm more links, wait for more people, or give a larger --rate"
+                          + ("" if earlier.scales else "; or calibrate the bundle first, which has thresholds alone"))
+    thresholds: dict[Pair, Threshold] = {}
+    scales: dict[Pair, Scale] = {}
+    for name in PAIRS:
+        if name in lacking:
+            thresholds[name] = earlier.thresholds[name]
+            scales[name] = msgspec.structs.replace(earlier.scales[name], calibrated_on=earlier.origin(name))
+        else:
+            thresholds[name], scales[name] = fit(name, scores[name], "site", plans[name])
+    prior = next(iter(plans.values())).prior
+    return Refined(Calibration(2, earlier.fingerprint, "site", thresholds, scales, prior), lacking)
+
+
+def _plan(threshold: Threshold, rate: float | None, earlier: Calibration) -> Plan:
+    wanted = threshold.false_match_rate if rate is None else rate
+    prior = Plan().prior if earlier.prior is None else earlier.prior
+    try:
+        return Plan(rate=wanted, unsure_rate=min(10 * wanted, 0.5), prior=prior, resamples=500)
+    except ValueError as error:
+        raise ConfigError(f"calibrate: {error}; correct --rate") from None
+
+
+def _stored(path: Path, fingerprint: str) -> Calibration:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a calibration, found no file that can be read ({error.strerror}); make "
+                          "it with: cmnas-edge collector calibrate, or correct the path") from None
+    try:
+        return read_calibration(data, fingerprint, str(path))
+    except BundleError as error:
+        raise BundleError(f"{error} (for this site: cmnas-edge collector calibrate)") from None
+
+
+@contextmanager
+def _journal(settings: CollectorSettings) -> Iterator[Reading]:
+    path = settings.data / "journal.sqlite"
+    if not path.is_file():
+        raise ConfigError(f"{path}: expected a collector's journal, found none; correct data, or run the collector")
+    keys = Keys(keys_of(settings), master=settings.master_key, make=False)
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        yield Reading(path, db, keys)
+    finally:
+        db.close()
+
+
+def _contradicted(known: Witnessed) -> str:
+    if not known.contradicted:
+        return ""
+    return (f"; {known.contradicted} more left out: one camera saw two of their tracklets at one time, so the decision "
+            "is wrong or the camera follows somebody twice")
+
+
+def _drifted(earlier: Calibration, known: Witnessed) -> Iterator[str]:
+    yield (f"{'pair':<18} {'of':<10} {'pairs':>9} {'people':>7} {'then':>9} {'median moved':>13} {'index':>7} "
+           f"{'by chance':>10} {'gap':>6}  drift")
+    for name in PAIRS:
+        scores, scale = known.scores[name], earlier.scales.get(name)
+        for words, now, people in (("strangers", scores.impostor, scores.impostor_of),
+                                   ("one person", scores.genuine, scores.genuine_of)):
+            then = None if scale is None else scale.impostor if words == "strangers" else scale.genuine
+            moved = None if then is None else drift(then, Histogram.of(now))
+            line = f"{name:<18} {words:<10} {len(now):>9} {len(np.unique(people)):>7} "
+            yield line + ("none to compare" if moved is None else
+                          f"{moved.then_count:>9} {moved.shift:>+13.2f} {moved.index:>7.3f} {moved.by_chance:>10.3f} "
+                          f"{moved.largest_gap:>6.3f}  {moved.word}")
+        if scale is not None and len(scores.impostor):
+            full = scale.genuine.full()
+            median = int(np.searchsorted(np.cumsum(full), full.sum() / 2)) / 100 - 1
+            if (share := float((scores.impostor >= median).mean())) > _TWICE:
+                yield (f"  {share:.1%} of these strangers are as alike as one person: does a camera follow somebody "
+                       "twice at one time?")
+
+
+def _compared(earlier: Calibration, refined: Refined) -> Iterator[str]:
+    yield f"{'pair':<18} {'found on':<9} {'cosine from':>12} {'':<18} {'before':>8} {'strangers':>10} {'missed':>7}"
+    for name in PAIRS:
+        threshold, scale = refined.found.thresholds[name], refined.found.scales[name]
+        point = next((p for p in scale.points if p.false_match_rate == threshold.false_match_rate), None)
+        between = "" if point is None else f"({point.score_between[0]:.4f} to {point.score_between[1]:.4f})"
+        yield (f"{name:<18} {scale.calibrated_on:<9} {threshold.score:>12.4f} {between:<18} "
+               f"{earlier.thresholds[name].score:>8.4f} {threshold.false_match_rate:>10.2%} "
+               f"{threshold.false_non_match_rate:>7.1%}")
+        if short := refined.lacking.get(name, ""):
+            yield f"  as before: {short}"
+    if refined.found.only_suggests("visible-infrared"):
+        yield "links across visible and infrared stay suggestions"
