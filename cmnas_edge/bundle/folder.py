@@ -100,9 +100,9 @@ class Bundle:
             signers = _read_signers(path, data)
             manifest = decode(data, Manifest, str(path / MANIFEST))
             if manifest.preprocessing not in DEFINITIONS:
-                raise BundleError(f"{path / MANIFEST}: expected crops made in one of the {len(DEFINITIONS)} ways that this "
-                                  f"cmnas-edge knows, found {printable(manifest.preprocessing)!r}; use the cmnas-edge "
-                                  "that made it, or export again")
+                raise BundleError(f"{path / MANIFEST}: expected crops made in one of the {len(DEFINITIONS)} ways that "
+                                  f"this cmnas-edge knows, found {printable(manifest.preprocessing)!r}; use the "
+                                  "cmnas-edge that made it, or export again")
             _verify_files(path, manifest)
             where = path / CALIBRATION
             return cls(path, manifest, read_calibration(where.read_bytes(), manifest.fingerprint, str(where)),

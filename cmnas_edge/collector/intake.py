@@ -1,10 +1,12 @@
 """The one thread through which every sighting goes: commit, answer, then match.
 
 Requests that wait together share a commit. They are answered as soon as it has reached the
-disk; who the sightings show is decided after that, and the decisions are written with the
-next commit, or at once when nothing waits. A crash in between loses no sighting, and their
-decisions are made again at start. What people decide or erase is done here, too, in its turn
-(`Intake.ask`), and so is letting go of what is over (`cmnas_edge.collector.store.upkeep`).
+disk; who the sightings show is decided behind that, in slices between commits, and the decisions
+are written with the next commit, or at once when nothing waits. So a device that comes back with
+a day's sightings is answered as fast as the disk takes them, however long deciding about them
+lasts. A crash in between loses no sighting, and their decisions are made again at start. What
+people decide or erase is done here, too, in its turn (`Intake.ask`), and so is letting go of what
+is over (`cmnas_edge.collector.store.upkeep`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from cmnas_edge.collector.behind import Behind
 from cmnas_edge.collector.gallery import Gallery, rebuild
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Receipt, Selection
@@ -35,6 +38,10 @@ _log = logging.getLogger("cmnas.collector")
 _WAITING = 256              # requests; more are told to come back
 _TOGETHER = 32              # requests that share a commit
 _EXPIRY_S = 10.0
+_LAST_S = 5.0               # of deciding at the end; what is left is decided about at the next start
+_SLICE_S = 0.01             # of deciding, before it looks for requests again
+_PATIENCE_S = 1.0           # of deciding before what is asked, which mostly is about what was sent just before
+_UNWRITTEN = 4096           # links; more are written though sightings still wait to be decided about
 _Item = tuple[Arrival | Callable[[], Any], Future[Any]]
 
 
@@ -57,6 +64,7 @@ class Intake:
         self._clock = clock
         self._repeats = Repeats()
         self._queue: queue.Queue[_Item | None] = queue.Queue(_WAITING)
+        self._behind = Behind(journal, gallery.model)
         self._more = False      # to let go of, at once
         self._expired_at = clock()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -71,6 +79,23 @@ class Intake:
             self._queue.put(None)
             self._thread.join()
             self.upkeep.close()
+
+    @property
+    def behind_count(self) -> int:
+        """Sightings that are stored, and not yet matched."""
+        return len(self._behind)
+
+    def lag_s(self) -> float:
+        """How long the oldest of them has waited; 0 when none does."""
+        return self._behind.lag_s(self._clock())
+
+    def wait_matched(self, timeout_s: float) -> bool:
+        """Wait until nothing that is stored waits to be matched; say whether that came."""
+        return self._behind.none.wait(timeout_s)
+
+    def space(self) -> tuple[int, int]:
+        """Bytes that the journal takes, and bytes that are free beside it."""
+        return self._journal.space()
 
     def offer(self, arrival: Arrival) -> Future[Stored]:
         """Hand over what a request brought.
@@ -87,7 +112,8 @@ class Intake:
         """Have something done by the thread that writes, after what was offered before it.
 
         When it is begun, every decision made so far stands in the journal, so that what it reads and
-        changes there and in the gallery is one and the same.
+        changes there and in the gallery is one and the same. Only where very many sightings wait are some
+        that were offered before it not decided about yet.
 
         Args:
             work: What to do, quickly: nothing is stored meanwhile. It may raise `CmnasError` or
@@ -112,8 +138,10 @@ class Intake:
         finally:
             # What is left is read again, as a start would: nothing in memory remembers the rest.
             fresh, self._unwritten = rebuild(self._journal, self._gallery.model,
-                                             since=self._clock() - self._hot_window_s, limit=self._hot_limit)
+                                             since=self._clock() - self._hot_window_s, limit=self._hot_limit,
+                                             elsewhere=self._gallery.elsewhere)
             self._gallery.become(fresh)
+            self._behind.clear()    # decided about just now
             self.stored_count = self._journal.count()
 
     def _put(self, item: Arrival | Callable[[], Any]) -> Future[Any]:
@@ -132,14 +160,16 @@ class Intake:
         try:
             while self._take(waiting):
                 work = waiting.pop() if waiting and callable(waiting[-1][0]) else None
-                if waiting or self._unwritten:
+                if waiting:
                     self._store([(item, future) for item, future in waiting if isinstance(item, Arrival)])
                 waiting = [work] if work is not None else []
                 if work is not None:
                     self._do(*work)
                 waiting = []
+                self._decide()
                 if self._more or self._clock() - self._expired_at > _EXPIRY_S:
                     self._expire()
+            self._decide(_LAST_S)
             self._write_links()
         except BaseException as error:  # our own bug: answer nobody, end the process
             _log.critical("intake failed: %s", error, exc_info=error)
@@ -155,7 +185,7 @@ class Intake:
     def _take(self, waiting: list[_Item]) -> bool:
         """Wait for the first request and take those behind it, up to one that is to be done; False at the end."""
         try:
-            item = self._queue.get(timeout=0 if self._more else _EXPIRY_S)
+            item = self._queue.get(block=not (self._more or len(self._behind)), timeout=_EXPIRY_S)
             while item is not None:
                 waiting.append(item)
                 if len(waiting) == _TOGETHER or callable(item[0]):
@@ -178,15 +208,25 @@ class Intake:
             return
         self.full = ""
         self._unwritten = []
-        for (_, future), stored in zip(waiting, ids, strict=True):
+        for (arrival, future), stored in zip(waiting, ids, strict=True):
+            self._note(arrival, stored)     # first: who was answered sees it counted
             future.set_result(stored)
-        for arrival, stored in zip(arrivals, ids, strict=True):
-            self._match(arrival, stored)
-        if self._queue.empty():
+
+    def _decide(self, at_most_s: float = _SLICE_S) -> None:
+        """Match what waits for it, the oldest first, for a while."""
+        ends, expired = time.monotonic() + at_most_s, self._clock() - self._hot_window_s
+        while (taken := self._behind.pop()) is not None:
+            record, vector = taken
+            if record.received_at >= expired:
+                self._unwritten.extend(self._gallery.add(record, vector))
+            if time.monotonic() > ends:
+                break
+        if len(self._unwritten) > _UNWRITTEN or (self._queue.empty() and not len(self._behind)):
             self._write_links()
 
     def _do(self, work: Any, future: Future[Any]) -> None:
         try:
+            self._decide(_PATIENCE_S)
             self._write_links(must=True)
             future.set_result(work())
         except (CmnasError, Unanswerable) as error:
@@ -203,7 +243,7 @@ class Intake:
             if must:
                 raise
 
-    def _match(self, arrival: Arrival, stored: Stored) -> None:
+    def _note(self, arrival: Arrival, stored: Stored) -> None:
         gaps = []
         for item, number in zip(arrival.items, stored, strict=True):
             if isinstance(item, Gap):
@@ -211,10 +251,10 @@ class Intake:
                                        arrival.received_at))
             elif number is not None:
                 self.stored_count += 1
-                self._unwritten.extend(self._gallery.add(Record(
+                self._behind.add(Record(
                     number, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera,
                     item.seen_from, item.seen_at, item.modality, item.tracklet, item.view_count, item.quality,
-                    item.box_width, item.box_height, item.engine, item.precision, item.transform), item.vector))
+                    item.box_width, item.box_height, item.engine, item.precision, item.transform), item.vector)
         if gaps:
             self._gallery.note_gaps(gaps)
 

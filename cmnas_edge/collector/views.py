@@ -332,7 +332,8 @@ class Health(Struct, frozen=True, kw_only=True):
     """Whether the collector stores what it is sent, and with which bundle.
 
     ``full``: nothing can be stored for now; ``refusing``: no device can be recognised;
-    ``message`` says why. ``retention`` tells what is let go of, and when next. ``broker`` says why
+    ``message`` says why. ``behind_count`` sightings are stored and not matched yet, the oldest of them for
+    ``behind_s`` seconds. ``retention`` tells what is let go of, and when next. ``broker`` says why
     no batch comes by a broker for now; it is empty while they do, or none is set. Cameras keep what
     they have.
     """
@@ -348,8 +349,12 @@ class Health(Struct, frozen=True, kw_only=True):
     thresholds: dict[Pair, Judgement]
     stored_count: int
     hot_count: int
+    behind_count: int
+    behind_s: float
     hot_window_h: float
     identity_count: int
     device_count: int
     broker: str
     retention: UpkeepView
+    journal_bytes: int
+    free_bytes: int

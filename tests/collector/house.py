@@ -21,7 +21,7 @@ from cmnas_edge.collector.receiving.admission import Admission
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.receiving.rates import Rates
 from cmnas_edge.collector.receiving.receive import Receiver
-from cmnas_edge.collector.store.journal import Arrival, Journal
+from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.app import build
 from cmnas_edge.collector.web.log_in import LogIn
@@ -101,8 +101,8 @@ class House:
         return decode_answer(answer.content)
 
     def settle(self) -> None:
-        """Wait until everything sent has been matched: the next commit comes after it."""
-        self.intake.offer(Arrival("gate", [], self.now)).result(30)
+        """Wait until everything sent has been matched, and what was decided is written."""
+        self.intake.ask(lambda: None).result(30)
 
     async def _ask(self, method: str, url: str, client: str, **given: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self.app, client=(client, 50000), raise_app_exceptions=False)

@@ -156,6 +156,7 @@ def test_what_left_the_window_leaves_memory_whole_tracklets_at_a_time(tmp_path: 
 def test_no_more_sightings_than_the_limit_stay_in_memory(tmp_path: Path) -> None:
     house = House(tmp_path / "data", hot_limit=10)
     house.send(*[people.sighting(n, at=1000 + 10 * n) for n in range(25)])
+    house.settle()
     house.now += 11
     house.settle()
     house.settle()

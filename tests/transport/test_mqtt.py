@@ -175,7 +175,8 @@ def test_whoever_reads_along_at_the_broker_sees_no_vector(site: Site, home: Hous
     device = site.device()
     assert result(device.post(batch(7))) == ["stored"]
     spy.wait_until(lambda: bool(seen), time.monotonic() + 5, about=0)
-    ((stored,),) = home.journal._db.execute("SELECT vector FROM sighting").fetchall()
+    ((_, vector),) = home.journal.sightings(FINGERPRINT, 16, since=0, most=1)
+    stored = pack(vector[None], "fp16")[0]
     assert stored not in seen[0].body
     (item,) = decode_batch(seen[0].body, dimension=16, device="gate", fingerprint=FINGERPRINT, opener=Opener([KEY]))
     assert pack(item.vector[None], "fp16")[0] == stored  # type: ignore[union-attr]

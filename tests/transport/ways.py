@@ -22,6 +22,8 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.receiving.mqtt import acl
 from cmnas_edge.collector.settings import load
+from cmnas_edge.collector.store.keys import Keys
+from cmnas_edge.collector.store.schema import beside
 from cmnas_edge.embedding import pack
 from cmnas_edge.sealing import Sealer
 from cmnas_edge.wire import encode_sighting
@@ -111,7 +113,11 @@ class HttpWay:
 
     def journal(self, spool: str) -> list[tuple[int, bytes]]:
         """Sequence and vector of what is stored of a spool, in the order of storing."""
-        return self._ask("SELECT sequence, vector FROM sighting WHERE spool = ? ORDER BY id", spool)
+        rows = self._ask("SELECT sequence, vector, day, device, packing FROM sighting WHERE spool = ? ORDER BY id",
+                         spool)
+        keys = Keys(self.collector.folder / "data" / "keys", make=False) if rows else None
+        return [(sequence, keys.open(day, vector, beside(device, spool, sequence, packing)) if keys else vector)
+                for sequence, vector, day, device, packing in rows]
 
     def gaps(self, spool: str) -> list[tuple[int, int, int]]:
         """First, last and count of what a spool told it lost."""

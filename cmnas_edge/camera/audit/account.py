@@ -64,7 +64,7 @@ class _Seen(NamedTuple):
 
 
 def audited(settings: DeviceSettings, capture: Path, logs: Sequence[Path], *, keys: Path | None = None,
-            addresses: Iterable[str] = ()) -> Report:
+            addresses: Iterable[str] = (), expected: Iterable[str] = ()) -> Report:
     """Account for everything.
 
     Args:
@@ -73,9 +73,11 @@ def audited(settings: DeviceSettings, capture: Path, logs: Sequence[Path], *, ke
         logs: Its sent logs.
         keys: Of its TLS sessions; None compares what is encrypted by lengths.
         addresses: Further addresses of its own.
+        expected: Whom else it was meant to talk to; what goes there is counted, and is no finding.
 
     Raises:
-        ConfigError: A file is not what it should be, or nothing says which addresses are the device's.
+        ConfigError: A file is not what it should be, nothing says which addresses are the device's, or a
+            collector is among the expected.
         DeviceError: There is no tshark here.
     """
     notes: list[str] = []
@@ -84,6 +86,10 @@ def audited(settings: DeviceSettings, capture: Path, logs: Sequence[Path], *, ke
     if not own:
         raise ConfigError(f"{', '.join(map(str, logs))}: expected the device's connections, found none; let the daemon "
                           "write its log first ('sent_log' in [link]), or name its address with --address")
+    declared = frozenset(expected)
+    if judged := declared & {connection.opened.remote.address for connection in connections}:
+        raise ConfigError(f"--expect: expected somebody else than the collector, found {min(judged)}; what goes there "
+                          "is what an audit is for")
     near = Neighbours(cameras_of(settings.cameras), connections[-1].opened.remote.port if connections else 0,
                       any(is_loopback(address) for address in own))
     tls_ports = {connection.opened.remote.port for connection in connections if connection.opened.is_tls}
@@ -116,7 +122,7 @@ def audited(settings: DeviceSettings, capture: Path, logs: Sequence[Path], *, ke
     if late_count:
         notes.append(f"{_many(late_count, 'connection')} without a line in the log began before the recording; the log "
                      "must be kept when they begin: start the daemon anew while the network is recorded")
-    rows += _elsewhere(seen.others, findings)
+    rows += _elsewhere(seen.others, findings, declared, notes)
     return Report(device=settings.device, addresses=sorted(own), is_accounted_for=not findings,
                   embedding_bytes=total.embedding, header_bytes=total.header, unexplained_bytes=total.unexplained,
                   rows=rows, findings=findings, notes=notes)
@@ -249,14 +255,19 @@ def _absent(connections: Sequence[Connection], agreed: dict[int, Agreement], see
                      "sent is decoded, and compared with nothing")
 
 
-def _elsewhere(counts: Counts, findings: list[Finding]) -> list[Row]:
-    rows = []
+def _elsewhere(counts: Counts, findings: list[Finding], declared: frozenset[str], notes: list[str]) -> list[Row]:
+    rows, unread = [], dict[str, int]()
     for kind, (count, size) in sorted(counts.items(), key=lambda one: (one[0].is_known, -one[1][1])):
         rows.append(Row(destination=kind.destination, what=f"{kind.what}, {_many(count, 'packet')}", capture_bytes=size,
                         log_bytes=None, unexplained_bytes=0 if kind.is_known else size))
-        if not kind.is_known:
+        forms = (kind.destination, kind.destination.rpartition(":")[0].strip("[]"))    # without and with a port
+        if not kind.is_known and (address := next((form for form in forms if form in declared), "")):
+            unread[address] = unread.get(address, 0) + size
+        elif not kind.is_known:
             findings.append(Finding(where=kind.destination, unexplained_bytes=size, found=f"{size:,} bytes of "
                                     f"{kind.what} in {_many(count, 'packet')}, which no line of the log explains"))
+    notes += [f"{size:,} bytes that went to {address} were declared with --expect; nobody looked into them"
+              for address, size in unread.items()]
     return rows
 
 

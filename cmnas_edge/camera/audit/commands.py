@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="keys of its TLS sessions ('sent_log_tls_keys' in [link]): compare bytes, not lengths")
     parser.add_argument("--address", action="append", default=[], metavar="ADDRESS",
                         help="a further address of the device (default: those in its log)")
+    parser.add_argument("--expect", action="append", default=[], metavar="ADDRESS",
+                        help="whom else this device was meant to talk to, such as your own SSH session: counted and "
+                             "named, never looked into")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
 
@@ -43,12 +46,8 @@ def run(args: argparse.Namespace) -> int:
                           "name it with --log")
     if args.keys is not None and not args.keys.is_file():
         raise ConfigError(f"{args.keys}: expected keys of TLS sessions, found no file; correct --keys")
-    for address in args.address:
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            raise ConfigError(f"--address: expected a numeric address, found {address!r}; correct it") from None
-    report = audited(settings, args.capture, logs, keys=args.keys, addresses=args.address)
+    own, expected = (_numeric(name, getattr(args, name)) for name in ("address", "expect"))
+    report = audited(settings, args.capture, logs, keys=args.keys, addresses=own, expected=expected)
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n" if args.json else table(report))
     sys.stdout.flush()
     if not report.is_accounted_for:
@@ -56,3 +55,11 @@ def run(args: argparse.Namespace) -> int:
         raise Unaccounted(f"{args.capture}: expected every byte that left {settings.device!r} accounted for, found "
                           f"{unexplained:,} that are not ({len(report.findings)} findings); look at each of them")
     return 0
+
+
+def _numeric(option: str, addresses: list[str]) -> list[str]:
+    """Addresses as a recording has them."""
+    try:
+        return [str(ipaddress.ip_address(address)) for address in addresses]
+    except ValueError as error:
+        raise ConfigError(f"--{option}: expected a numeric address, found another ({error}); correct it") from None

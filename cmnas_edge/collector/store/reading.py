@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -60,15 +61,25 @@ class Reading:
                 "WHERE fingerprint = :print AND (id >= :floor OR id IN (SELECT sighting FROM link WHERE opened_by IN "
                 "(SELECT opened_by FROM link WHERE sighting >= :floor))) ORDER BY id",
                 {"print": fingerprint, "floor": floor})
-            for row in rows:
-                *fields, packing, vector, day = row
-                found = record(fields)
-                try:
-                    opened = self.keys.open(day, vector, beside(found.device, found.spool, found.sequence, packing))
-                except Locked as error:
-                    _log.error("%s: sighting %d cannot be read: %s; it is left out", self.path, found.id, error)
-                    continue
-                yield found, unpack([opened], packing, dimension)[0]
+            yield from self._opened(rows, dimension)
+
+    def stored_after(self, fingerprint: bytes, dimension: int, after: int, most: int) -> Iterator[tuple[Record, F32]]:
+        """Read the sightings of higher ids than ``after``, by id, at most ``most``."""
+        with self.explained():
+            rows = self._db.execute(
+                f"SELECT {FIELDS}, packing, vector, day FROM sighting "  # noqa: S608  no input in it
+                "WHERE id > ? AND fingerprint = ? ORDER BY id LIMIT ?", (after, fingerprint, most))
+            yield from self._opened(rows, dimension)
+
+    def _opened(self, rows: Iterable[Sequence[Any]], dimension: int) -> Iterator[tuple[Record, F32]]:
+        for *fields, packing, vector, day in rows:
+            found = record(fields)
+            try:
+                opened = self.keys.open(day, vector, beside(found.device, found.spool, found.sequence, packing))
+            except Locked as error:
+                _log.error("%s: sighting %d cannot be read: %s; it is left out", self.path, found.id, error)
+                continue
+            yield found, unpack([opened], packing, dimension)[0]
 
     def links(self, first: int) -> Iterator[Link]:
         """Read, in the order they were made, the links of tracklets opened by sighting ``first`` or later.

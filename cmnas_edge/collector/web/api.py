@@ -118,6 +118,7 @@ class Api:
         model = self._gallery.model
         hot, identities = self._gallery.counts()
         refusing, device_count = "", 0
+        taken, free = self._intake.space()
         try:
             device_count = len(self._devices.known())
         except CmnasError as error:
@@ -128,9 +129,10 @@ class Api:
             now=self._clock(), started_at=self._started_at, fingerprint=model.fingerprint.hex(),
             dimension=model.dimension, calibrated_on=model.calibrated_on,
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
-            stored_count=self._intake.stored_count, hot_count=hot, hot_window_h=self._hot_window_h,
+            stored_count=self._intake.stored_count, hot_count=hot,
+            behind_count=self._intake.behind_count, behind_s=self._intake.lag_s(), hot_window_h=self._hot_window_h,
             identity_count=identities, device_count=device_count, broker=self._broker(),
-            retention=self._intake.upkeep.view)
+            retention=self._intake.upkeep.view, journal_bytes=taken, free_bytes=free)
 
     def cameras(self, asked: views.Nothing) -> views.CameraList:
         """List the cameras, and what their devices lost."""

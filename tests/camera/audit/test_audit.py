@@ -247,6 +247,24 @@ def test_a_picture_that_goes_another_way_is_found_with_its_way(device: Device) -
     assert device.unexplained().items() >= {
         f"127.0.0.1:{ports[1]}": len(picture), f"127.0.0.1:{ports[0]}": len(picture),
         f"127.0.0.2:{ports[2]}": len(picture), "127.0.0.2:53": 400, f"127.0.0.1:{port}": 0}.items()
+    # What was declared is no finding any more, and is named with its bytes; the rest stays one.
+    found = device.audited("--expect", "127.0.0.2")
+    assert not [finding for finding in found["findings"] if finding["where"].startswith("127.0.0.2")]
+    assert f"127.0.0.1:{ports[1]}" in {finding["where"] for finding in found["findings"]}
+    assert (f"{len(picture) + 400:,} bytes that went to 127.0.0.2 were declared with --expect; nobody looked into them"
+            in found["notes"])
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--expect", "127.0.0.1"], "--expect: expected somebody else than the collector, found 127.0.0.1"),
+    (["--expect", "gate"], "--expect: expected a numeric address")])
+@pytest.mark.parametrize("device", ["http"], indirect=True)
+def test_nobody_declares_away_what_an_audit_is_for(device: Device, words: list[str], says: str, capsys: Capsys) -> None:
+    with recorded(device.capture, f"src host 127.0.0.1 and port {device.middle.port}"):
+        device.link.post(device.batch())
+    where = [str(settings(device.folder)), str(device.capture), "--log", str(device.log)]
+    assert cli.main(["audit", *where, *words]) == 78
+    assert says in capsys.readouterr().err
 
 
 def test_a_recording_that_begins_late_or_ends_early_is_said_and_no_fault(device: Device, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import itertools
 
 import numpy as np
 import pytest
-from tests.collector.matching.test_identity import Seen
 
 from cmnas_edge.calibration import PAIRS, Pair, Threshold
 from cmnas_edge.collector.matching import evidence
 from cmnas_edge.collector.matching.identity import Identities
 from cmnas_edge.embedding import MODALITIES, Modality, unit
+from tests.collector.matching.test_identity import Seen
 from tests.collector.people import F32
 
 D = 32

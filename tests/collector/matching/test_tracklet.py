@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.collector.matching.test_identity import Seen
 
 from cmnas_edge.collector.matching.tracklet import Tracklet, Tracklets, cannot_link
+from tests.collector.matching.test_identity import Seen
 from tests.collector.people import DIMENSION, F32, People
 
 steps = st.one_of(
