@@ -102,7 +102,7 @@ class Gallery:
         with self._lock:
             before, version = self._records, self.version
             self._index.delete([number for number in before if number not in other._records])
-            vars(self).update({name: held for name, held in vars(other).items() if name not in ("_lock", "_index")})
+            vars(self).update({name: held for name, held in vars(other).items() if name not in ("_lock", "_index", "elsewhere")})
             self.version = version + 1
             # What has left the window stays out of it, as it is in no index any more.
             self._records = {number: held for number, held in self._records.items() if number in before}

@@ -138,8 +138,7 @@ class Intake:
         finally:
             # What is left is read again, as a start would: nothing in memory remembers the rest.
             fresh, self._unwritten = rebuild(self._journal, self._gallery.model,
-                                             since=self._clock() - self._hot_window_s, limit=self._hot_limit,
-                                             elsewhere=self._gallery.elsewhere)
+                                             since=self._clock() - self._hot_window_s, limit=self._hot_limit)
             self._gallery.become(fresh)
             self._behind.clear()    # decided about just now
             self.stored_count = self._journal.count()

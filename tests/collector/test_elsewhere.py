@@ -1,0 +1,113 @@
+"""Vectors may be kept elsewhere than in the collector's memory; when that is away, searches say so and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cmnas_edge.collector.gallery import rebuild
+from cmnas_edge.collector.matching.index import Index
+from cmnas_edge.collector.matching.vectors import F32, Filter, Hit
+from cmnas_edge.collector.store.erasures import Selection
+from cmnas_edge.errors import LinkDown
+from tests.collector.house import House
+from tests.collector.people import DIMENSION, People
+
+
+class Elsewhere:
+    """Keeps vectors as a server would, and is away when told so."""
+
+    def __init__(self) -> None:
+        self.away, self.held = False, Index(DIMENSION)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def adopt(self, held: Index) -> None:
+        self.held = held
+
+    def add(self, sighting: int, vector: F32, **given: Any) -> None:
+        self.held.add(sighting, vector, **given)
+
+    def delete(self, sightings: Collection[int]) -> int:
+        return self.held.delete(sightings)
+
+    def drop_before(self, sighting: int) -> int:
+        return self.held.drop_before(sighting)
+
+    def view(self) -> Elsewhere:
+        return self
+
+    def search(self, query: F32, k: int, keep: Filter | None = None) -> list[Hit]:
+        self._ask()
+        return self.held.view().search(query, k, keep)
+
+    def vector(self, sighting: int) -> F32 | None:
+        self._ask()
+        return self.held.view().vector(sighting)
+
+    def _ask(self) -> None:
+        if self.away:
+            raise LinkDown("search: http://milvus: expected a Milvus that answers, found: nobody; ask again later")
+
+
+@pytest.fixture
+def there(house: House) -> Elsewhere:
+    there = Elsewhere()
+    house.gallery.move(there)  # type: ignore[arg-type]
+    return there
+
+
+def search(house: House, sighting: int) -> Any:
+    return house.ask("POST", "/v1/search", json={"sighting": sighting})
+
+
+def test_a_search_while_it_is_away_answers_503_in_a_sentence_and_sightings_are_stored(
+        house: House, there: Elsewhere) -> None:
+    people = People()
+    house.send(*[people.sighting(n % 3, at=100.0 * n, camera="ab"[n % 2]) for n in range(6)])
+    house.settle()
+    before = search(house, 1).json()["matches"]
+    assert before[0]["sighting"]["id"] == 4
+    there.away = True
+    for asked in ({"sighting": 1}, {"vector": people.vector(1).tolist()}):
+        answer = house.ask("POST", "/v1/search", json=asked)
+        assert (answer.status_code, answer.json()) == (503, {
+            "error": "search: http://milvus: expected a Milvus that answers, found: nobody; ask again later"})
+    house.send(people.sighting(1, at=900))
+    house.settle()
+    assert house.gallery.counts()[0] == 7
+    assert house.ask("GET", "/v1/sightings").status_code == 200
+    there.away = False
+    assert 7 in [match["sighting"]["id"] for match in search(house, 2).json()["matches"]]
+
+
+def test_what_is_read_again_from_the_journal_is_all_it_keeps(tmp_path: Path) -> None:
+    people, there = People(), Elsewhere()
+    house = House(tmp_path / "data", hot_window_s=100)
+    house.send(*[people.sighting(n, at=10.0 * n) for n in range(5)])
+    house.settle()
+    house.intake.stop()
+    there.held.add(77, np.eye(1, DIMENSION, dtype=np.float32)[0], camera=("gate", "north"), modality="visible",
+                   seen_from=0, seen_at=1)
+    gallery, _ = rebuild(house.journal, house.gallery.model, since=0, limit=100,
+                         elsewhere=there)  # type: ignore[arg-type]
+    assert there.held.view().ids().tolist() == [1, 2, 3, 4, 5]
+    assert gallery.elsewhere is there
+    house.journal.close()
+
+
+def test_erasing_leaves_it_what_is_left(house: House, there: Elsewhere) -> None:
+    people = People()
+    house.send(*[people.sighting(n, at=10.0 * n, camera="ab"[n % 2]) for n in range(6)])
+    house.settle()
+    house.intake.erase(Selection(device="gate", camera="b"), "somebody", "why").result(20)
+    assert there.held.view().ids().tolist() == [1, 3, 5]
+    assert house.gallery.elsewhere is there
+    house.send(people.sighting(1, at=900))
+    house.settle()
+    assert len(there) == 4
