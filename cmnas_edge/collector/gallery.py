@@ -102,10 +102,18 @@ class Gallery:
         with self._lock:
             before, version = self._records, self.version
             self._index.delete([number for number in before if number not in other._records])
-            vars(self).update({name: held for name, held in vars(other).items() if name not in ("_lock", "_index", "elsewhere")})
+            newest, vectors = next(reversed(before), 0), other._index.view()
+            for number, (record, *_) in other._records.items():
+                if number > newest:     # it was stored, and waited to be decided about
+                    vector = vectors.vector(number)
+                    assert vector is not None
+                    self._put(record, vector)
+            own = ("_lock", "_index", "elsewhere")
+            vars(self).update({name: held for name, held in vars(other).items() if name not in own})
             self.version = version + 1
             # What has left the window stays out of it, as it is in no index any more.
-            self._records = {number: held for number, held in self._records.items() if number in before}
+            self._records = {number: held for number, held in self._records.items()
+                             if number in before or number > newest}
 
     def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
         """Take reports of records lost on a device."""
@@ -266,10 +274,13 @@ class Gallery:
         tracklet = self._identities.tracklet(link.opened_by)
         assert tracklet is not None
         self._records[record.id] = (record, link, tracklet)
-        self._index.add(record.id, vector, camera=(record.device, record.camera), modality=record.modality,
-                        seen_from=record.seen_from, seen_at=record.seen_at, transform=record.transform)
+        self._put(record, vector)
         self._cameras.note(record)
         self.version += 1
+
+    def _put(self, record: Record, vector: F32) -> None:
+        self._index.add(record.id, vector, camera=(record.device, record.camera), modality=record.modality,
+                        seen_from=record.seen_from, seen_at=record.seen_at, transform=record.transform)
 
     def _identity(self, identity: int) -> views.Identity:
         members = sorted(self._identities.members(identity), key=lambda t: (t.seen_from, t.opened_by))

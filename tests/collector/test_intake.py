@@ -11,7 +11,9 @@ import pytest
 
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.matching.index import F32
+from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.journal import Arrival, Record
+from cmnas_edge.collector.views import Query
 from cmnas_edge.errors import DiskFull, Transient
 from cmnas_edge.sighting import Sighting
 from tests.collector.house import House
@@ -183,6 +185,25 @@ def test_links_that_could_not_be_written_are_written_with_the_next_commit(house:
     house.settle()
     house.settle()
     assert [link.rule for link in house.journal.links(1)] == ["opened", "joined"]
+
+
+def test_an_erasure_while_sightings_wait_to_be_matched_leaves_none_of_the_others_out(tmp_path: Path) -> None:
+    house = House(tmp_path / "data")
+    house.send(*[people.sighting(n, at=1000 + 10 * n) for n in range(3)])
+    house.settle()
+    house.intake._decide = lambda *_: None      # type: ignore[method-assign]  # as if it came to nothing for a while
+    house.send(*[people.sighting(n, at=1200 + 10 * n, camera="south") for n in range(3)])
+    receipt = house.intake.erase(Selection(seen_from=1005, seen_to=1215), "grace", "").result(30)
+    assert receipt.sightings == 4
+    del house.intake._decide
+    house.settle()
+    assert listing(house) == [(1, 1, "opened"), (6, 4, "opened")]
+    (match,) = house.gallery.search(Query(sighting=6)).matches
+    assert match.sighting.id == 1
+    house.close()
+    again = House(tmp_path / "data")
+    assert listing(again) == [(1, 1, "opened"), (6, 4, "opened")]
+    again.close()
 
 
 def test_a_bug_of_ours_answers_nobody_and_ends_the_process(house: House) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,7 @@ class Journal(Reading):
                 self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
                 self._erased = {number for number, in self._db.execute("SELECT id FROM erased")}
             self._last: int = last
+            self._last_identity = self.last_identity()
             self._settle()
         except BaseException:
             self._db.close()
@@ -156,7 +158,8 @@ class Journal(Reading):
         removed = Removed()
         for start in range(0, len(ids), _CHUNK):
             with self._committed():
-                part, gone = remove(self._db, ids[start:start + _CHUNK])
+                part, gone = remove(self._db, ids[start:start + _CHUNK],
+                                    {"sighting": self._last, "identity": self._last_identity})
                 self._note_gone(gone)
             removed += part
         return removed
@@ -167,9 +170,7 @@ class Journal(Reading):
         Raises:
             DiskFull, Transient, ConfigError: As `append`; what was not erased is at the next start.
         """
-        removed = Removed()
-        for device, spool, first, last in erasure.records:
-            removed += self.remove(self.numbered(device, spool, first, last))
+        removed = self.remove([number for each in erasure.records for number in self.numbered(*each)])
         with self._committed():
             for device, spool, first in erasure.gaps:
                 removed.gaps += self._db.execute("DELETE FROM gap WHERE device = ? AND spool = ? AND first = ?",
@@ -200,6 +201,8 @@ class Journal(Reading):
             self._db.execute("INSERT INTO gone VALUES (?, ?, ?, ?)", whole)
 
     def _link(self, links: Iterable[Link]) -> None:
+        links = list(links)
+        self._last_identity = max((self._last_identity, *(link.identity for link in links)))
         self._db.executemany(f"INSERT INTO link ({LINK_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  no input in it
                              [msgspec.structs.astuple(link) for link in links])
 
@@ -233,6 +236,12 @@ class Journal(Reading):
             return None
         self._last += 1     # never the number of one that is gone
         return self._last
+
+    def space(self) -> tuple[int, int]:
+        """Bytes that the journal takes, its log included, and bytes that are free where it lies."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        taken = sum(path.stat().st_size for path in (self.path, log) if path.exists())
+        return taken, shutil.disk_usage(self.path.parent).free
 
     def close(self) -> None:
         """Close the file and let another collector have it."""

@@ -9,7 +9,7 @@ and identities, which nobody is given twice.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -39,11 +39,16 @@ class Removed(msgspec.Struct):
         return self
 
 
-def remove(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[Removed, Ranges]:
+def remove(db: sqlite3.Connection, ids: Sequence[int], marks: Mapping[str, int]) -> tuple[Removed, Ranges]:
     """Take sightings out, within a transaction of the caller's.
 
     A tracklet that keeps some of its sightings keeps what was decided about it, since that is
     how the others are known; the scores of those that go, go with them.
+
+    Args:
+        db: The journal.
+        ids: Of the sightings.
+        marks: The highest numbers given so far, of ``sighting`` and ``identity``.
 
     Returns:
         What went, and the records that are gone.
@@ -56,9 +61,8 @@ def remove(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[Removed, Ranges]
     gone = Ranges((device, spool, sequence, sequence) for device, spool, sequence in db.execute(
         "SELECT device, spool, sequence FROM sighting WHERE id IN (SELECT id FROM going) "
         "ORDER BY device, spool, sequence"))
-    for name, table, column in (("sighting", "sighting", "id"), ("identity", "link", "identity")):
-        db.execute(f"INSERT INTO mark SELECT '{name}', max({column}) FROM {table} WHERE true HAVING max({column}) > 0 "  # noqa: S608  no input in it
-                   "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)")
+    db.executemany("INSERT INTO mark VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+                   marks.items())
     sightings = db.execute("DELETE FROM sighting WHERE id IN (SELECT id FROM going)").rowcount
     # Tracklets that have none left. The first link of a sighting says which tracklet it belongs to.
     db.execute(
