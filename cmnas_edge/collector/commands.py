@@ -31,6 +31,7 @@ from cmnas_edge.collector.receiving.devices import Devices, new_token
 from cmnas_edge.collector.receiving.rates import Rates
 from cmnas_edge.collector.receiving.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
+from cmnas_edge.collector.store.elsewhere import elsewhere, server_of
 from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.collector.web.api import Api
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         sealing.Opener.read(settings.seal_keys)
         if settings.mqtt is not None:
             mqtt.check(settings.mqtt)
+        server_of(settings)
         sys.stdout.write(config.show(settings))
         sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, thresholds calibrated on: {model.calibrated_on}\n"
                          f"# {len(devices)} enrolled: {', '.join(d.name for d in devices) or 'none yet'}\n")
@@ -182,9 +184,10 @@ def _serve(settings: CollectorSettings) -> int:
                      "without it nobody can open them", journal.keys.master_path)
     upkeep = Upkeep(journal, retention_h=settings.retention_h, keys_copy=settings.keys_copy)
     upkeep.start()      # before anybody can see what is over
+    index = elsewhere(settings, model)
     began = time.monotonic()
     gallery, unwritten = rebuild(journal, model, since=time.time() - settings.hot_window_h * 3600,
-                                 limit=settings.hot_limit)
+                                 limit=settings.hot_limit, elsewhere=index)
     hot, identities = gallery.counts()
     _log.info("%d sightings of the last %g h, %d identities read in %.1f s", hot, settings.hot_window_h, identities,
               time.monotonic() - began)
@@ -209,7 +212,8 @@ def _serve(settings: CollectorSettings) -> int:
     _tell_of_access(people, audit_log)
     log_in = LogIn(people, sessions, passwords, audit_log)
     api = Api(gallery, intake, devices, audit_log, hot_window_h=settings.hot_window_h,
-              reasons=settings.access.reasons, broker=lambda: "" if broker is None else broker.trouble)
+              reasons=settings.access.reasons, broker=lambda: "" if broker is None else broker.trouble,
+              index=lambda: "" if index is None else index.trouble)
     app = build(receiver, api, log_in, ending=lambda: server.should_exit)
     _log_through_ours("uvicorn", "asyncio")
     server = _Server(_server_config(settings, app))
@@ -217,6 +221,8 @@ def _serve(settings: CollectorSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     intake.start()
+    if index is not None:
+        index.start()
     try:
         if broker is not None:
             broker.start()
@@ -228,6 +234,8 @@ def _serve(settings: CollectorSettings) -> int:
         intake.stop()
         if broker is not None:
             broker.stop()       # after it has told what is stored
+        if index is not None:
+            index.stop()
         journal.close()
         listener.close()
         passwords.close()

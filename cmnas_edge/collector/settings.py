@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -74,6 +75,11 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         listen: ``address:port``; port 0 takes a free one, which the log names.
         hot_window_h: Sightings received in these last hours are matched and shown.
         hot_limit: At most this many of them are kept in memory; the oldest leave first.
+        index: ``http://host:port`` or ``https://`` of a Milvus that keeps the hot window's vectors, where memory is
+            not to (extra ``milvus``, docs/milvus.md). Empty: memory does.
+        index_token: File with the token that Milvus asks for, mode 0600: ``user:password``, or a key. Empty: none.
+        index_authority: PEM file to trust for it instead of the system's.
+        index_collection: What its collections' names begin with; each collector on one Milvus has a name of its own.
         retention_h: What was received longer ago is deleted, from the journal and every index, within a minute; when
             a UTC day is over so, its key is dropped, and no backup of it opens any more. What people decided or
             devices reported about it goes with it. See docs/privacy.md.
@@ -104,6 +110,10 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     listen: str = "127.0.0.1:8700"
     hot_window_h: float = 24.0
     hot_limit: int = 200_000
+    index: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s/]+:[0-9]{1,5})?\Z")] = ""
+    index_token: Path | None = None
+    index_authority: Path | None = None
+    index_collection: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}\Z")] = "cmnas"
     retention_h: float = 72.0
     keys: Path | None = None
     master_key: Path | None = None
@@ -133,6 +143,10 @@ def load(path: Path) -> CollectorSettings:
     if settings.only_sealed and not settings.seal_keys:
         raise ConfigError(f"{path}: only_sealed: expected seal_keys to open vectors with, found none; name a file that "
                           "'cmnas-edge collector seal-key' made")
+    if settings.index.startswith("http://") and not settings.allow_plain_http_off_loopback and (
+            not re.match(r"http://(localhost|127\.[0-9.]+|\[::1\]):", settings.index)):
+        raise ConfigError(f"{path}: index: {settings.index} is another machine, and vectors would travel there readable; "
+                          "write https://, or allow_plain_http_off_loopback = true")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise ConfigError(f"{path}: tls_certificate and tls_key: expected both or neither, found one; "
                           "name the other PEM file")

@@ -334,7 +334,8 @@ class Health(Struct, frozen=True, kw_only=True):
     ``full``: nothing can be stored for now; ``refusing``: no device can be recognised;
     ``message`` says why. ``behind_count`` sightings are stored and not matched yet, the oldest of them for
     ``behind_s`` seconds. ``retention`` tells what is let go of, and when next. ``broker`` says why
-    no batch comes by a broker for now; it is empty while they do, or none is set. Cameras keep what
+    no batch comes by a broker for now; it is empty while they do, or none is set. ``index`` says why
+    nothing can be searched for where vectors are kept elsewhere; empty: it can. Cameras keep what
     they have.
     """
 
@@ -355,6 +356,7 @@ class Health(Struct, frozen=True, kw_only=True):
     identity_count: int
     device_count: int
     broker: str
+    index: str
     retention: UpkeepView
     journal_bytes: int
     free_bytes: int

@@ -12,8 +12,12 @@ import pytest
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.matching.index import Index
 from cmnas_edge.collector.matching.vectors import F32, Filter, Hit
+from cmnas_edge.collector.settings import load
+from cmnas_edge.collector.store.elsewhere import owner, server_of
 from cmnas_edge.collector.store.erasures import Selection
-from cmnas_edge.errors import LinkDown
+from cmnas_edge.collector.store.milvus_collection import Server
+from cmnas_edge.config import show
+from cmnas_edge.errors import ConfigError, LinkDown
 from tests.collector.house import House
 from tests.collector.people import DIMENSION, People
 
@@ -111,3 +115,45 @@ def test_erasing_leaves_it_what_is_left(house: House, there: Elsewhere) -> None:
     house.send(people.sighting(1, at=900))
     house.settle()
     assert len(there) == 4
+
+
+def settings(folder: Path, *lines: str) -> Path:
+    path = folder / "collector.toml"
+    path.write_text("\n".join(['data = "data"', *lines]))
+    return path
+
+
+def test_settings_say_where_vectors_are_kept_and_the_token_stays_in_its_file(tmp_path: Path) -> None:
+    assert server_of(load(settings(tmp_path))) is None
+    lines = ['index = "https://milvus.example:19530"', 'index_token = "milvus.token"', 'index_collection = "north"']
+    (tmp_path / "milvus.token").write_text("root:Milvus\n")
+    (tmp_path / "milvus.token").chmod(0o644)
+    found = load(settings(tmp_path, *lines))
+    with pytest.raises(ConfigError, match="expected mode 0600, found 0644"):
+        server_of(found)
+    (tmp_path / "milvus.token").chmod(0o600)
+    assert server_of(found) == Server("https://milvus.example:19530", "root:Milvus", None, "north")
+    assert "Milvus" not in show(found)
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ('index = "http://192.0.2.7:19530"', "vectors would travel there readable; write https://"),
+    ('index = "http://localhost.example:19530"', "vectors would travel there readable"),
+    ('index = "milvus.example:19530"', "index"), ('index = "https://milvus.example"', "index"),
+    ('index_collection = "a-b"', "index_collection")])
+def test_an_index_that_cannot_be_or_should_not_be_is_refused(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load(settings(tmp_path, line))
+
+
+def test_a_milvus_on_this_machine_may_be_spoken_to_in_plain_words(tmp_path: Path) -> None:
+    for index in ("http://127.0.0.1:19530", "http://localhost:19530", "http://[::1]:19530"):
+        assert load(settings(tmp_path, f'index = "{index}"')).index == index
+    assert load(settings(tmp_path, 'index = "http://192.0.2.7:19530"', "allow_plain_http_off_loopback = true")).index
+
+
+def test_what_marks_a_collectors_own_stays_the_same(tmp_path: Path) -> None:
+    first = owner(tmp_path)
+    assert len(first) == 16
+    assert owner(tmp_path) == first
+    assert (tmp_path / "index.owner").stat().st_mode & 0o777 == 0o600

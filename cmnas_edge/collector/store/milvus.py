@@ -10,7 +10,6 @@ says, row by row: what is missing or different is written, what is too much is e
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from array import array
@@ -19,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 
 from cmnas_edge.collector.matching import index
 from cmnas_edge.collector.matching.vectors import F16, F32, Camera, Filter, Hit
@@ -28,9 +26,8 @@ from cmnas_edge.collector.store.milvus_view import MilvusView
 from cmnas_edge.embedding import Modality
 from cmnas_edge.errors import CmnasError, LinkDown
 from cmnas_edge.log import Repeats
-from cmnas_edge.private import read_secret, write_private
 
-__all__ = ["MilvusStore", "owner"]
+__all__ = ["MilvusStore"]
 
 _log = logging.getLogger("cmnas.collector")
 _AT_ONCE = 500      # rows of one request: 1 MiB of 512 entries; Milvus takes 64
@@ -38,20 +35,12 @@ _SEEN_S = 10.0      # after so long every search sees a write: Milvus' bounded s
 _AGAIN_S, _LEAST_OFTEN = 2.0, 15     # tried again after 2 s, 4 s, ... 30 s
 
 
-def owner(folder: Path) -> str:
-    """Return the number that marks what is this collector's on a server: drawn once, kept in ``folder``."""
-    path = folder / "index.owner"
-    if not path.exists():
-        write_private(path, secrets.token_hex(8).encode() + b"\n")
-    return read_secret(path)
-
-
 class MilvusStore:
     """The vectors of the hot window. One thread writes; any number read through `view`.
 
     Args:
         server: Where it is.
-        owner: What marks this collector's (see `owner`).
+        owner: What marks this collector's.
         fingerprint: Of the bundle; each has a collection of its own.
         dimension: Entries of a vector.
         clock: Seconds that only ever grow.

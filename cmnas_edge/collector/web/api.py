@@ -92,11 +92,13 @@ class Api:
         hot_window_h: Its length.
         reasons: Kinds of questions that need a reason.
         broker: Says why no batch comes by a broker.
+        index: Says why nothing can be searched for.
         clock: Epoch seconds.
     """
 
     def __init__(self, gallery: Gallery, intake: Intake, devices: Devices, audit_log: AuditLog, *,
                  hot_window_h: float, reasons: Collection[str] = (), broker: Callable[[], str] = lambda: "",
+                 index: Callable[[], str] = lambda: "",
                  clock: Callable[[], float] = time.time) -> None:
         self._gallery = gallery
         self._intake = intake
@@ -105,6 +107,7 @@ class Api:
         self._reasons = reasons
         self._hot_window_h = hot_window_h
         self._broker = broker
+        self._index = index
         self._clock = clock
         self._started_at = clock()
 
@@ -131,7 +134,7 @@ class Api:
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
             stored_count=self._intake.stored_count, hot_count=hot,
             behind_count=self._intake.behind_count, behind_s=self._intake.lag_s(), hot_window_h=self._hot_window_h,
-            identity_count=identities, device_count=device_count, broker=self._broker(),
+            identity_count=identities, device_count=device_count, broker=self._broker(), index=self._index(),
             retention=self._intake.upkeep.view, journal_bytes=taken, free_bytes=free)
 
     def cameras(self, asked: views.Nothing) -> views.CameraList:

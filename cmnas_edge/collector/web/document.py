@@ -27,6 +27,8 @@ def openapi() -> dict[str, Any]:
                    "403": _content(views.Problem, "The role may not; or it came through a proxy, from a page "
                                                   "elsewhere, or from another machine without TLS or people."),
                    "404": _content(views.Problem, "What was asked for is not in the hot window.")}
+        if route.name == "search":
+            answers["503"] = _content(views.Problem, "What keeps the vectors is away; ask again later.")
         says = (getattr(Api, route.name).__doc__ or "").strip()
         entry: dict[str, Any] = {"operationId": route.name, "summary": says, "responses": answers}
         if route.method == "POST":

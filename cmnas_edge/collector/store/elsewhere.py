@@ -1,0 +1,46 @@
+"""Whether a collector's vectors are kept elsewhere than in its memory, as its settings say."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from cmnas_edge.collector.matching.match import Model
+from cmnas_edge.collector.settings import CollectorSettings
+from cmnas_edge.collector.store.milvus import MilvusStore
+from cmnas_edge.collector.store.milvus_collection import Server
+from cmnas_edge.private import read_secret, write_private
+
+__all__ = ["elsewhere", "owner", "server_of"]
+
+
+def server_of(settings: CollectorSettings) -> Server | None:
+    """Say where the vectors are kept; None: in memory.
+
+    Raises:
+        ConfigError: The token's file is missing, or others can read it.
+    """
+    if not settings.index:
+        return None
+    token = "" if settings.index_token is None else read_secret(settings.index_token)
+    return Server(settings.index, token, settings.index_authority, settings.index_collection)
+
+
+def owner(folder: Path) -> str:
+    """Return the number that marks what is this collector's on a server: drawn once, kept in ``folder``."""
+    path = folder / "index.owner"
+    if not path.exists():
+        write_private(path, secrets.token_hex(8).encode() + b"\n")
+    return read_secret(path)
+
+
+def elsewhere(settings: CollectorSettings, model: Model) -> MilvusStore | None:
+    """Return what keeps the vectors, to be started once it holds them; None: memory does.
+
+    Raises:
+        ConfigError: See `server_of`.
+    """
+    server = server_of(settings)
+    if server is None:
+        return None
+    return MilvusStore(server, owner=owner(settings.data), fingerprint=model.fingerprint, dimension=model.dimension)
