@@ -9,6 +9,7 @@ import argparse
 import sys
 
 from benchmarks import (
+    calibration,
     cameras,
     draw,
     dusk,
@@ -27,7 +28,7 @@ from benchmarks import (
 )
 
 _SHORT = (latency, throughput, draw, loader, pipeline, protocol, resize, sealing, search_step, spool)
-_LONG = (cameras, dusk, linkability, probe, quantisation)
+_LONG = (calibration, cameras, dusk, linkability, probe, quantisation)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__,
