@@ -25,7 +25,6 @@ from cmnas_edge.camera.engines import open_engines
 from cmnas_edge.camera.frames.source import source_name
 from cmnas_edge.camera.override import Orders
 from cmnas_edge.camera.running.metrics import Exposition
-from cmnas_edge.camera.running.notify import Notifier
 from cmnas_edge.camera.running.vitals import Vitals
 from cmnas_edge.camera.sending.memory_first import MemoryFirst
 from cmnas_edge.camera.sending.spool import Spool
@@ -33,6 +32,7 @@ from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import DeviceSettings, SpoolSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import CmnasError, ConfigError
+from cmnas_edge.notify import Notifier
 from cmnas_edge.sealing import Sealer
 from cmnas_edge.sighting import key_id
 from cmnas_edge.site_key import Rotation, SiteKey

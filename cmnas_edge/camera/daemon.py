@@ -33,7 +33,6 @@ from cmnas_edge.camera.people.detection import Detector
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline, Trace
 from cmnas_edge.camera.running.keeper import Keeper
-from cmnas_edge.camera.running.notify import Notifier
 from cmnas_edge.camera.running.reload import compare
 from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.outbox import Outbox
@@ -46,6 +45,7 @@ from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, LinkDown, Transient
 from cmnas_edge.log import Repeats
+from cmnas_edge.notify import Notifier
 from cmnas_edge.sealing import Sealer
 from cmnas_edge.site_key import Rotation
 

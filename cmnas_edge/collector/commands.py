@@ -39,6 +39,7 @@ from cmnas_edge.collector.web.app import build
 from cmnas_edge.collector.web.log_in import LogIn
 from cmnas_edge.errors import ConfigError, unheard
 from cmnas_edge.log import Repeats
+from cmnas_edge.notify import Notifier
 from cmnas_edge.private import write_new_secret
 
 __all__ = ["add_arguments", "run"]
@@ -170,6 +171,7 @@ def _mqtt_acl(path: Path) -> int:
 
 
 def _serve(settings: CollectorSettings) -> int:
+    notifier = Notifier()
     model = calibrating_commands.model_of(settings)
     devices = Devices(settings.data)
     devices.known()
@@ -200,7 +202,8 @@ def _serve(settings: CollectorSettings) -> int:
         _log.warning("links across visible and infrared are suggestions: their threshold was found on drawn people; "
                      "confirm links, then run cmnas-edge collector calibrate")
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
-                    unwritten=unwritten, upkeep=upkeep, on_failure=lambda: setattr(server, "should_exit", True))
+                    unwritten=unwritten, upkeep=upkeep, on_failure=lambda: setattr(server, "should_exit", True),
+                    on_turn=notifier.alive)
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
     receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
                         opener=opener, only_sealed=settings.only_sealed, rates=Rates(settings.device_rate))
@@ -229,8 +232,10 @@ def _serve(settings: CollectorSettings) -> int:
         scheme = "https" if settings.tls_certificate else "http"
         host, port = listener.getsockname()[:2]
         _log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
+        notifier.ready(f"devices enrolled: {len(devices.known())}")
         server.run(sockets=[listener])
     finally:
+        notifier.stopping()
         intake.stop()
         if broker is not None:
             broker.stop()       # after it has told what is stored

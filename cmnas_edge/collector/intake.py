@@ -50,7 +50,8 @@ class Intake:
 
     def __init__(self, journal: Journal, gallery: Gallery, *, hot_window_s: float, hot_limit: int,
                  unwritten: list[Link] | None = None, upkeep: Upkeep | None = None,
-                 on_failure: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.time) -> None:
+                 on_failure: Callable[[], None] = lambda: None, on_turn: Callable[[], object] = lambda: None,
+                 clock: Callable[[], float] = time.time) -> None:
         self.upkeep = upkeep or Upkeep(journal, retention_h=float("inf"), clock=clock)
         self.failure: BaseException | None = None
         self.full = ""      # why nothing can be stored for now
@@ -61,6 +62,7 @@ class Intake:
         self._hot_limit = hot_limit
         self._unwritten = list(unwritten or ())
         self._on_failure = on_failure
+        self._on_turn = on_turn     # about every `_EXPIRY_S`, while this thread works
         self._clock = clock
         self._repeats = Repeats()
         self._queue: queue.Queue[_Item | None] = queue.Queue(_WAITING)
@@ -267,6 +269,7 @@ class Intake:
 
     def _expire(self) -> None:
         self._expired_at = self._clock()
+        self._on_turn()
         self._gallery.expire(self._expired_at - self._hot_window_s, self._hot_limit)
         self._write_links()
         if self._unwritten:

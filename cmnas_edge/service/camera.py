@@ -69,7 +69,7 @@ def unit(path: Path, name: str | None = None) -> Unit:
         *network.allowed(_hosts(settings), loopback=settings.health is not None),
     ]
     return Unit(name=name, printed_by=f"Printed by: cmnas-edge service print {path}",
-                about=f"cmnas_edge: cameras of device {settings.device}", command=command, kind="notify",
+                about=f"cmnas_edge: cameras of device {settings.device}", command=command,
                 service=service, remarks=remarks)
 
 

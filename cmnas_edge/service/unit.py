@@ -50,7 +50,6 @@ class Unit:
         printed_by: The command that prints it.
         about: One line for ``systemctl status``.
         command: Program and arguments.
-        kind: ``notify`` or ``exec``.
         service: Lines of its own for ``[Service]``, a comment above each group.
         remarks: What whoever installs it has to know; comments at the top.
     """
@@ -59,7 +58,6 @@ class Unit:
     printed_by: str
     about: str
     command: Sequence[str | Path]
-    kind: str
     service: Sequence[str]
     remarks: Sequence[str] = field(default_factory=tuple)
 
@@ -79,7 +77,7 @@ After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-Type={self.kind}
+Type=notify
 ExecStart={" ".join(word(str(part)) for part in self.command)}
 Restart=on-failure
 RestartSec=5

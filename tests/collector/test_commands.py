@@ -219,3 +219,15 @@ def test_bytes_that_are_no_http_and_devices_that_hang_up_leave_it_serving(collec
     assert "Traceback" not in collector.said
     assert collector.said.count("Invalid HTTP request") == 1
     assert all(re.match(r"\d\d:\d\d:\d\d collector ", line) for line in collector.said.splitlines())
+
+
+def test_systemd_hears_when_it_listens_and_when_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, Process(tmp_path / "collector") as collector:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        collector.enrol()
+        collector.start()
+        assert manager.recv(4096).decode().split("\n") == ["READY=1", "STATUS=devices enrolled: 1"]
+        assert collector.stop() == 0
+        assert manager.recv(4096).decode() == "STOPPING=1"

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from cmnas_edge import config
 from cmnas_edge.camera.running.health import Health, Verdict
 from cmnas_edge.camera.running.metrics import Exposition
-from cmnas_edge.camera.running.notify import Notifier
 from cmnas_edge.camera.running.pulse import Pulse
 from cmnas_edge.camera.running.vitals import Vitals
 from cmnas_edge.errors import CmnasError
 from cmnas_edge.log import Repeats
+from cmnas_edge.notify import Notifier
 
 __all__ = ["Keeper"]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cmnas_edge.camera.running.keeper import Keeper
-from cmnas_edge.camera.running.notify import Notifier
 from cmnas_edge.camera.running.vitals import CameraVitals, Vitals
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.notify import Notifier
 from tests.camera.clock import Clock
 
 NORTH = CameraVitals(name="north", state="live", frame_count=1, patience_s=10.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cmnas_edge.camera.running.notify import Notifier
+from cmnas_edge.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])
