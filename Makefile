@@ -9,7 +9,9 @@ PIP_ARGS ?= -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo test check prove bench soak workshop pythons clean
+OUT ?= certificates
+DEVICES ?=
+.PHONY: help demo test check prove bench soak workshop pythons certificates clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -67,6 +69,28 @@ pythons:  ## the house's tests on each other Python found (3.10, 3.12), with the
 	    tests/transport \
 	    || exit 1; \
 	done
+
+# By openssl. The authority is made once and kept; what it signs is made anew, so that it can be renewed.
+certificates:  ## a site's own authority, and what it signs, in OUT: ARGS="collector.example 192.0.2.10" DEVICES="gate yard"
+	@test -n "$(ARGS)$(DEVICES)" || { echo 'make: expected whom to certify, found nobody; as in: make certificates' \
+	  'ARGS="collector.example 192.0.2.10" DEVICES="gate yard"' >&2; exit 2; }
+	@set -e; umask 077; mkdir -p "$(OUT)"; cd "$(OUT)"; key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'; \
+	printf '%s\n' '[req]' 'distinguished_name=dn' 'prompt=no' '[dn]' 'CN=cmnas-edge authority' '[ca]' \
+	  'subjectKeyIdentifier=hash' 'basicConstraints=critical,CA:TRUE,pathlen:0' 'keyUsage=critical,keyCertSign,cRLSign' \
+	  > .request; \
+	test -f authority-key.pem || openssl req -x509 $$key -days 3650 -config .request -extensions ca \
+	  -keyout authority-key.pem -out authority.pem 2>/dev/null; \
+	sign() { openssl req $$key -config .request -subj "/CN=$$2" -keyout "$$1-key.pem" -out .signing 2>/dev/null; \
+	  printf '%s\n' 'basicConstraints=critical,CA:FALSE' 'keyUsage=critical,digitalSignature' \
+	    'authorityKeyIdentifier=keyid' "$$3" > .extensions; \
+	  openssl x509 -req -in .signing -CA authority.pem -CAkey authority-key.pem -set_serial "0x$$(openssl rand -hex 16)" \
+	    -days 397 -sha256 -extfile .extensions -out "$$1.pem" 2>/dev/null; echo "$(OUT)/$$1.pem, $(OUT)/$$1-key.pem"; }; \
+	names=; for name in $(ARGS); do case "$$name" in *:*|[0-9]*.*[0-9]) kind=IP;; *) kind=DNS;; esac; \
+	  names="$$names,$$kind:$$name"; done; \
+	if [ -n "$$names" ]; then sign collector "$(firstword $(ARGS))" "$$(printf '%s\n' \
+	  extendedKeyUsage=serverAuth "subjectAltName=$${names#,}")"; fi; \
+	for device in $(DEVICES); do sign "$$device" "$$device" extendedKeyUsage=clientAuth; done; \
+	rm -f .request .signing .extensions; echo "$(OUT)/authority.pem (browsers and cameras trust it; its key belongs offline)"
 
 clean:  ## what was built and installed here
 	rm -rf $(VENV) .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out

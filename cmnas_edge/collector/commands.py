@@ -206,7 +206,8 @@ def _serve(settings: CollectorSettings) -> int:
                     on_turn=notifier.alive)
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
     receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
-                        opener=opener, only_sealed=settings.only_sealed, rates=Rates(settings.device_rate))
+                        opener=opener, only_sealed=settings.only_sealed, rates=Rates(settings.device_rate),
+                        only_certificates=settings.only_certificates)
     broker = mqtt.MqttReceiver(settings.mqtt, receiver, devices) if settings.mqtt is not None else None
     access = Database(settings.data)
     people, passwords = People(access), Passwords()
@@ -295,7 +296,10 @@ def _server_config(settings: CollectorSettings, app: object) -> uvicorn.Config:
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off",  # type: ignore[arg-type]
         http=Connection, ws="none", limit_concurrency=1000, timeout_keep_alive=75, timeout_graceful_shutdown=5,
         ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=None if settings.tls_key is None else private.handed(settings.tls_key))
+        ssl_keyfile=None if settings.tls_key is None else private.handed(settings.tls_key),
+        ssl_ca_certs=None if settings.device_authority is None else str(settings.device_authority),
+        # Browsers and devices with tokens have none; whoever shows one must have it from that authority.
+        ssl_cert_reqs=ssl.CERT_NONE if settings.device_authority is None else ssl.CERT_OPTIONAL)
     try:
         server.load()
     except (ssl.SSLError, OSError) as error:

@@ -94,6 +94,9 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             it keeps what is more until it may. 0: no limit.
         tls_certificate: PEM file; with ``tls_key`` the collector speaks HTTPS.
         tls_key: PEM file, mode 0600.
+        device_authority: PEM file of an authority whose certificates name devices (mutual TLS). An enrolled device
+            that shows one of its own name needs no token; one that shows both is who both say. Needs TLS.
+        only_certificates: Refuse devices that show no certificate, whatever their token.
         allow_plain_http_off_loopback: Accept that tokens and embeddings travel readable.
             Without it and without TLS the collector listens on loopback only. People never log in so.
         access: How long people stay logged in, and what they give reasons for; see `AccessSettings`.
@@ -122,6 +125,8 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     device_rate: float = 1000.0
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    device_authority: Path | None = None
+    only_certificates: bool = False
     allow_plain_http_off_loopback: bool = False
     access: AccessSettings = AccessSettings()
 
@@ -155,7 +160,16 @@ def load(path: Path) -> CollectorSettings:
         if not settings.tls_certificate.is_file():
             raise ConfigError(f"{path}: tls_certificate: expected a PEM file, found none at "
                               f"{settings.tls_certificate}; create it or correct the path")
-    elif not host.is_loopback and not settings.allow_plain_http_off_loopback:
+    if settings.device_authority is not None and settings.tls_certificate is None:
+        raise ConfigError(f"{path}: device_authority: expected tls_certificate and tls_key with it, found none: "
+                          "without TLS nobody shows a certificate; set them")
+    if settings.device_authority is not None and not settings.device_authority.is_file():
+        raise ConfigError(f"{path}: device_authority: expected a PEM file, found none at {settings.device_authority}; "
+                          "create it or correct the path")
+    if settings.only_certificates and settings.device_authority is None:
+        raise ConfigError(f"{path}: only_certificates: expected device_authority, which says whose certificates count, "
+                          "found none; set it")
+    if settings.tls_certificate is None and not host.is_loopback and not settings.allow_plain_http_off_loopback:
         raise ConfigError(
             f"{path}: listen: {settings.listen} can be reached from other machines, and without TLS tokens "
             "and embeddings would travel readable; set tls_certificate and tls_key, listen on 127.0.0.1, "

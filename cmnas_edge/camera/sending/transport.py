@@ -26,7 +26,7 @@ from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.errors import ConfigError, LinkDown
 from cmnas_edge.outgoing.http import Requests
-from cmnas_edge.private import read_secret
+from cmnas_edge.private import handed, read_secret
 from cmnas_edge.wire import MAX_REASON
 
 __all__ = ["LARGEST_ANSWER", "HttpTransport", "Reply", "StandsBy", "Transport", "read_token"]
@@ -205,6 +205,14 @@ def _trust(settings: LinkSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"{authority}: expected certificates in PEM, found none ({error.strerror or error}); name "
                           "the file of the authority that signed the collector's certificate") from None
+    if settings.certificate is not None and settings.certificate_key is not None:
+        read_secret(settings.certificate_key)
+        try:
+            trust.load_cert_chain(settings.certificate, handed(settings.certificate_key), "")
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"{settings.certificate}: expected a PEM certificate and its key, unencrypted, found "
+                              f"something else ({error.strerror or error}); correct certificate and certificate_key "
+                              "in [link]") from None
     trust.keylog_filename = None    # type: ignore[assignment]  # Python takes one from the environment, unasked
     keep_keys(trust, settings.sent_log_tls_keys)
     return trust

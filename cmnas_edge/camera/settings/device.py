@@ -73,8 +73,9 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         max_backoff_s: Longest pause.
         certificate_authority: PEM file to trust instead of the system's, for a collector or broker with its own.
         site: Of a broker: the part of its topics that names this site; the collector's is the same.
-        certificate: Of a broker: PEM file that says who this device is; its common name is the device's name.
-        certificate_key: Of a broker: the key of that certificate, PEM, mode 0600.
+        certificate: PEM file that says who this device is; its common name is the device's name. A broker needs it;
+            a collector that has ``device_authority`` asks for it.
+        certificate_key: The key of that certificate, PEM, mode 0600.
         seal_to: The collector's public key, 64 hexadecimal digits, as ``cmnas-edge collector seal-key`` and
             ``enrol`` print it: vectors are sealed to it before they reach this device's disk. Empty: they
             lie on the disk, and pass whatever carries them, open.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import ssl
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -42,6 +43,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, in the place of another where its peer has too many."""
         super().connection_made(transport)
+        # uvicorn hands this to every request as its state; who a device is, TLS has proven before a byte of it came.
+        self.app_state = {**self.app_state, "certificate": _certified(transport.get_extra_info("ssl_object"))}
         self.peer = _peer(self.client[0] if self.client else "")
         self.waits_since = self.loop.time()
         self._watch()
@@ -93,6 +96,16 @@ class Connection(H11Protocol):
         self._deadline = None
         if self.waits:
             self.transport.abort()
+
+
+def _certified(tls: ssl.SSLObject | None) -> str:
+    """The common name of the other side's certificate; empty if it showed none, or none was asked for.
+
+    Python tells of a certificate only once it was verified by the authority that was set.
+    """
+    shown: dict[str, Any] = {} if tls is None else dict(tls.getpeercert() or {})
+    names = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
+    return str(names[0]) if len(names) == 1 else ""
 
 
 def _peer(host: str) -> object:

@@ -53,7 +53,8 @@ class Receiver:
 
     def __init__(self, devices: Devices, intake: Intake, model: Model, admission: Admission, *,
                  transform: int = 0, opener: Opener | None = None, only_sealed: bool = False,
-                 rates: Rates | None = None, clock: Callable[[], float] = time.time) -> None:
+                 rates: Rates | None = None, only_certificates: bool = False,
+                 clock: Callable[[], float] = time.time) -> None:
         self._devices = devices
         self._intake = intake
         self._model = model
@@ -62,6 +63,7 @@ class Receiver:
         self._only_sealed = only_sealed
         self._admission = admission
         self._rates = rates or Rates(0)
+        self._only_certificates = only_certificates
         self._judging = threading.Lock()
         self._clock = clock
         self._repeats = Repeats()
@@ -69,17 +71,17 @@ class Receiver:
     async def serve(self, request: Request) -> Response:
         """Answer one batch."""
         try:
-            bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
-            device = self._devices.recognise(bearer[1]) if bearer else None
+            device = self._device(request)
         except CmnasError as error:
             return _response(self.cannot(error))
         if device is None:
             host = request.client.host if request.client else "?"
             if self._repeats.admit(f"token {host}") is not None:
-                _log.warning("%s: sent a token of no enrolled device; enrol it with: "
+                _log.warning("%s: showed no token or certificate of an enrolled device; enrol it with: "
                              "cmnas-edge collector enrol NAME --config CONFIG.toml", host)
-            return _problem(401, "token: expected one of an enrolled device, found another or none; enrol this "
-                                 "device on the collector", {"WWW-Authenticate": "Bearer"})
+            expected = "certificate: expected one that names" if self._only_certificates else "token: expected one of"
+            return _problem(401, f"{expected} an enrolled device, found another or none; enrol this device on the "
+                                 "collector", {"WWW-Authenticate": "Bearer"})
         if (patience := self._patience(device)) is not None:    # before its body takes memory
             return _response(patience)
         if not self._rates.enter(device):
@@ -94,6 +96,17 @@ class Receiver:
             return _problem(408, f"body: expected it within {BODY_S:.0f} s, found it unfinished; send it again")
         finally:
             self._rates.leave(device)
+
+    def _device(self, request: Request) -> str | None:
+        """Who sends: whose token it is, or whom the certificate names that TLS has verified; both, if both came."""
+        bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
+        certified = getattr(request.state, "certificate", "")
+        if self._only_certificates and not certified:
+            return None
+        if "authorization" in request.headers:
+            device = self._devices.recognise(bearer[1]) if bearer else None
+            return device if certified in ("", device) else None
+        return next((device.name for device in self._devices.known() if device.name == certified), None)
 
     def offer(self, body: bytes, device: str) -> Future[Answer]:
         """Judge a batch and hand what is legal to the disk; does not wait for that.
