@@ -113,10 +113,12 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     listen: str = "127.0.0.1:8700"
     hot_window_h: float = 24.0
     hot_limit: int = 200_000
-    index: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s/]+:[0-9]{1,5})?\Z")] = ""
+    index: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s/]+:[0-9]{1,5})?\Z", description="http:// or "
+        "https://, a name or address, and a port, as in https://milvus.example:19530; or nothing")] = ""
     index_token: Path | None = None
     index_authority: Path | None = None
-    index_collection: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}\Z")] = "cmnas"
+    index_collection: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}\Z", description="up to 100 "
+        "letters, digits and _, the first no digit")] = "cmnas"
     retention_h: float = 72.0
     keys: Path | None = None
     master_key: Path | None = None
