@@ -37,7 +37,7 @@ class Browser:
         self.complaints: list[str] = []
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Performance"):
             self._ask(f"{domain}.enable")
 
     def __enter__(self) -> Browser:
@@ -50,12 +50,13 @@ class Browser:
         os.close(self._receive)
         shutil.rmtree(self._profile, ignore_errors=True)
 
-    def open(self, url: str, *, width: int = 1440, height: int = 1000, dark: bool = False) -> None:
-        """Open a page in a window of a size, by day or by night."""
+    def open(self, url: str, *, width: int = 1440, height: int = 1000, dark: bool = False, still: bool = False) -> None:
+        """Open a page in a window of a size, by day or by night; ``still`` for whoever wants nothing to move."""
         self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 600)
         self._ask("Emulation.setEmulatedMedia",
-                  features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+                  features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+                            {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}])
         self._ask("Page.navigate", url="about:blank")
         self._ask("Page.navigate", url=url)
         self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
@@ -80,6 +81,35 @@ class Browser:
         self._ask("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode={
             "Enter": 13, "Escape": 27, "Tab": 9}.get(key, 0), **text)
         self._ask("Input.dispatchKeyEvent", type="keyUp", key=key, code=key)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 8) -> None:
+        """Press the mouse at a point of the window, move it to another, and let it go."""
+        self._mouse("mousePressed", *start, buttons=1)
+        for step in range(1, steps + 1):
+            self._mouse("mouseMoved", *(a + (b - a) * step / steps for a, b in zip(start, end, strict=True)), buttons=1)
+        self._mouse("mouseReleased", *end, buttons=0)
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file in a field for one."""
+        found = self._ask("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        self._ask("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
+
+    def cookie(self, url: str, name: str, value: str) -> None:
+        """Hold a cookie for a site, as after logging in there."""
+        self._ask("Network.setCookie", url=url, name=name, value=value, httpOnly=True, sameSite="Strict")
+
+    def forget(self) -> None:
+        """Hold no cookie, and no complaint."""
+        self._ask("Network.clearBrowserCookies")
+        self.complaints.clear()
+
+    def spent(self) -> float:
+        """Seconds of processor that scripts, styles and layout of this page took so far."""
+        found = {each["name"]: each["value"] for each in self._ask("Performance.getMetrics")["metrics"]}
+        return sum(float(found[name]) for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration"))
+
+    def _mouse(self, kind: str, x: float, y: float, *, buttons: int) -> None:
+        self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
 
     def picture(self, path: Path) -> bytes:
         """Take a picture of the window as PNG, and keep it at a path."""

@@ -203,7 +203,7 @@ def test_a_question_that_makes_no_sense_is_answered_in_one_sentence(
         assert "\n" not in answer.json()["error"]
 
 
-@pytest.mark.parametrize("url", ["/", "/dashboard.js", "/v1/health", "/v1/sightings", "/openapi.json", "/nothing"])
+@pytest.mark.parametrize("url", ["/", "/people.js", "/v1/health", "/v1/sightings", "/openapi.json", "/nothing"])
 def test_pages_and_read_api_answer_on_this_machine_only(house: House, url: str) -> None:
     for client in ("192.0.2.7", "10.0.0.1", "2001:db8::1", "testclient"):
         refused = house.ask("GET", url, client=client)
@@ -233,7 +233,7 @@ def test_a_list_of_devices_that_cannot_be_used_is_said_by_health(house: House, t
 
 
 def test_the_page_loads_nothing_from_elsewhere(house: House) -> None:
-    for url in ("/", "/dashboard.css", "/dashboard.js", "/lanes.js", "/icon.svg"):
+    for url in ("/", "/site", "/dashboard.css", "/people.js", "/lanes.js", "/icon.svg"):
         answer = house.ask("GET", url)
         assert answer.status_code == 200
         assert "default-src 'self'" in answer.headers["content-security-policy"]

@@ -1,90 +1,54 @@
-"""A person can use the page: in a real browser, against a real collector, on a desk and on a phone."""
+"""A person can use the page of people: in a real browser, against a real collector, with mouse and keyboard."""
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from cmnas_edge.sighting import Gap
+from cmnas_edge.collector.store.journal import Record
+from tests.collector import walks
 from tests.collector.browser import CHROMIUM, Browser
 from tests.collector.people import SPOOL, People
 from tests.collector.process import Process
+from tests.collector.served import Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
               pytest.mark.timeout(120)]
-CAMERAS = {"entrance": ("gate", "visible"), "corridor": ("gate", "visible"), "loading bay": ("yard", "infrared"),
-           "car park": ("yard", "dual")}
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A collector that four cameras sent some hundred sightings, up to now."""
-    with Process(tmp_path_factory.mktemp("busy") / "collector") as collector:
-        tokens = {device: collector.enrol(device) for device in ("gate", "yard")}
-        collector.start()
-        people, rng, now, tracklet = People(3, noise=0.5, gap=0.6), random.Random(4), time.time(), 0
-        seen = []
-        for person in range(16):
-            at = now - 600 + rng.uniform(0, 420)
-            for camera in rng.sample(list(CAMERAS), rng.randint(2, 4)):
-                device, light = CAMERAS[camera]
-                light = ("visible" if at < now - 300 else "infrared") if light == "dual" else light
-                tracklet += 1
-                for _ in range(rng.randint(1, 3)):
-                    seen.append(people.sighting(person, at=at, device=device, camera=camera, modality=light,  # type: ignore[arg-type]
-                                                tracklet=tracklet, lasting=rng.uniform(3, 5)))
-                    at += 6
-                at += rng.uniform(5, 30)
-        seen.sort(key=lambda s: s.seen_at)
-        for start in range(0, len(seen), 16):
-            for device, token in tokens.items():
-                collector.send(token, [s for s in seen[start:start + 16] if s.device == device])
-        collector.send(tokens["yard"], [Gap(SPOOL, 9000, 9004, 5)])
-        assert len(seen) > 80
-        yield collector
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    """A page; nothing on it may complain."""
-    with Browser() as page:
-        yield page
-        assert page.complaints == []
+LANES = "document.querySelectorAll('.lane').length"
 
 
 def api(collector: Process, path: str) -> Any:
     return httpx.get(collector.url + path).json()
 
 
-LANES = "document.querySelectorAll('.lane').length"
+def text(browser: Browser, of: str) -> Any:
+    return browser.see(f"document.getElementById('{of}').innerText")
 
 
 def test_it_shows_who_was_where_by_which_light_and_what_that_is_worth(
         busy: Process, browser: Browser, tmp_path: Path) -> None:
-    browser.open(busy.url, height=1800)
+    browser.open(busy.url, height=2600)
     browser.wait(LANES)
     listed = api(busy, "/v1/identities?limit=1000")
     total = listed["total"]
-    assert browser.see("document.getElementById('headline').textContent") == f"{total} people, probably"
+    browser.wait(f"document.getElementById('headline').textContent === '{total} people, probably'")
     said = browser.see("document.body.innerText")
     assert f"{listed['across']} were recognised across visible and infrared" in said
     assert "calibrated on drawn people" in said
     assert "probably the same person, never proof" in said.lower()
     assert "yard lost 5 sightings" in said
-    for camera in CAMERAS:
-        assert camera in browser.see("document.getElementById('cameras').innerText")
-    if total > 20:
-        browser.see("document.getElementById('all').click()")
+    for camera in walks.CAMERAS:
+        assert camera in text(browser, "cameras")
     assert browser.see(LANES) == total
     for light in ("visible", "infrared"):
         bars = sum(t["modality"] == light for who in listed["identities"] for t in who["tracklets"])
         assert browser.see(f"document.querySelectorAll('button.span.{light}').length") == bars > 0
+    names = browser.see("[...document.querySelectorAll('.lane .name b')].map((b) => b.textContent)")
+    assert names == [f"Person {who['identity']}" for who in listed["identities"]]
     newest = api(busy, "/v1/sightings?newest=true&limit=1")["sightings"][0]
     first = browser.see("document.querySelector('#feed li').innerText")
     assert f"Person {newest['identity']}" in first
@@ -92,90 +56,123 @@ def test_it_shows_who_was_where_by_which_light_and_what_that_is_worth(
     assert len(browser.picture(tmp_path / "desk.png")) > 20_000
 
 
-def test_a_bar_tells_score_threshold_and_pair_to_mouse_and_keyboard(busy: Process, browser: Browser) -> None:
-    listed = api(busy, "/v1/identities?limit=1000")["identities"]
-    joined = next(t for who in listed for t in who["tracklets"] if t["rule"] == "joined")
-    browser.open(busy.url)
+def test_a_bar_tells_score_probability_and_pair_and_whether_it_only_suggests_to_mouse_and_keyboard(
+        busy: Process, browser: Browser) -> None:
+    tracklets = [t for who in api(busy, "/v1/identities?limit=1000")["identities"] for t in who["tracklets"]]
+    browser.open(busy.url, height=2600)
     browser.wait(LANES)
-    browser.see("document.getElementById('all').click()")
     labels = browser.see("[...document.querySelectorAll('button.span')].map((b) => b.getAttribute('aria-label'))")
     lights = {"visible-visible": "both visible", "infrared-infrared": "both infrared",
-              "visible-infrared": "visible to infrared"}[joined["pair"]]
-    told = (f"Probably the same person: score {joined['score']:.2f}, needed {joined['threshold']:.2f}, {lights}")
-    assert any(told in label for label in labels)
+              "visible-infrared": "visible to infrared"}
+    for suggestion, begin in ((False, "Probably the same person: "), (True, "Suggestion: probably the same person: ")):
+        joined = next(t for t in tracklets if t["rule"] == "joined" and t["suggestion"] == suggestion)
+        told = f"{begin}score {joined['score']:.2f}, needed {joined['threshold']:.2f}, {lights[joined['pair']]}"
+        assert any(told in label for label in labels)
     browser.see("document.querySelector('.name').focus()")
     browser.press("ArrowRight")
     assert browser.see("document.activeElement.classList.contains('span')")
     assert not browser.see("document.getElementById('tip').hidden")
-    assert browser.see("document.getElementById('tip').innerText").startswith("Person ")
+    assert text(browser, "tip").startswith("Person ")
     browser.press("ArrowDown")
-    assert browser.see("document.activeElement === document.querySelectorAll('.name')[1]")
+    browser.wait("document.activeElement === document.querySelectorAll('.name')[1]")
     assert browser.see("document.getElementById('tip').hidden")
+    browser.press("End")
+    browser.wait("document.activeElement === [...document.querySelectorAll('.name')].at(-1)")
 
 
-def test_a_person_opens_with_the_reasons_and_others_alike_and_closes_with_escape(
+def test_a_person_opens_with_the_reasons_and_on_asking_others_alike_and_closes_with_escape(
         busy: Process, browser: Browser) -> None:
     browser.open(busy.url)
     browser.wait(LANES)
     browser.see("document.querySelector('.name').focus()")
     name = browser.see("document.activeElement.querySelector('b').textContent")
     browser.press("Enter")
-    browser.wait("document.querySelectorAll('#person-alike .meter').length")
-    assert browser.see("document.getElementById('person-title').textContent") == name
+    browser.wait("document.querySelectorAll('#person-track li').length")
+    assert text(browser, "person-title") == name
     number = int(name.removeprefix("Person "))
     who = api(busy, f"/v1/identities/{number}")["identity"]
     assert browser.see("document.querySelectorAll('#person-track li').length") == len(who["tracklets"])
-    assert "Probably one person" in browser.see("document.getElementById('person').innerText")
+    assert "Probably one person" in text(browser, "person")
+    assert browser.see("document.querySelectorAll('#person-alike li').length") == 0     # a search is noted: on request
+    browser.see("document.querySelector('#person-ask button').click()")
+    browser.wait("document.querySelectorAll('#person-alike .meter').length")
+    assert "needed" in text(browser, "person-alike")
     browser.press("Escape")
     browser.wait("!document.getElementById('person').open")
     browser.open(f"{busy.url}/#person-{number}")
     browser.wait(f"document.getElementById('person-title').textContent === '{name}'")
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_it_fits_a_phone_by_day_and_night_and_can_be_read(
-        busy: Process, browser: Browser, dark: bool, tmp_path: Path) -> None:
-    browser.open(busy.url, width=390, height=844, dark=dark)
+def test_people_are_found_by_number_camera_light_and_time(busy: Process, browser: Browser) -> None:
+    listed = api(busy, "/v1/identities?limit=1000")
+    browser.open(busy.url, height=2600)
     browser.wait(LANES)
-    assert browser.see("document.documentElement.scrollWidth") <= 390
-    ratio = browser.see("""(() => {
-        const light = (text) => {
-            const [r, g, b] = text.match(/[0-9.]+/g).slice(0, 3).map((v) => v / 255)
-                .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-        };
-        const behind = (element) => {
-            for (let at = element; at; at = at.parentElement) {
-                const paint = getComputedStyle(at).backgroundColor;
-                if (!/, 0\\)$/.test(paint)) return light(paint);
-            }
-        };
-        const texts = 'h1, h2, p, small, b, time, .why, .light, .span.visible i, .axis span';
-        return Math.min(...[...document.querySelectorAll(texts)]
-            .filter((e) => e.textContent.trim() && e.offsetWidth && !e.closest('.unseen'))
-            .map((e) => [light(getComputedStyle(e).color), behind(e)].sort((a, b) => b - a))
-            .map(([a, b]) => (a + 0.05) / (b + 0.05)));
-    })()""")
-    assert ratio >= 4.5     # WCAG AA, for every text on the page
-    assert (browser.see("getComputedStyle(document.documentElement).backgroundColor") == "rgb(246, 245, 241)") != dark
-    browser.picture(tmp_path / f"phone-{dark}.png")
+
+    def shows(question: str) -> None:
+        found = api(busy, f"/v1/identities?limit=1000&{question}")
+        names = [f"Person {who['identity']}" for who in found["identities"]]
+        assert 0 < len(names) < listed["total"]
+        browser.wait(f"JSON.stringify([...document.querySelectorAll('.lane .name b')].map((b) => b.textContent)) === "
+                     f"JSON.stringify({names})")
+        assert f"{len(names)} of {listed['total']} people" in text(browser, "count")
+
+    browser.see("document.getElementById('across').click()")
+    shows("across=true")
+    browser.see("document.getElementById('across').click()")
+    browser.see("document.getElementById('light').value = 'infrared';"
+                "document.getElementById('light').dispatchEvent(new Event('change'))")
+    shows("modality=infrared")
+    browser.open(f"{busy.url}/?camera=gate%2Fstairs", height=2600)
+    shows("camera=gate/stairs")
+    browser.open(busy.url, height=2600)
+    browser.wait(LANES)
+    browser.see("document.querySelector('input[name=span][value=\"600\"]').click()")
+    browser.see("const until = new Date(Date.now() - 400000 - new Date().getTimezoneOffset() * 60000);"
+                "document.getElementById('until').value = until.toISOString().slice(0, 16);"
+                "document.getElementById('until').dispatchEvent(new Event('change'))")
+    browser.wait(f"document.getElementById('count').textContent.endsWith(' of {listed['total']} people')")
+    assert 0 < browser.see(LANES) < listed["total"]
+    number = listed["identities"][3]["identity"]
+    browser.see(f"document.getElementById('number').value = 'person {number}';"
+                "document.getElementById('find').requestSubmit()")
+    browser.wait(f"document.getElementById('person-title').textContent === 'Person {number}'")
+    browser.press("Escape")
+    browser.see("document.getElementById('number').value = '99999'; document.getElementById('find').requestSubmit()")
+    browser.wait("document.getElementById('person-said').textContent.includes('none of number 99999')")
+    browser.complaints.clear()      # Chromium notes the 404
 
 
-def test_a_stretch_of_time_and_one_box_choose_who_is_shown_and_new_people_appear_by_themselves(
-        busy: Process, browser: Browser) -> None:
+def test_new_people_appear_by_themselves(busy: Process, browser: Browser) -> None:
     browser.open(busy.url)
     browser.wait(LANES)
-    browser.see("document.getElementById('across').click()")
-    browser.see("document.getElementById('all').click()")
-    assert browser.see(LANES) == api(busy, "/v1/identities")["across"]
-    browser.see("document.getElementById('across').click()")
-    browser.see("document.querySelector('input[name=span][value=\"120\"]').click()")
-    assert 0 < browser.see(LANES) < api(busy, "/v1/identities")["total"]
     before = api(busy, "/v1/identities")["total"]
-    token = Process.command(busy, "enrol", "roof", "--config", str(busy.config), "--rotate").stdout.strip()
-    busy.send(token, [People(9).sighting(500 + before, at=time.time() - 2, device="roof", camera="hatch")])
+    token = busy.command("enrol", "roof", "--config", str(busy.config), "--rotate").stdout.strip()
+    (outcome,) = busy.send(token, [People(9).sighting(500 + before, at=time.time() - 2, device="roof", camera="hatch")])
+    assert outcome.result == "stored"
     browser.wait(f"document.getElementById('headline').textContent.startsWith('{before + 1} ')")
     browser.wait("document.getElementById('cameras').innerText.includes('hatch')")
+    newest = api(busy, "/v1/identities?limit=1")["identities"][0]
+    assert newest["cameras"] == ["roof/hatch"]
+    assert f"Person {newest['identity']}\n" in browser.see("document.querySelector('.lane .name').innerText")
+
+
+def test_a_camera_whose_name_is_markup_shows_as_text_on_every_page(served: Served, browser: Browser) -> None:
+    camera, now = "<img src=x onerror=window.broken=1>", served.house.now
+    # No device may call a camera or itself so; should one find a way, here is the second wall.
+    for number, device in enumerate(["</script><svg onload=window.broken=2>", "gate"], start=1):
+        served.house.gallery.add(
+            Record(number, device, SPOOL, number, now, camera, now - 20 + 9 * number, now - 18 + 9 * number, "visible",
+                   number, 1, 0.8, 40, 96, "onnxruntime", "fp32", 0), People(1).vector(7))
+    for page in ("", "site", "search", "calibration", "health"):
+        browser.open(f"{served.url}/{page}", height=2600)
+        browser.wait("document.getElementById('health-text').textContent.startsWith('Storing')")
+        if page != "calibration":
+            browser.wait(f"document.querySelector('main').innerText.includes('{camera}')")
+        assert browser.see("window.broken") is None
+        assert browser.see("document.querySelectorAll('main img, main svg svg').length") == 0
+    browser.open(f"{served.url}/#person-1")
+    browser.wait(f"document.getElementById('person-track').innerText.includes('{camera}')")
+    assert browser.see("window.broken") is None
 
 
 def test_an_empty_collector_says_what_to_do_and_a_stopped_one_that_it_does_not_answer(collector: Process) -> None:
@@ -183,7 +180,10 @@ def test_an_empty_collector_says_what_to_do_and_a_stopped_one_that_it_does_not_a
     with Browser() as browser:
         browser.open(collector.url)
         browser.wait("document.body.innerText.includes('cmnas-edge collector enrol NAME')")
-        assert "Nobody seen yet" in browser.see("document.getElementById('headline').textContent")
+        assert "Nobody seen yet" in text(browser, "headline")
+        for page in ("site", "search", "calibration", "health"):
+            browser.open(f"{collector.url}/{page}")
+            browser.wait("document.getElementById('health-text').textContent.startsWith('Storing')")
         assert browser.complaints == []
         collector.stop()
         browser.wait("document.getElementById('health-text').textContent.includes('does not answer')")

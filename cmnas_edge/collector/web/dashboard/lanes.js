@@ -1,119 +1,105 @@
-// Identities as lanes over the time of the footage: one row a probable person, one bar an appearance.
-// Rows and bars are kept and moved, never rebuilt, so focus and tooltips survive every update.
+// Identities as lanes over the time of the footage, however many: only rows in view are there. Rows and bars are kept
+// and moved, never rebuilt, so focus and tooltips survive every update.
 
+import { Lane } from "./lane.js";
 import * as words from "./words.js";
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 604800];
+const SPARE = 6;    // rows beyond the edges
 
 export class Lanes {
-  constructor(list, axis, tip, open) {
-    this.list = list;
-    this.axis = axis;
-    this.tip = tip;
-    this.open = open;
-    this.rows = new Map();
+  // Box: what scrolls. List: its one child, as high as all rows. Roll: who there is. Open: see lane.js.
+  constructor({ box, list, axis, roll, tip, open }) {
+    Object.assign(this, { box, list, axis, roll, tip, open });
+    Object.assign(this, { rows: new Map(), from: 0, to: 1, height: 50, held: null, due: 0 });
     list.addEventListener("keydown", (event) => this.move(event));
-    window.addEventListener("scroll", () => this.hush(), { passive: true });
+    box.addEventListener("scroll", () => this.soon(), { passive: true });
   }
 
-  // People: in the order shown. From, to: the stretch of time shown, in epoch seconds.
-  draw(people, from, to) {
-    this.ticks(from, to);
-    const order = people;
-    const kept = new Set(order.map((who) => who.identity));
-    for (const [identity, row] of this.rows) {
-      if (!kept.has(identity)) {
-        row.lane.remove();
-        this.rows.delete(identity);
-      }
-    }
-    order.forEach((who, index) => {
-      const row = this.rows.get(who.identity) ?? this.row(who.identity);
-      this.fill(row, who, from, to);
-      if (this.list.children[index] !== row.lane) this.list.insertBefore(row.lane, this.list.children[index] ?? null);
-      row.name.tabIndex = index === 0 ? 0 : -1;
+  // From, to: the stretch of time shown, in epoch seconds.
+  draw(from, to) {
+    this.from = from;
+    this.to = to;
+    this.height = parseFloat(getComputedStyle(this.list).getPropertyValue("--row")) || 50;
+    this.list.style.height = `${this.roll.found * this.height}px`;
+    this.ticks();
+    this.hold();
+    this.fill();
+  }
+
+  // At most once a frame.
+  soon() {
+    this.due ||= requestAnimationFrame(() => {
+      this.due = 0;
+      this.fill();
     });
-    const active = document.activeElement;
-    if (active?.classList.contains("name") && this.list.contains(active)) {
-      for (const row of this.rows.values()) row.name.tabIndex = row.name === active ? 0 : -1;
+  }
+
+  get view() {
+    const first = Math.floor(this.box.scrollTop / this.height);
+    return [first, Math.min(this.roll.found, first + Math.ceil(this.box.clientHeight / this.height) + 1)];
+  }
+
+  // Whoever scrolled down keeps in view whom they were looking at, when others come in above.
+  hold() {
+    const index = this.held === null ? -1 : this.roll.indexOf(this.held.identity);
+    if (index >= 0 && index !== this.held.index) this.box.scrollTop += (index - this.held.index) * this.height;
+  }
+
+  fill() {
+    const [first, last] = this.view;
+    const [start, end] = [Math.max(0, first - SPARE), Math.min(this.roll.found, last + SPARE)];
+    this.roll.need(start, end).catch(() => {});
+    const width = this.list.clientWidth - this.gutter;
+    const kept = new Map();
+    for (let index = start; index < end; index += 1) {
+      const who = this.roll.at(index);
+      if (who && !kept.has(who.identity)) kept.set(who.identity, [index, who]);
     }
+    for (const [identity, row] of this.rows) {
+      // A row that has the focus stays until it is elsewhere.
+      if (kept.has(identity) || row.element.contains(document.activeElement)) continue;
+      row.element.remove();
+      this.rows.delete(identity);
+    }
+    let before = null;
+    for (const [identity, [index, who]] of kept) {
+      const row = this.rows.get(identity) ?? this.row(identity);
+      row.fill(who, this.from, this.to, Math.max(40, width));
+      row.index = index;
+      row.element.style.transform = `translateY(${index * this.height}px)`;
+      row.element.setAttribute("aria-posinset", index + 1);
+      row.element.setAttribute("aria-setsize", this.roll.found);
+      const next = before ? before.nextElementSibling : this.list.firstElementChild;
+      if (row.element !== next) this.list.insertBefore(row.element, next);
+      before = row.element;
+    }
+    const top = this.roll.at(first);
+    this.held = this.box.scrollTop > 0 && top ? { identity: top.identity, index: first } : null;
+    this.stop();
+  }
+
+  get gutter() {
+    return parseFloat(getComputedStyle(this.list).getPropertyValue("--name")) || 0;
   }
 
   row(identity) {
-    const lane = words.make("li", "lane");
-    const name = lane.appendChild(words.make("button", "name"));
-    name.type = "button";
-    const title = name.appendChild(words.make("b", "", words.person(identity)));
-    const small = name.appendChild(words.make("small"));
-    const strip = lane.appendChild(words.make("div", "strip"));
-    const thread = strip.appendChild(words.make("div", "thread"));
-    name.addEventListener("click", () => this.open(identity));
-    const row = { identity, lane, name, title, small, strip, thread, spans: new Map() };
+    const row = new Lane(identity, this.open, this.tip);
     this.rows.set(identity, row);
     return row;
   }
 
-  fill(row, who, from, to) {
-    const where = who.cameras.length === 1 ? who.tracklets[0].camera : words.several(who.cameras.length, "camera");
-    words.put(row.small, `${where}${who.modalities.length > 1 ? ", both lights" : ""}`);
-    const share = (time) => 100 * (time - from) / (to - from);
-    const place = (element, start, end) => {
-      element.style.left = `${share(start)}%`;
-      element.style.width = `${Math.max(0, share(end) - share(start))}%`;
-    };
-    place(row.thread, Math.max(from, who.seen_from), Math.min(to, who.seen_at));
-    const width = row.strip.clientWidth || 600;
-    const pixel = (time) => width * (time - from) / (to - from);
-    const kept = new Set();
-    for (const tracklet of who.tracklets) {
-      if (tracklet.seen_at < from || tracklet.seen_from > to) continue;
-      kept.add(tracklet.id);
-      const span = row.spans.get(tracklet.id) ?? this.span(row, tracklet.id);
-      span.tracklet = tracklet;
-      place(span.element, Math.max(from, tracklet.seen_from), Math.min(to, tracklet.seen_at));
-      span.element.className = `span ${tracklet.modality}${pixel(tracklet.seen_at) - pixel(tracklet.seen_from) < 30 ? " short" : ""}`;
-      span.element.setAttribute("aria-label",
-        `${tracklet.camera}, ${tracklet.modality}, ${words.between(tracklet.seen_from, tracklet.seen_at)}. ${words.why(tracklet)}`);
-    }
-    for (const [id, span] of row.spans) {
-      if (!kept.has(id)) {
-        span.element.remove();
-        span.beside.remove();
-        row.spans.delete(id);
-      }
-    }
-    row.order = [...row.spans.values()].sort((a, b) => a.tracklet.seen_from - b.tracklet.seen_from);
-    // A camera's name stands in its bar, or beside it where there is room, or only in the tooltip.
-    row.order.forEach((span, index) => {
-      const { camera, seen_from, seen_at } = span.tracklet;
-      const [start, end] = [pixel(Math.max(from, seen_from)), Math.max(pixel(seen_from) + 8, pixel(seen_at))];
-      const next = row.order[index + 1];
-      const needed = 20 + 7.2 * camera.length;
-      const inside = end - start >= needed;
-      words.put(span.label, inside ? camera : "");
-      words.put(span.beside, !inside && who.cameras.length > 1 && (next ? pixel(next.tracklet.seen_from) : width) - end >= needed ? camera : "");
-      span.beside.style.left = `${100 * end / width}%`;
-    });
+  // One row can be reached by Tab; arrows go on from there.
+  stop(chosen) {
+    const active = chosen ?? [...this.rows.values()].find((row) => row.element.contains(document.activeElement));
+    const one = active ?? [...this.rows.values()].sort((a, b) => a.index - b.index).find((row) => row.index >= this.view[0]);
+    for (const row of this.rows.values()) row.name.tabIndex = row === one ? 0 : -1;
   }
 
-  span(row, id) {
-    const element = row.strip.appendChild(words.make("button", "span"));
-    element.type = "button";
-    element.tabIndex = -1;
-    const beside = row.strip.appendChild(words.make("span", "beside"));
-    beside.setAttribute("aria-hidden", "true");
-    const span = { element, beside, label: element.appendChild(words.make("i")), tracklet: null };
-    element.addEventListener("click", () => this.open(row.identity, span.tracklet));
-    element.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && this.tell(span, row));
-    element.addEventListener("pointerleave", () => this.hush());
-    element.addEventListener("focus", () => element.matches(":focus-visible") && this.tell(span, row));
-    element.addEventListener("blur", () => this.hush());
-    row.spans.set(id, span);
-    return span;
-  }
-
-  ticks(from, to) {
-    const width = this.axis.clientWidth || 600;
+  ticks() {
+    const { from, to } = this;
+    const width = Math.max(40, this.list.clientWidth - this.gutter);
+    this.axis.style.width = `${width}px`;
     const step = STEPS.find((s) => width * s / (to - from) >= 84) ?? STEPS.at(-1);
     const shift = new Date(from * 1000).getTimezoneOffset() * 60;
     const marks = [];
@@ -127,50 +113,36 @@ export class Lanes {
       return mark;
     }));
     // The grid behind the lanes: a line at every tick.
-    const pixels = width * step / (to - from);
-    this.list.style.setProperty("--step", `${pixels}px`);
+    this.list.style.setProperty("--step", `${width * step / (to - from)}px`);
     this.list.style.setProperty("--offset", marks.length ? `${width * (marks[0] - from) / (to - from)}px` : "0px");
   }
 
-  tell(span, row) {
-    const t = span.tracklet;
-    this.tip.replaceChildren(
-      words.make("b", "", `${row.title.textContent} at ${t.camera}`),
-      words.make("span", "", `${t.modality === "visible" ? "Visible" : "Infrared"}, ${words.between(t.seen_from, t.seen_at)}, ` +
-        words.several(t.sighting_count, "sighting")),
-      words.make("span", "", words.why(t)));
-    this.tip.hidden = false;
-    const box = span.element.getBoundingClientRect();
-    const own = this.tip.getBoundingClientRect();
-    const left = Math.min(Math.max(8, box.left + box.width / 2 - own.width / 2), window.innerWidth - own.width - 8);
-    const above = box.top - own.height - 9;
-    this.tip.style.left = `${left}px`;
-    this.tip.style.top = `${above > 8 ? above : box.bottom + 9}px`;
-  }
-
-  hush() {
-    this.tip.hidden = true;
-  }
-
-  // Arrows: up and down between people, left and right along one.
-  move(event) {
-    const lane = event.target.closest(".lane");
-    const row = [...this.rows.values()].find((each) => each.lane === lane);
+  // Arrows: up and down between people, left and right along one. Home and End: the first and the last of all.
+  async move(event) {
+    const row = [...this.rows.values()].find((each) => each.element.contains(event.target));
     if (!row) return;
-    const stops = [row.name, ...row.order.map((span) => span.element)];
-    const here = stops.indexOf(event.target);
-    let next = null;
-    if (event.key === "ArrowRight") next = stops[here + 1];
-    else if (event.key === "ArrowLeft") next = stops[here - 1];
-    else if (event.key === "ArrowDown") next = lane.nextElementSibling?.querySelector(".name");
-    else if (event.key === "ArrowUp") next = lane.previousElementSibling?.querySelector(".name");
-    else if (event.key === "Home") next = this.list.querySelector(".name");
-    else if (event.key === "End") next = this.list.lastElementChild?.querySelector(".name");
-    if (!next) return;
-    event.preventDefault();
-    next.focus();
-    if (next.classList.contains("name")) {
-      for (const each of this.rows.values()) each.name.tabIndex = each.name === next ? 0 : -1;
+    const at = row.stops.indexOf(event.target);
+    const rows = Math.max(1, Math.floor(this.box.clientHeight / this.height) - 1);
+    const down = { ArrowDown: 1, ArrowUp: -1, PageDown: rows, PageUp: -rows, Home: -Infinity, End: Infinity }[event.key];
+    if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+      event.preventDefault();
+      row.stops[at + (event.key === "ArrowRight" ? 1 : -1)]?.focus();
+    } else if (down) {
+      event.preventDefault();
+      await this.go(Math.min(Math.max(row.index + down, 0), this.roll.found - 1));
     }
+  }
+
+  // Bring a row into view and put the focus on its name.
+  async go(index) {
+    const [top, bottom] = [index * this.height, (index + 1) * this.height];
+    if (top < this.box.scrollTop) this.box.scrollTop = top;
+    else if (bottom > this.box.scrollTop + this.box.clientHeight) this.box.scrollTop = bottom - this.box.clientHeight;
+    await this.roll.need(index, index);
+    this.held = null;
+    this.fill();
+    const row = [...this.rows.values()].find((each) => each.index === index);
+    row?.name.focus({ preventScroll: true });
+    this.stop(row);
   }
 }

@@ -1,34 +1,83 @@
-// One probable person in a dialog: where they appeared, why it is thought to be one, who else looks alike.
+// One probable person in a dialog: where they appeared, why it is thought to be one, who else looks alike, and what
+// whoever may decide can decide.
 
+import { ask } from "./ask.js";
+import { reasonFor, search } from "./matches.js";
+import { may } from "./shell.js";
 import * as words from "./words.js";
 
+const MARKUP = `
+  <form method="dialog" class="bar">
+    <h2 id="person-title"></h2>
+    <button class="close" aria-label="Close">Close</button>
+  </form>
+  <p id="person-summary" class="muted"></p>
+  <p id="person-said" role="status" class="said" hidden></p>
+  <div id="person-actions" class="actions"></div>
+  <h3>Appearances</h3>
+  <ol id="person-track" class="track"></ol>
+  <div id="person-others">
+    <h3>Others who look alike</h3>
+    <p id="person-from" class="muted small"></p>
+    <form id="person-ask" class="asking"></form>
+    <ol id="person-alike" class="alike"></ol>
+  </div>`;
+
 export class Person {
-  constructor(dialog, ask) {
-    this.dialog = dialog;
-    this.ask = ask;
-    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-    dialog.addEventListener("close", () => history.replaceState(null, "", location.pathname));
+  // Changed: called when something was decided.
+  constructor(changed) {
+    Object.assign(this, { changed, who: null, from: null });
+    this.dialog = document.body.appendChild(document.createElement("dialog"));
+    this.dialog.id = "person";
+    this.dialog.setAttribute("aria-labelledby", "person-title");
+    this.dialog.innerHTML = MARKUP;
+    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
+    this.dialog.addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
+    this.part("ask").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.compare();
+    });
+  }
+
+  part(name) {
+    return this.dialog.querySelector(`#person-${name}`);
   }
 
   // Tracklet: the appearance to search from; the last one without it.
   async open(identity, tracklet) {
-    const part = (name) => this.dialog.querySelector(`#person-${name}`);
-    const found = await this.ask(`/v1/identities/${identity}`);
-    if (!found) return;
-    const who = found.identity;
-    part("title").textContent = words.person(who.identity);
-    part("summary").textContent = `Probably one person: ${words.several(who.tracklets.length, "appearance")} before ` +
-      `${words.several(who.cameras.length, "camera")}, ${words.date(who.seen_from)}, ${words.between(who.seen_from, who.seen_at)}.`;
-    part("track").replaceChildren(...who.tracklets.map((each) => this.appearance(each)));
-    const from = tracklet ?? who.tracklets.at(-1);
-    part("from").textContent = `Compared with the appearance before ${from.camera} at ${words.at(from.seen_from)}. ` +
-      "The mark is the score needed for that pair of lights; scores of different pairs do not compare.";
-    part("alike").replaceChildren(words.make("li", "muted", "Searching"));
-    history.replaceState(null, "", `#person-${who.identity}`);   // a link to this person
+    this.say("");
+    this.part("alike").replaceChildren();
+    try {
+      this.show((await ask(`/v1/identities/${identity}`)).identity, tracklet);
+    } catch (error) {
+      if (!this.dialog.open) {
+        words.put(this.part("title"), words.person(identity));
+        for (const name of ["track", "summary", "actions"]) this.part(name).replaceChildren();
+        this.part("others").hidden = true;
+      }
+      this.say(error.message);
+    }
     if (!this.dialog.open) this.dialog.showModal();
     this.dialog.scrollTop = 0;
-    const answer = await this.ask("/v1/search", { sighting: from.id, k: 40, other_identities: true });
-    part("alike").replaceChildren(...this.alike(answer?.matches ?? []));
+  }
+
+  show(who, tracklet) {
+    Object.assign(this, { who, from: tracklet ?? who.tracklets.at(-1) });
+    words.put(this.part("title"), words.person(who.identity));
+    words.put(this.part("summary"), `Probably one person: ${words.several(who.tracklets.length, "appearance")} before ` +
+      `${words.several(who.cameras.length, "camera")}, ${words.date(who.seen_from)}, ${words.between(who.seen_from, who.seen_at)}.`);
+    this.part("track").replaceChildren(...who.tracklets.map((each) => this.appearance(each)));
+    this.part("others").hidden = !may("search");
+    words.put(this.part("from"), `Compared with the appearance before ${this.from.camera} at ${words.at(this.from.seen_from)}. ` +
+      "The mark is the score needed for that pair of lights; scores of different pairs do not compare.");
+    const look = words.make("button", "more", "Look for them");
+    this.part("ask").replaceChildren(...reasonFor("search"), look);
+    history.replaceState(null, "", `${location.pathname}${location.search}#person-${who.identity}`);   // a link to this person
+  }
+
+  say(sentence) {
+    words.put(this.part("said"), sentence);
+    this.part("said").hidden = !sentence;
   }
 
   appearance(tracklet) {
@@ -41,9 +90,19 @@ export class Person {
     return item;
   }
 
+  async compare() {
+    this.part("alike").replaceChildren(words.make("li", "muted", "Searching"));
+    try {
+      const { matches } = await search({ sighting: this.from.id, k: 40, other_identities: true }, this.part("ask"));
+      this.part("alike").replaceChildren(...this.alike(matches));
+    } catch (error) {
+      this.part("alike").replaceChildren(words.make("li", "muted", error.message));
+    }
+  }
+
   // The best match of each other person, as far as the answer goes.
   alike(matches) {
-    const margin = (m) => (m.score - m.threshold) / (1 - m.threshold);
+    const margin = (m) => m.probability ?? (m.score - m.threshold) / (1 - m.threshold);
     const best = new Map();
     for (const match of matches) {
       const known = best.get(match.sighting.identity);
@@ -54,10 +113,11 @@ export class Person {
       const open = words.make("button", "who", words.person(match.sighting.identity));
       open.type = "button";
       open.addEventListener("click", () => this.open(match.sighting.identity));
+      const odds = match.probability === null ? "" : `${words.chance(match.probability)} probable, `;
       item.append(open, words.make("span", `light ${match.sighting.modality}`, match.sighting.camera), words.meter(match),
         words.make("p", "", match.above
-          ? `Near enough to be the same, and yet kept apart: ${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`
-          : `Not near enough: ${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`));
+          ? `Near enough to be the same, and yet kept apart: ${odds}${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`
+          : `Not near enough: ${odds}${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`));
       return item;
     });
     return rows.length ? rows : [words.make("li", "muted", "Nobody else has been seen.")];

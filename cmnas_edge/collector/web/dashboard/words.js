@@ -24,12 +24,40 @@ export function ago(seconds) {
   return seconds < 2 ? "just now" : `${lasting(seconds)} ago`;
 }
 
+// Seconds that people take, as finely as one needs to know.
+export function taking(seconds) {
+  return seconds < 10 ? `${seconds.toFixed(1)} s` : lasting(seconds);
+}
+
+export function bytes(count) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let at = 0;
+  for (; count >= 1024 && at < units.length - 1; at += 1) count /= 1024;
+  return `${count < 10 && at ? count.toFixed(1) : Math.round(count)} ${units[at]}`;
+}
+
+// How probable, without more digits than anybody knows.
+export function chance(probability) {
+  if (probability > 0.99) return "over 99%";
+  if (probability < 0.01) return "under 1%";
+  return `${Math.round(100 * probability)}%`;
+}
+
+// A share as a count of so many: easier to feel than 0.0013.
+export function oneIn(rate) {
+  if (rate <= 0) return "none seen";
+  if (rate > 0.2) return `${Math.round(100 * rate)} in 100`;
+  const n = 1 / rate;
+  const rounding = 10 ** Math.max(0, Math.floor(Math.log10(n)) - 1);
+  return `1 in ${number(Math.round(n / rounding) * rounding)}`;
+}
+
 export function between(from, to) {
   return to - from < 1 ? at(from) : `${at(from)} to ${at(to)}`;
 }
 
 const score = (value) => value.toFixed(2);
-const lights = (pair) => ({
+export const lights = (pair) => ({
   "visible-visible": "both visible",
   "infrared-infrared": "both infrared",
   "visible-infrared": "visible to infrared",
@@ -37,8 +65,14 @@ const lights = (pair) => ({
 
 // Why a tracklet, or a sighting, has the identity it has.
 export function why(link) {
+  const odds = link.probability == null ? "" : `, ${chance(link.probability)} probable`;
   const figures = link.score === null ? "" :
-    `score ${score(link.score)}, needed ${score(link.threshold)}, ${lights(link.pair)}`;
+    `score ${score(link.score)}, needed ${score(link.threshold)}, ${lights(link.pair)}${odds}`;
+  const said = reason(link, figures);
+  return link.suggestion ? `Suggestion: ${said[0].toLowerCase()}${said.slice(1)}` : said;
+}
+
+function reason(link, figures) {
   switch (link.rule) {
     case "tracklet": return "Still the same appearance";
     case "joined": return `Probably the same person: ${figures}`;
@@ -59,6 +93,7 @@ export function brief(link) {
   if (link.score === null) return "new";
   if (link.rule === "opened" && link.score >= link.threshold) return "new, too like two to tell";
   if (link.score < link.threshold) return `new, nearest ${score(link.score)} of ${score(link.threshold)}`;
+  if (link.suggestion) return `suggestion, ${score(link.score)} of ${score(link.threshold)}`;
   return `probably the same, ${score(link.score)} of ${score(link.threshold)}`;
 }
 
@@ -84,4 +119,16 @@ export function make(tag, name, text) {
   if (name) element.className = name;
   if (text !== undefined) element.textContent = text;
   return element;
+}
+
+// When a camera was heard, and how late what it says is.
+export function heard(camera, now) {
+  const lag = camera.recorded ? `footage of ${date(camera.last_seen_at)}`
+    : camera.lag_s < -1 ? `its clock ${lasting(-camera.lag_s)} ahead` : `${lasting(Math.max(0, camera.lag_s))} behind`;
+  return `${camera.state === "live" ? "Heard" : "Quiet, heard"} ${ago(now - camera.last_received_at)}, ${lag}`;
+}
+
+export function losses(cameras) {
+  const lost = new Map(cameras.filter((camera) => camera.lost_count).map((camera) => [camera.device, camera.lost_count]));
+  return [...lost].map(([device, count]) => `${device} lost ${several(count, "sighting")} while its spool was full`);
 }

@@ -1,0 +1,130 @@
+// The camera graph: ways as curves in an SVG, cameras as buttons above it. Thick is much used, moving is used lately.
+
+import { layout } from "./layout.js";
+import * as words from "./words.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const draw = (tag, values) => {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(values)) element.setAttribute(name, value);
+  return element;
+};
+
+export const key = (device, camera) => `${device}/${camera}`;
+
+export class Graph {
+  // Choose: called with the key of a camera.
+  constructor(box, choose) {
+    Object.assign(this, { box, choose, nodes: new Map(), places: new Map(), shape: null, chosen: null, site: null });
+    this.svg = box.appendChild(draw("svg", { "aria-hidden": "true" }));
+    this.list = box.appendChild(words.make("ul"));
+    new ResizeObserver(() => this.site && this.show(this.site, this.chosen)).observe(box);
+  }
+
+  show(site, chosen) {
+    Object.assign(this, { site, chosen });
+    const cameras = [...site.cameras].sort((a, b) => (key(a.device, a.camera) < key(b.device, b.camera) ? -1 : 1));
+    const names = cameras.map((camera) => key(camera.device, camera.camera));
+    const at = new Map(names.map((name, i) => [name, i]));
+    const ways = site.transits.map((t) => [at.get(key(t.from_device, t.from_camera)), at.get(key(t.to_device, t.to_camera)), t.median_s]);
+    // Cameras stand still while they and their ways stay, however transit times waver.
+    const shape = JSON.stringify([names, ways.map(([a, b]) => [a, b]).sort()]);
+    if (shape !== this.shape) {
+      this.shape = shape;
+      const found = layout(names, ways);
+      this.places = new Map(names.map((name, i) => [name, found[i]]));
+    }
+    this.drawNodes(cameras);
+    this.drawWays(site.transits);
+  }
+
+  // In pixels; a margin is left for names.
+  spot(name) {
+    const [x, y] = this.places.get(name);
+    const { clientWidth: w, clientHeight: h } = this.box;
+    const [mx, my] = [Math.min(92, w * 0.17), 58];
+    return [mx + x * (w - 2 * mx), my + y * (h - 2 * my - 14)];
+  }
+
+  drawNodes(cameras) {
+    const kept = new Set();
+    for (const camera of cameras) {
+      const name = key(camera.device, camera.camera);
+      kept.add(name);
+      const node = this.nodes.get(name) ?? this.node(name);
+      const [x, y] = this.spot(name);
+      node.item.style.transform = `translate(${x}px, ${y}px)`;
+      node.button.className = `node ${camera.modality} ${camera.state}${name === this.chosen ? " chosen" : ""}`;
+      node.button.setAttribute("aria-pressed", name === this.chosen);
+      words.put(node.title, camera.camera);
+      words.put(node.small, camera.state === "live" ? camera.modality : `quiet ${words.lasting(this.site.now - camera.last_received_at)}`);
+      node.button.setAttribute("aria-label", `${camera.camera}, ${camera.modality}, ${words.heard(camera, this.site.now)}`);
+    }
+    for (const [name, node] of this.nodes) {
+      if (kept.has(name)) continue;
+      node.item.remove();
+      this.nodes.delete(name);
+    }
+  }
+
+  node(name) {
+    const item = this.list.appendChild(words.make("li"));
+    const button = item.appendChild(words.make("button"));
+    button.type = "button";
+    button.append(words.make("i"));
+    const node = { item, button, title: button.appendChild(words.make("b")), small: button.appendChild(words.make("small")) };
+    button.addEventListener("click", () => this.choose(name));
+    this.nodes.set(name, node);
+    return node;
+  }
+
+  drawWays(transits) {
+    const { clientWidth: w, clientHeight: h } = this.box;
+    this.svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
+    const most = Math.max(1, ...transits.map((t) => t.count));
+    // Weak ways of a crowded graph are in the table alone.
+    const shown = [...transits].sort((a, b) => b.count - a.count).slice(0, Math.max(12, 3 * this.nodes.size)).reverse();
+    this.svg.replaceChildren(...shown.flatMap((t) => this.way(t, Math.sqrt(t.count / most))));
+  }
+
+  way(t, share) {
+    const [from, to] = [key(t.from_device, t.from_camera), key(t.to_device, t.to_camera)];
+    const [[x1, y1], [x2, y2]] = [this.spot(from), this.spot(to)];
+    const apart = Math.hypot(x2 - x1, y2 - y1) || 1;
+    const [ux, uy] = [(x2 - x1) / apart, (y2 - y1) / apart];
+    // Each direction bends to its own side, and ends short of the dots.
+    const bend = Math.min(46, 14 + apart * 0.11);
+    const [cx, cy] = [(x1 + x2) / 2 - uy * bend, (y1 + y2) / 2 + ux * bend];
+    const start = short(x1, y1, cx, cy, 17);
+    const end = short(x2, y2, cx, cy, 21);
+    const own = this.chosen === from || this.chosen === to;
+    const kind = own ? " own" : this.chosen ? " other" : "";
+    const name = `way${kind}`;
+    const d = `M${start} Q${cx.toFixed(1)},${cy.toFixed(1)} ${end}`;
+    const line = draw("path", { d, class: name, "stroke-width": (1.4 + 5.5 * share).toFixed(1) });
+    const tip = arrow(end, cx, cy, 5 + 4 * share);
+    tip.setAttribute("class", name);
+    const parts = [line, tip];
+    if (t.recent_count && share > 0.3) parts.push(draw("path", { d, class: `flow${kind}` }));
+    if (own || (!this.chosen && share > 0.35 && apart > 130)) {
+      const label = draw("text", { x: ((x1 + x2) / 2 - uy * bend * 0.62).toFixed(1), y: ((y1 + y2) / 2 + ux * bend * 0.62 + 4).toFixed(1), class: name });
+      label.textContent = words.taking(t.median_s);
+      parts.push(label);
+    }
+    return parts;
+  }
+}
+
+// The point so far from an end of a curve, towards its bend.
+function short(x, y, cx, cy, by) {
+  const apart = Math.hypot(cx - x, cy - y) || 1;
+  return `${(x + ((cx - x) / apart) * by).toFixed(1)},${(y + ((cy - y) / apart) * by).toFixed(1)}`;
+}
+
+function arrow(end, cx, cy, size) {
+  const [x, y] = end.split(",").map(Number);
+  const apart = Math.hypot(x - cx, y - cy) || 1;
+  const [ux, uy] = [(x - cx) / apart, (y - cy) / apart];
+  const [px, py] = [x + ux * size, y + uy * size];
+  return draw("polygon", { points: `${px},${py} ${x - uy * size * 0.62},${y + ux * size * 0.62} ${x + uy * size * 0.62},${y - ux * size * 0.62}` });
+}
