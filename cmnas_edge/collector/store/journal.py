@@ -116,7 +116,7 @@ class Journal(Reading):
         for erasure in Erasures(self.keys.folder).entries:
             if erasure.id not in self._erased:
                 self.erase(erasure)
-        self.empty_log()
+        self.empty_log()    # whatever an earlier end left there is applied, and gone from there
 
     def append(self, arrivals: Sequence[Arrival], links: Iterable[Link] = ()) -> list[list[int | None]]:
         """Store, in one commit, what some requests brought and links decided before.

@@ -85,8 +85,6 @@ def prepare(db: sqlite3.Connection, path: Path, keys: Keys, limit_mib: int) -> N
         db.execute(f"PRAGMA max_page_count={max(16, limit_mib * 2**20 // page)}")
     if not tables or version < SCHEMA:
         _upgrade(db, path, keys, version if tables else 0)
-    # What an earlier end left in the log is applied, and the log, which may hold what was deleted, emptied.
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)

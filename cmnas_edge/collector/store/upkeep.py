@@ -58,7 +58,7 @@ class Upkeep:
         self.unfinished = self._erasures.unreceipted()
         self._copy = KeyCopy(journal.keys, keys_copy)
         self._passed_at = -PASS_S
-        self._log_full = False      # the journal's log may hold what was removed
+        self._log_full = not journal.empty_log()    # it may hold what was removed, or was not sealed yet
         self._removed = 0
         self._unsaid, self._said_at = Removed(), -_SAID_S
         self._look()
