@@ -82,9 +82,10 @@ def unpack(packed: Sequence[bytes], packing: Packing, dimension: int) -> F32:
         if len(data) != size:
             raise ValueError(f"expected {size} bytes of {packing} for {dimension} dimensions, "
                              f"found {len(data)}")
-    joined = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), size)
+    joined = b"".join(packed)
     if packing == "fp16":
-        return np.asarray(joined.view("<f2"), np.float32)
-    scale = np.ascontiguousarray(joined[:, :4]).view("<f4")
+        return np.frombuffer(joined, "<f2").astype(np.float32).reshape(len(packed), dimension)
+    rows = np.frombuffer(joined, np.uint8).reshape(len(packed), size)
+    scale = np.ascontiguousarray(rows[:, :4]).view("<f4")
     with np.errstate(over="ignore", invalid="ignore"):  # a scale from anywhere; who wants unit vectors checks them
-        return np.asarray(joined[:, 4:].view(np.int8) * scale, np.float32)
+        return np.asarray(rows[:, 4:].view(np.int8) * scale, np.float32)

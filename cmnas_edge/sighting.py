@@ -142,36 +142,45 @@ def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = No
         fingerprint: The bundle it must come from; None takes any.
         transform: The site key that must have turned its vector, 0 for none; None takes any.
     """
+    # A collector asks this of every record it takes: nothing is worded that is legal.
     wrong: dict[str, str] = {}
-
-    def check(field: str, legal: bool, expected: str, found: object) -> None:
-        if not legal:
-            wrong[field] = f"{field}: expected {expected}, found {found}"
-
-    check("device", is_name(m.device), "a name", _shown(m.device))
-    if device is not None:
-        check("device", m.device == device, f"{device!r}, whose token this is", _shown(m.device))
-    check("camera", is_name(m.camera), "a name", _shown(m.camera))
-    check("spool", is_spool(m.spool), "16 hexadecimal digits", _shown(m.spool))
-    check("sequence", 0 < m.sequence <= MAX_SEQUENCE, "a number from 1", m.sequence)
-    check("seen_from", 0 <= m.seen_from <= m.seen_at, "a time not after seen_at", m.seen_from)
-    check("seen_at", 0 < m.seen_at < _LAST_SECOND, "epoch seconds", m.seen_at)
-    check("modality", m.modality in MODALITIES, "visible or infrared", m.modality)
-    check("view_count", m.view_count > 0, "at least 1", m.view_count)
-    check("quality", 0 <= m.quality <= 1, "0 to 1", m.quality)
-    check("box_width", 0 < m.box_width <= _MAX_BOX, f"1 to {_MAX_BOX}", m.box_width)
-    check("box_height", 0 < m.box_height <= _MAX_BOX, f"1 to {_MAX_BOX}", m.box_height)
-    check("fingerprint", len(m.fingerprint) == FINGERPRINT_BYTES, "32 bytes", f"{len(m.fingerprint)}")
-    if fingerprint is not None:
-        check("fingerprint", m.fingerprint == fingerprint, f"bundle {fingerprint.hex()[:12]}",
-              f"{m.fingerprint.hex()[:12]}; its vectors cannot be compared: give both the same bundle")
-    if transform is not None:
-        check("transform", m.transform == transform, f"site key {key_id(transform)}",
-              f"{key_id(m.transform)}; vectors of two keys cannot be compared: give every camera the same key, and the "
-              "collector its site_key_id")
-    check("engine", m.engine in ENGINES, "a known engine", m.engine)
-    check("precision", m.precision in PRECISIONS, "a known precision", m.precision)
-    check("packing", m.packing in PACKINGS, "a known packing", m.packing)
+    if not is_name(m.device):
+        wrong["device"] = f"device: expected a name, found {_shown(m.device)}"
+    if device is not None and m.device != device:
+        wrong["device"] = f"device: expected {device!r}, whose token this is, found {_shown(m.device)}"
+    if not is_name(m.camera):
+        wrong["camera"] = f"camera: expected a name, found {_shown(m.camera)}"
+    if not is_spool(m.spool):
+        wrong["spool"] = f"spool: expected 16 hexadecimal digits, found {_shown(m.spool)}"
+    if not 0 < m.sequence <= MAX_SEQUENCE:
+        wrong["sequence"] = f"sequence: expected a number from 1, found {m.sequence}"
+    if not 0 <= m.seen_from <= m.seen_at:
+        wrong["seen_from"] = f"seen_from: expected a time not after seen_at, found {m.seen_from}"
+    if not 0 < m.seen_at < _LAST_SECOND:
+        wrong["seen_at"] = f"seen_at: expected epoch seconds, found {m.seen_at}"
+    if m.modality not in MODALITIES:
+        wrong["modality"] = f"modality: expected visible or infrared, found {m.modality}"
+    if not m.view_count > 0:
+        wrong["view_count"] = f"view_count: expected at least 1, found {m.view_count}"
+    if not 0 <= m.quality <= 1:
+        wrong["quality"] = f"quality: expected 0 to 1, found {m.quality}"
+    for side, size in (("box_width", m.box_width), ("box_height", m.box_height)):
+        if not 0 < size <= _MAX_BOX:
+            wrong[side] = f"{side}: expected 1 to {_MAX_BOX}, found {size}"
+    if len(m.fingerprint) != FINGERPRINT_BYTES:
+        wrong["fingerprint"] = f"fingerprint: expected 32 bytes, found {len(m.fingerprint)}"
+    if fingerprint is not None and m.fingerprint != fingerprint:
+        wrong["fingerprint"] = (f"fingerprint: expected bundle {fingerprint.hex()[:12]}, found "
+                                f"{m.fingerprint.hex()[:12]}; its vectors cannot be compared: give both the same "
+                                "bundle")
+    if transform is not None and m.transform != transform:
+        wrong["transform"] = (f"transform: expected site key {key_id(transform)}, found {key_id(m.transform)}; vectors "
+                              "of two keys cannot be compared: give every camera the same key, and the collector its "
+                              "site_key_id")
+    for name, number, known in (("engine", m.engine, ENGINES), ("precision", m.precision, PRECISIONS),
+                                 ("packing", m.packing, PACKINGS)):
+        if number not in known:
+            wrong[name] = f"{name}: expected a known {name}, found {number}"
     if m.HasField("seal") and (reason := _seal_fault(m.seal)):
         wrong["seal"] = f"seal: {reason}"
     if m.packing not in PACKINGS:
@@ -195,7 +204,8 @@ def vector_fault(data: bytes, packing: Packing, dimension: int | None) -> str:
         return reason
     wanted = _width(len(data), packing)
     with np.errstate(over="ignore", invalid="ignore"):
-        norm = float(np.linalg.norm(unpack([data], packing, wanted)[0].astype(np.float64)))
+        entries = unpack([data], packing, wanted)[0].astype(np.float64)
+        norm = math.sqrt(entries.dot(entries))      # also infinite or NaN
     if packing == "fp16":
         slack = 2.0**-11 + math.sqrt(wanted) * 2.0**-25
     else:
