@@ -171,6 +171,18 @@ def test_decisions_about_what_is_gone_are_gone_and_others_forget_that_part(tmp_p
     journal.close()
 
 
+def test_a_tracklet_that_is_gone_is_kept_alive_by_no_link_that_a_later_sighting_brought_about(tmp_path: Path) -> None:
+    people = People()
+    journal = Journal(tmp_path)
+    links = [Link(1, 1, 1, "opened"), Link(2, 2, 2, "opened"), Link(3, 3, 3, "opened"),
+             Link(3, 1, 1, "merged"), Link(3, 3, 1, "merged"), Link(1, 2, 1, "merged")]
+    journal.append([Arrival("gate", [people.sighting(n, at=10 * n) for n in range(3)], 0.0)], links)
+    journal.remove([1])
+    # Of the first nothing is left; what it brought about for the second is how that one is known.
+    assert list(journal.links(1)) == [link for link in links if link.opened_by != 1]
+    journal.close()
+
+
 def walk(house: House, people: People) -> list[Sighting]:
     """Three people, each by three cameras of two devices."""
     sent = []
