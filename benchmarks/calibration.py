@@ -12,13 +12,16 @@ probability; *isotonic* is regression by pool-adjacent-violators (Zadrozny and E
 pictures. The site is calibrated by ``cmnas-edge collector calibrate``'s own functions from half of its people, and
 judged on the others: strangers who match and people who are missed at the threshold, by the bundle's calibration and
 by the site's. *Confirmed all*: an operator confirmed every tracklet of those people. *Confirmed as suggested*: only
-links that reached the abstain band of the bundle, which is all that an operator is shown.
+links that reached the abstain band of the bundle, which is all that an operator is shown. ``--journal FOLDER``
+measures nothing: it writes the first site as a collector keeps it, to try the command itself on.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +32,13 @@ from cmnas_edge.bundle.pictures import draw
 from cmnas_edge.calibration import PAIRS, Calibration, Pair, pair
 from cmnas_edge.calibration.fit import Plan, Scores, line
 from cmnas_edge.collector.calibrating_commands import refine
+from cmnas_edge.collector.matching.identity import Link
+from cmnas_edge.collector.store.journal import Arrival, Decision, Journal
 from cmnas_edge.collector.witnesses import Said, Seen, witnessed
-from cmnas_edge.embedding import MODALITIES, Modality
+from cmnas_edge.embedding import MODALITIES, Modality, unit
 from cmnas_edge.engine import open_engine
 from cmnas_edge.retrieval import error_rates, evaluate
+from cmnas_edge.sighting import Gap, Sighting
 from cmnas_edge.validation import F32, U8
 from export.calibrate import CHECK_SEED, WORLD_SEED, calibration, drawn_people, embedded, scores
 from export.calibration_report import lost
@@ -46,6 +52,7 @@ _PRIOR = 0.01
 _SITE_SEED = 3_001      # and after it; no recipe learns from these worlds
 _CAMERAS, _VISITS, _VIEWS, _TOGETHER = (1, 2, 3, 4, 5, 6), 2, 3, 3
 _RATE = 0.01
+_SPOOL = "00000000000000aa"
 
 
 def main() -> None:
@@ -53,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=int, default=4, help="worlds that calibrate themselves")
     parser.add_argument("--people", type=int, default=120, help="of each, half of them confirmed")
+    parser.add_argument("--journal", type=Path, metavar="FOLDER", help="write the first site there, and nothing else")
     args = parser.parse_args()
     for name, found, least in (("sites", args.sites, 0), ("people", args.people, 60)):
         if found < least:
@@ -70,6 +78,10 @@ def main() -> None:
 
     fitted, held = (seen(drawn_people(96, 2, seed=seed)) for seed in (WORLD_SEED, CHECK_SEED))
     found = calibration(bundle.fingerprint_hex, scores(fitted), "drawn", Plan(prior=_PRIOR))
+    if args.journal is not None:
+        people = seen(Drawn(0, args.people // 2, _CAMERAS, _VISITS * _VIEWS, _SITE_SEED))
+        _write(args.journal, bundle, found, *site(people, 0))
+        return
     row: dict[str, object] = {"methods": _methods(fitted, held)}
     row["sites"] = [_site(found, seen(Drawn(0, args.people, _CAMERAS, _VISITS * _VIEWS, _SITE_SEED + at)), at)
                     for at in range(args.sites)]
@@ -207,6 +219,26 @@ def _site(found: Calibration, seen: Embeddings, at: int) -> dict[str, object]:
                   f"{missed:6.1%} -> {missed_now:6.1%} (said {said:6.1%}), lost {left[0]:.3f} -> {left[1]:.3f}{short}",
                   flush=True)
     return told
+
+
+def _write(folder: Path, bundle: Bundle, found: Calibration, seen: Seen, who: npt.NDArray[np.int64]) -> None:
+    """A collector's folder and settings: a sighting for each tracklet, and what an operator confirmed."""
+    folder.mkdir(parents=True)
+    (folder / "collector.toml").write_text('data = "data"\n', "utf-8")
+    journal = Journal(folder / "data")
+    now = time.time()
+    items: list[Sighting | Gap] = [Sighting(
+        device="site", camera=f"camera {seen.camera[row]}", seen_from=float(seen.seen_from[row]),
+        seen_at=float(seen.seen_at[row]), modality=MODALITIES[seen.modality[row]], tracklet=row + 1,
+        view_count=_VIEWS, quality=0.8, box_width=64, box_height=128, fingerprint=bundle.fingerprint,
+        engine="onnxruntime", precision="fp32", packing="fp16", vector=unit(seen.mean[row:row + 1])[0],
+        spool=_SPOOL, sequence=row + 1) for row in range(len(seen))]
+    (ids,) = journal.append([Arrival("site", items, now)])
+    journal.append([], [Link(number, number, number, "opened") for number in ids if number])
+    for group in _suggested(seen, who, found):
+        journal.decide(Decision(now, "operator", "confirm", "drawn so", {"tracklets": group}))
+    journal.close()
+    print(f"{len(seen)} tracklets; now: cmnas-edge collector calibrate --config {folder / 'collector.toml'}")
 
 
 def _percent(*shares: float) -> list[float]:

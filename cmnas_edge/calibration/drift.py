@@ -45,11 +45,11 @@ class Drift(msgspec.Struct, frozen=True):
     now_count: int
 
     @property
-    def word(self) -> Literal["little", "some", "much"]:
-        """What it is called; what chance explains is little."""
-        if self.index < _LITTLE or self.index <= self.by_chance:
-            return "little"
-        return "some" if self.index < _MUCH else "much"
+    def word(self) -> Literal["little", "some", "much", "too few"]:
+        """What it is called; "too few" where chance alone may reach more than a little, and was not passed."""
+        if self.index <= self.by_chance and self.by_chance > _LITTLE:
+            return "too few"
+        return "little" if self.index < _LITTLE else "some" if self.index < _MUCH else "much"
 
 
 def drift(then: Histogram, now: Histogram) -> Drift | None:

@@ -208,5 +208,6 @@ def _compared(earlier: Calibration, refined: Refined) -> Iterator[str]:
                f"{threshold.false_non_match_rate:>7.1%}")
         if short := refined.lacking.get(name, ""):
             yield f"  as before: {short}"
+    yield "missed: of the links that people confirmed; one that was never suggested is in no figure"
     if refined.found.only_suggests("visible-infrared"):
         yield "links across visible and infrared stay suggestions"

@@ -126,7 +126,11 @@ def read(journal: Reading, fingerprint: bytes, dimension: int, *, since: float, 
 
 
 def said(decisions: Iterable[Decision]) -> Said:
-    """Say what people decided about who is one person and who is not, without what was undone, or undone no more."""
+    """Say what people decided about who is one person and who is not, without what was undone.
+
+    Of ``confirm`` all of ``body["tracklets"]`` are one person, of ``cannot_link`` the two there are not; ``undo``
+    names the ``body["decision"]`` that counts no more. Merging and splitting repair what is shown and swear to nothing.
+    """
     undone: set[int] = set()
     one: list[list[int]] = []
     apart: list[tuple[int, int]] = []

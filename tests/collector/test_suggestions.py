@@ -17,6 +17,7 @@ def test_only_a_link_across_modalities_by_drawn_peoples_threshold_is_a_suggestio
         tmp_path: Path, calibrated_on: CalibratedOn, suggested: bool) -> None:
     people, house = People(), House(tmp_path, model=Model(calibrated_on=calibrated_on))
     house.send(people.sighting(1, at=1000.0, camera="north"), people.sighting(1, at=1100.0, camera="south"),
+               people.sighting(2, at=1150.0, camera="hall", modality="infrared"),
                people.sighting(1, at=1200.0, camera="yard", modality="infrared"))
     house.settle()
     try:
@@ -31,3 +32,6 @@ def test_only_a_link_across_modalities_by_drawn_peoples_threshold_is_a_suggestio
         assert isinstance(each, views.Sighting | views.Tracklet)
         assert each.suggestion == (suggested and each.camera == "yard")
         assert each.probability is None     # this calibration is of schema 1: nobody found out
+    # The nearest to somebody new is across modalities, too; but nothing was put together, so nothing is suggested.
+    (new,) = (each for each in listed if each.camera == "hall")
+    assert (new.rule, new.pair, new.suggestion) == ("opened", "visible-infrared", False)

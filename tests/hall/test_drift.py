@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cmnas_edge.calibration import Histogram
 from cmnas_edge.calibration.drift import drift
 
-cosines = st.lists(st.floats(-1, 1), min_size=1, max_size=200)
+cosines = st.lists(st.floats(-1, 1), min_size=1, max_size=400)
 
 
 def of(values: np.ndarray) -> Histogram:
@@ -22,7 +22,8 @@ def test_the_same_scores_have_not_moved(scores: list[float]) -> None:
     histogram = of(np.array(scores))
     found = drift(histogram, histogram)
     assert found is not None
-    assert (found.index, found.largest_gap, found.shift, found.word) == (0, 0, 0, "little")
+    assert (found.index, found.largest_gap, found.shift) == (0, 0, 0)
+    assert found.word == ("little" if len(scores) * 0.1 >= 2 * 16.919 else "too few")
 
 
 @given(cosines, cosines)
@@ -75,4 +76,4 @@ def test_a_few_scores_that_lie_far_off_are_chance_until_there_are_more() -> None
     few, many = (drift(then, of(rng.normal(0.3, 0.12, count))) for count in (12, 2000))
     assert few is not None
     assert many is not None
-    assert (few.word, many.word) == ("little", "much")
+    assert (few.word, many.word) == ("too few", "much")
