@@ -206,6 +206,26 @@ def test_an_erasure_while_sightings_wait_to_be_matched_leaves_none_of_the_others
     again.close()
 
 
+def test_what_is_asked_finds_every_decision_made_before_it_in_the_journal(tmp_path: Path) -> None:
+    house = House(tmp_path / "data")
+    hold = threading.Event()
+    house.intake.ask(lambda: hold.wait(30))
+    house.intake.offer(Arrival("gate", [people.sighting(1, at=1000)], house.now))
+    asked = house.intake.ask(lambda: [link.rule for link in house.journal.links(0)])
+    later = house.intake.offer(Arrival("gate", [people.sighting(2, at=1010)], house.now))    # so that more waits
+    hold.set()
+    assert asked.result(30) == ["opened"]
+    assert later.result(30) == [2]
+    with pytest.raises(DiskFull):
+        house.intake.ask(fails).result(30)
+    house.settle()      # and goes on
+    house.close()
+
+
+def fails() -> None:
+    raise DiskFull("no room (test)")
+
+
 def test_a_bug_of_ours_answers_nobody_and_ends_the_process(house: House) -> None:
     ended = []
     house.intake._on_failure = lambda: ended.append(True)   # the process' own end, seen from here

@@ -183,6 +183,16 @@ def test_a_tracklet_that_is_gone_is_kept_alive_by_no_link_that_a_later_sighting_
     journal.close()
 
 
+def test_of_a_tracklet_that_is_left_only_what_decides_about_it_outlives_its_first_sightings(tmp_path: Path) -> None:
+    people = People()
+    journal = Journal(tmp_path)
+    links = [Link(1, 1, 1, "opened", 0.1), Link(2, 1, 1, "tracklet", 0.9), Link(3, 1, 1, "tracklet", 0.8)]
+    journal.append([Arrival("gate", [people.sighting(1, at=n, tracklet=1) for n in range(3)], 0.0)], links)
+    journal.remove([1, 2])
+    assert list(journal.links(3)) == [links[0], links[2]]
+    journal.close()
+
+
 def walk(house: House, people: People) -> list[Sighting]:
     """Three people, each by three cameras of two devices."""
     sent = []
