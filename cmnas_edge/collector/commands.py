@@ -47,6 +47,7 @@ __all__ = ["add_arguments", "run"]
 _log = logging.getLogger("cmnas.collector")
 _MORE = {"person": person_commands.person, "revoke": person_commands.revoke, "audit-log": person_commands.audit_log,
          "backup": keeping_commands.backup, "restore": keeping_commands.restore, "erase": keeping_commands.erase,
+         "master-key": keeping_commands.master_key,
          "calibrate": calibrating_commands.calibrate}
 
 
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                     "       cmnas-edge collector backup|restore FOLDER --config CONFIG.toml\n"
                     "       cmnas-edge collector erase [--identity NUMBER] [--device NAME [--camera NAME]]\n"
                     "                            [--from TIME] [--to TIME] --reason WHY --config CONFIG.toml\n"
-                    "       cmnas-edge collector seal-key FILE\n"
+                    "       cmnas-edge collector seal-key|master-key FILE\n"
                     "       cmnas-edge collector mqtt-acl --config CONFIG.toml")
     parser.add_argument("words", nargs="+", metavar="CONFIG.toml | enrol NAME | ...",
                         help="the settings file to run with; or enrol: give the device NAME a token; or revoke: take "
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "this site's scores against the thresholds; or backup: copy "
                              "what is kept; or restore: begin from a copy; or erase: end what is kept; or seal-key: "
                              "make the key that cameras seal vectors to (mode 0600), print its public half; or "
+                             "master-key: make the one that wraps the keys of days; or "
                              "mqtt-acl: print what the broker needs to know")
     parser.add_argument("--check", action="store_true",
                         help="check settings, bundle and enrolled devices, print what is in effect, and end")

@@ -1,4 +1,4 @@
-"""``cmnas-edge collector backup``, ``restore`` and ``erase``: what is kept, kept twice, begun again, or ended."""
+"""``cmnas-edge collector backup``, ``restore``, ``erase``, ``master-key``: what is kept, twice, again, or no more."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store import backup as backups
 from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.journal import Journal
+from cmnas_edge.collector.store.keys import new_master
 from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.private import write_new_secret
 from cmnas_edge.progress import Progress
 
-__all__ = ["add_arguments", "backup", "erase", "keys_of", "restore"]
+__all__ = ["add_arguments", "backup", "erase", "keys_of", "master_key", "restore"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +116,21 @@ def erase(words: list[str], args: argparse.Namespace) -> int:
     finally:
         journal.close()
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(receipt)) + b"\n")
+    return 0
+
+
+def master_key(words: list[str], args: argparse.Namespace) -> int:
+    """Make the key that wraps the keys of days, for a collector that may not write where it is to be.
+
+    Raises:
+        ConfigError: Something is there, or it cannot be written.
+        DiskFull: There is no room.
+    """
+    del args
+    if len(words) != 1:
+        raise ConfigError("master-key: expected the file to write, as in: cmnas-edge collector master-key master.key")
+    write_new_secret(Path(words[0]), new_master(), "key", "a key that opens vectors is not replaced")
+    sys.stdout.write(f'# the collector\nmaster_key = "{words[0]}"\n')
     return 0
 
 

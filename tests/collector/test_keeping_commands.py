@@ -11,8 +11,13 @@ import pytest
 
 from cmnas_edge.collector.access.audit_log import AuditLog
 from cmnas_edge.collector.store.erasures import Selection
+from cmnas_edge.collector.store.journal import Arrival, Journal
+from cmnas_edge.collector.store.keys import Keys
+from cmnas_edge.errors import ConfigError
+from cmnas_edge.service import files
+from cmnas_edge.service.collector import unit
 from tests.collector.house import House
-from tests.collector.people import People
+from tests.collector.people import DIMENSION, FINGERPRINT, People
 from tests.collector.process import Process
 from tests.collector.test_commands import _own_log, config, run, write
 
@@ -84,6 +89,44 @@ def test_a_privacy_officer_erases_by_the_api_and_has_a_receipt_and_nobody_else_d
     assert house.intake.stored_count == 3
     assert AuditLog(house.folder).check().faults == []
     assert Selection(identity=2).fault() == ""
+
+
+def test_what_is_over_is_gone_before_anybody_can_look(collector: Process) -> None:
+    journal, now = Journal(collector.folder / "data"), time.time()
+    for hours in (100, 73, 71):
+        each = People(hours).sighting(hours, at=now - 3600 * hours, sequence=hours)
+        journal.append([Arrival("gate", [each], now - 3600 * hours)])
+    journal.close()
+    collector.start()
+    assert "retention of 72 h: let go of 2 sightings" in collector.said
+    assert collector.stop() == 0
+    journal = Journal(collector.folder / "data")
+    assert [row.sequence for row, _ in journal.sightings(FINGERPRINT, DIMENSION, since=0, most=9)] == [71]
+    journal.close()
+
+
+def test_a_master_key_made_beforehand_is_handed_to_a_service_and_never_replaced(
+        config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_HIDDEN", ())       # this test's own folder is one
+    path = config.parent / "vault.key"
+    code, out, _ = run(capsys, "master-key", path)
+    assert (code, out) == (0, f'# the collector\nmaster_key = "{path}"\n')
+    before = path.read_bytes()
+    assert run(capsys, "master-key", path)[0] == 78
+    assert run(capsys, "master-key")[0] == 78
+    assert path.read_bytes() == before
+    Keys(config.parent / "keys", master=path).seal(1, b"x" * 64, b"")
+    assert not (config.parent / "keys" / "master.key").exists()
+    etc = config.parent / "etc.toml"
+    etc.write_text('data = "/var/lib/cmnas-edge-collector"\nmaster_key = "/etc/cmnas-edge/vault.key"\n'
+                   'keys_copy = "/srv/keys"\n', "utf-8")
+    printed = str(unit(etc))
+    assert "LoadCredential=vault.key:/etc/cmnas-edge/vault.key" in printed
+    assert "ReadWritePaths=/srv/keys" in printed
+    assert "keys_copy: /srv/keys must be a folder that the service's user may write to" in printed
+    etc.write_text('data = "/var/lib/cmnas-edge-collector"\nkeys = "/srv/keys"\n', "utf-8")
+    with pytest.raises(ConfigError, match="keys: expected it below /var/lib/cmnas-edge-collector"):
+        unit(etc)
 
 
 @pytest.mark.parametrize("words", [

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.private import handed, read_secret, write_private
 
-__all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of", "days_in", "path_of"]
+__all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of", "days_in", "new_master", "path_of"]
 
 DAY_S = 86400
 ADDED_BYTES = 28            # nonce and tag
@@ -51,6 +51,11 @@ def day_of(at: float) -> int:
 def day_name(day: int) -> str:
     """Write a day as people do: 2026-11-21."""
     return (_FIRST + timedelta(days=day)).isoformat()
+
+
+def new_master() -> bytes:
+    """Draw a master key, as its file holds it."""
+    return f"{_MASTER}{secrets.token_hex(32)}\n".encode()
 
 
 def path_of(folder: Path, day: int) -> Path:
@@ -202,7 +207,7 @@ class Keys:
                                   "back from where you keep its copy, or name it in master_key")
             try:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                write_private(path, f"{_MASTER}{secrets.token_hex(32)}\n".encode())
+                write_private(path, new_master())
             except OSError as error:
                 raise unwritable(path, "a key", error, "correct master_key", kind="a file") from None
             self.made_master = True
