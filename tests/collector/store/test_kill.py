@@ -82,6 +82,7 @@ class Officer:
         self.perhaps: dict[str, set[int]] = {device.device: set() for device in devices}    # asked for
         self.surely: dict[str, set[int]] = {device.device: set() for device in devices}     # and answered
         self.receipts: list[str] = []
+        self.asking = threading.Event()
 
     def work(self, url: str) -> None:
         """Ask once; what was acknowledged before that is gone for good when it is answered."""
@@ -94,6 +95,7 @@ class Officer:
         first = self._rng.randint(1, max(known))
         wanted = set(range(first, first + 8))
         self.perhaps[device.device] |= wanted
+        self.asking.set()
         answer = httpx.post(f"{url}/v1/erasures", timeout=20, headers=cookie, json={
             "device": device.device, "seen_from": 10.0 * first + 3, "seen_to": 10.0 * (first + 7), "reason": "asked"})
         assert answer.status_code == 200, answer.text
@@ -127,10 +129,15 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_stored_twice(
     rng = random.Random(ENDS)
     devices = [Device(name, collector.enrol(name), seed) for seed, name in enumerate(("gate", "yard", "roof"))]
     officer = Officer(collector, devices)
-    for _ in range(ENDS):
+    for number in range(ENDS):
         collector.start()
+        officer.asking.clear()
         threads = [until_gone(each.work, collector.url) for each in (*devices, officer)]
-        threads[0].join(rng.uniform(0.05, 1.5))
+        if number % 2:      # in the midst of an erasure, or right behind it
+            officer.asking.wait(20)
+            threads[0].join(rng.uniform(0, 0.5))
+        else:
+            threads[0].join(rng.uniform(0.05, 1.5))
         collector.kill()
         for thread in threads:
             thread.join(30)
