@@ -69,6 +69,8 @@ export class Graph {
 
   node(name) {
     const item = this.list.appendChild(words.make("li"));
+    item.style.transition = "none";     // it is there at once, and moves only when its place changes
+    requestAnimationFrame(() => requestAnimationFrame(() => (item.style.transition = "")));
     const button = item.appendChild(words.make("button"));
     button.type = "button";
     button.append(words.make("i"));
