@@ -1,4 +1,7 @@
-"""A calibration as a page of text: thresholds and how well they are known, and what they keep on people held out."""
+"""A calibration in words: a page of text, and a section of the model card.
+
+Thresholds and how well they are known, and what they keep on people held out.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.calibration import PAIRS, Calibration, Pair
+from cmnas_edge.calibration import PAIRS, CalibratedOn, Calibration, Pair, Threshold
 from cmnas_edge.calibration.fit import Scores
 from cmnas_edge.retrieval import error_rates
 from export.mixed_gallery import Searched
 
-__all__ = ["lost", "report"]
+__all__ = ["lost", "report", "section", "with_calibration"]
 
 F64 = npt.NDArray[np.float64]
+_THRESHOLDS = "## Thresholds\n"
+_WHO: Mapping[CalibratedOn, str] = {
+    "drawn": "**drawn** people and cameras that were not trained on",
+    "dataset": "a **dataset's** people, of the part that was named", "site": "a **site's** own people"}
 
 
 def report(words: str, found: Calibration, held: Mapping[Pair, Scores], searched: Sequence[Searched],
@@ -65,6 +72,30 @@ def lost(genuine: F64, impostor: F64, prior: float) -> float:
     base = np.log(prior / (1 - prior))
     loss = (prior * np.logaddexp(0, -(genuine + base)).mean() + (1 - prior) * np.logaddexp(0, impostor + base).mean())
     return float(loss / -(prior * np.log(prior) + (1 - prior) * np.log(1 - prior)))
+
+
+def with_calibration(card: str, calibration: Calibration) -> str:
+    """A card with other thresholds; one without a section for them stays as it is."""
+    head, heading, rest = card.partition(_THRESHOLDS)
+    if not heading:
+        return card
+    after = rest[rest.find("## "):] if "## " in rest else ""
+    return head + section(calibration.thresholds, calibration.calibrated_on) + after
+
+
+def section(thresholds: Mapping[Pair, Threshold], calibrated_on: CalibratedOn) -> str:
+    """The card's section on thresholds, Markdown; it ends where the next one begins."""
+    rows = "\n".join(
+        f"| {pair} | {found.score:.4f} | {found.false_match_rate:g} | {found.false_non_match_rate:.1%} "
+        f"| {found.genuine_count} | {found.impostor_count} |" for pair, found in thresholds.items())
+    return f"""{_THRESHOLDS}
+Calibrated on {_WHO[calibrated_on]}. A cosine from the threshold on is a match.
+
+| pair | cosine | false match rate, at most | false non-match rate | genuine pairs | impostor pairs |
+|---|---|---|---|---|---|
+{rows}
+
+"""
 
 
 def _pair(name: Pair, found: Calibration) -> Iterator[str]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cmnas_edge.bundle import Calibration, Pair, Precision, Threshold, Variant
+from cmnas_edge.bundle import Pair, Precision, Threshold, Variant
+from export.calibration_report import section
 from export.parity import LIMIT, Step
 from train.networks.build import Network
 from train.networks.checkpoint import Checkpoint
 from train.networks.design import RELEASED, differences
 
-__all__ = ["with_calibration", "with_precisions", "write_card"]
+__all__ = ["with_precisions", "write_card"]
 
-_THRESHOLDS = "## Thresholds\n"
-_WHO = {"drawn": "**drawn** people and cameras that were not trained on",
-        "dataset": "a **dataset's** people, of the part that was named", "site": "a **site's** own people"}
 _HEADING = "## Precisions\n"
 _BEFORE = "## What it is not good for\n"
 
@@ -39,34 +37,11 @@ Turns crops of people, visible or infrared, into embeddings that may be compared
 | trained from | commit {meta.commit}, seed {meta.seed}, data {meta.data} |
 | parity, training network to ONNX Runtime | {worst:.1e} at most in an entry (limit {LIMIT:g}) |
 
-{_thresholds(thresholds, "drawn")}## What it is not good for
+{section(thresholds, "drawn")}## What it is not good for
 
 These thresholds say nothing about real people until calibrated on a site's own footage. An embedding is
 biometric data. No photograph of anybody is inside: every picture is drawn, and `cmnas-edge bundle verify`
 draws each again from its seed.
-"""
-
-
-def with_calibration(card: str, calibration: Calibration) -> str:
-    """A card with other thresholds; one without a section for them stays as it is."""
-    head, heading, rest = card.partition(_THRESHOLDS)
-    if not heading:
-        return card
-    after = rest[rest.find("## "):] if "## " in rest else ""
-    return head + _thresholds(calibration.thresholds, calibration.calibrated_on) + after
-
-
-def _thresholds(thresholds: Mapping[Pair, Threshold], calibrated_on: str) -> str:
-    rows = "\n".join(
-        f"| {pair} | {found.score:.4f} | {found.false_match_rate:g} | {found.false_non_match_rate:.1%} "
-        f"| {found.genuine_count} | {found.impostor_count} |" for pair, found in thresholds.items())
-    return f"""{_THRESHOLDS}
-Calibrated on {_WHO[calibrated_on]}. A cosine from the threshold on is a match.
-
-| pair | cosine | false match rate, at most | false non-match rate | genuine pairs | impostor pairs |
-|---|---|---|---|---|---|
-{rows}
-
 """
 
 

@@ -27,8 +27,7 @@ from cmnas_edge.progress import Progress
 from cmnas_edge.validation import F32, U8, Embed
 from export.calibrate import CHECK_SEED, WORLD_SEED, calibration, drawn_people, embedded, scores
 from export.calibration_figure import draw_figure
-from export.calibration_report import report
-from export.card import with_calibration
+from export.calibration_report import report, with_calibration
 from export.mixed_gallery import in_mixed_gallery
 from export.replacement import replaced
 from train.data import datasets, shards

@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,11 +16,12 @@ from cmnas_edge.calibration import PAIRS, Calibration
 from cmnas_edge.embedding import unit
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.retrieval import evaluate
+from cmnas_edge.synthetic.crops import draw_set
 from cmnas_edge.synthetic.sysu import write_sysu
-from export import replacement
+from export import recalibrate, replacement
 from export.__main__ import main
 from export.calibration_report import lost
-from export.mixed_gallery import in_mixed_gallery, on_one_scale
+from export.mixed_gallery import Searched, in_mixed_gallery, on_one_scale
 from export.recalibrate import found_in, put
 from export.replacement import exchange
 from tests.calibrations import calibration
@@ -32,6 +34,12 @@ FEW = ["--identities", "24", "--per-camera", "1", "--rate", "0.02", "--unsure-ra
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return Path(shutil.copytree(default_path(), tmp_path / "bundle"))
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than everything else here."""
+    monkeypatch.setattr(recalibrate, "draw_figure", lambda *_: None)
 
 
 def calibrate(bundle: Path, *options: str) -> int:
@@ -58,6 +66,7 @@ def test_a_bundle_gets_other_thresholds_and_keeps_its_fingerprint(
     assert re.search(r"those across modalities +\d+\.\d\d% +\d+\.\d\d%", said)
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_a_dry_run_tells_the_same_and_changes_nothing(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path.name: path.read_bytes() for path in bundle.glob("*.*")}
     assert calibrate(bundle, *FEW, "--dry-run") == 0
@@ -65,6 +74,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(bundle: Path, capsys: pyte
     assert {path.name: path.read_bytes() for path in bundle.glob("*.*")} == before
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_a_signature_is_gone_and_it_is_said(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key = bundle.parent / "key.pem"
     assert main(["keygen", str(key)]) == 0
@@ -75,6 +85,7 @@ def test_a_signature_is_gone_and_it_is_said(bundle: Path, capsys: pytest.Capture
     assert not (bundle / SIGNATURE).exists()
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_a_datasets_people_are_read_split_and_said_to_be_what_they_are(
         bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "people"
@@ -88,6 +99,33 @@ def test_a_datasets_people_are_read_split_and_said_to_be_what_they_are(
     assert found.calibrated_on == "dataset"
     assert not found.calibration.only_suggests("visible-infrared")
     assert "**dataset's** people" in (bundle / "MODEL.md").read_text()
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_a_folder_of_ones_own_people_is_read_and_calibrates(
+        bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crops = draw_set(range(500, 548), (1, 2, 3, 6), 1, 128, 64, 78)
+    for row, image in enumerate(crops.images):
+        band = "infrared" if crops.infrared[row] else "visible"
+        path = tmp_path / "people" / str(crops.identity[row]) / f"c{crops.camera[row]}" / band / "000001.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), image)
+    assert calibrate(bundle, "--data", str(tmp_path), "--part", "trainval", *FEW[4:]) == 0
+    found = Bundle.open(bundle)
+    assert found.calibrated_on == "dataset"
+    assert {scale.identity_count for scale in found.calibration.scales.values()} == {48}
+    assert "48 people of" in capsys.readouterr().out
+    # Without a part, the quarter that nobody learns from: too few of these.
+    assert calibrate(bundle, "--data", str(tmp_path), *FEW[4:]) == 78
+    assert "found 12; take another --part" in capsys.readouterr().err
+
+
+def test_footage_of_which_nobody_has_said_who_is_who_calibrates_nothing(
+        bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "from_video.json").write_text("{}")
+    assert calibrate(bundle, "--data", str(tmp_path / "cut"), *FEW[4:]) == 78
+    assert "nobody has said who is who" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("options", "words"), [
@@ -146,7 +184,7 @@ def test_two_paths_change_places_with_the_systems_help_or_without(
     (a / "was a").touch()
     (b / "was b").touch()
     if not library:
-        monkeypatch.setattr(replacement.ctypes, "CDLL", lambda *_, **__: object())
+        monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
     exchange(a, b)
     assert [path.name for path in a.iterdir()] == ["was b"]
     assert [path.name for path in b.iterdir()] == ["was a"]
@@ -185,7 +223,7 @@ def test_the_mixed_gallery_is_what_retrieval_says_of_each_question() -> None:
     hidden = seen.camera[:, None] == seen.camera[None]
     same = seen.infrared[:, None] == seen.infrared[None]
     own = seen.identity[:, None] == seen.identity[None]
-    rows = {(row.asker, row.answers): row for row in in_mixed_gallery(seen, found)}
+    rows: dict[tuple[str, str], Searched] = {(row.asker, row.answers): row for row in in_mixed_gallery(seen, found)}
     for across, answers in ((False, "all right answers"), (True, "those across modalities")):
         excluded = hidden | (own & same) if across else hidden
         for asker, chosen in (("visible", ~seen.infrared), ("infrared", seen.infrared),
