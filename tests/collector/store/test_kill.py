@@ -150,6 +150,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_stored_twice(
         while device.waiting:
             device.deliver(collector.url)
         assert len(device.stored) == len(set(device.stored))
+    officer.work(collector.url)
+    for device in devices:
         assert_kept(device, officer, journal_rows(collector)[device.device])
     assert collector.stop() == 0
     officer.close()
