@@ -41,7 +41,9 @@ def build(receiver: Receiver, api: Api, log_in: LogIn, *, ending: Callable[[], b
         path = "/" if page.name == "index.html" else f"/{name}" if ending_of_name == "html" else f"/{page.name}"
         kind = _KINDS["." + ending_of_name]
         routes.append(Route(path, _gives(page.read_bytes(), kind), methods=["GET"]))
-    return Starlette(routes=routes, middleware=[Middleware(Guard, log_in.people, log_in.sessions)])
+    app = Starlette(routes=routes, middleware=[Middleware(Guard, log_in.people, log_in.sessions)])
+    app.router.redirect_slashes = False     # it would send people on to whatever Host a request claims
+    return app
 
 
 def _answers(serve: Callable[..., Awaitable[Response]], *given: object) -> Callable[[Request], Awaitable[Response]]:
