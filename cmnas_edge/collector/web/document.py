@@ -26,12 +26,14 @@ def openapi() -> dict[str, Any]:
                    "401": _content(views.Problem, "People are enrolled, and nobody is logged in."),
                    "403": _content(views.Problem, "The role may not; or it came through a proxy, from a page "
                                                   "elsewhere, or from another machine without TLS or people."),
-                   "404": _content(views.Problem, "What was asked for is not in the hot window.")}
+                   "404": _content(views.Problem, "What was asked for is not in the hot window."),
+                   "503": _content(views.Problem, "It cannot be noted or looked up for now, and was not done.")}
         if route.name == "search":
             answers["503"] = _content(views.Problem, "What keeps the vectors is away; ask again later.")
         says = (getattr(Api, route.name).__doc__ or "").strip()
         entry: dict[str, Any] = {"operationId": route.name, "summary": says, "responses": answers}
         if route.method == "POST":
+            answers["408"] = _content(views.Problem, "The body did not come.")
             entry["requestBody"] = {**_content(route.asks, "The question."), "required": True}
         else:
             entry["parameters"] = [

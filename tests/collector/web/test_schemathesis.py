@@ -1,0 +1,71 @@
+"""Schemathesis reads our own description and asks what it allows, and what it does not, of a real collector.
+
+It brings many packages that nothing else needs, so no extra has it: ``pip install schemathesis`` where this is to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+
+from cmnas_edge.collector.web.api import ROUTES
+from tests.collector.people import People
+from tests.collector.process import Process
+from tests.proof import PROVING
+
+schemathesis = pytest.importorskip("schemathesis")
+from cmnas_edge.collector.web.document import openapi  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    """A collector that saw two people, and by role the cookie of somebody logged in."""
+    with Process(tmp_path_factory.mktemp("attacked") / "collector", "[access]\nreasons = []\n") as collector:
+        token = collector.enrol()
+        collector.start()
+        collector.send(token, [People().sighting(person, at=10.0 + person) for person in range(2)])
+        cookies = {}
+        for role in ("admin", "privacy"):
+            for words in (("add", role, "--role", role, "--no-password"), ("link", role)):
+                done = collector.command("person", *words, "--config", str(collector.config))
+                assert done.returncode == 0, done.stderr
+            answer = httpx.get(collector.url + done.stdout[done.stdout.index("/log-in/"):].strip())
+            cookies[role] = "; ".join(f"{each.name}={each.value}" for each in answer.cookies.jar)
+        yield collector.url, cookies
+        assert collector.stop() == 0
+        assert "Traceback" not in collector.said
+        assert "Exception in ASGI" not in collector.said
+
+
+@pytest.mark.prove
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_answers_are_those_of_the_document_whatever_is_asked(
+        attacked: tuple[str, dict[str, str]], route: Any, mode: str) -> None:
+    url, cookies = attacked
+    operation = schemathesis.openapi.from_dict(openapi())[route.path][route.method]
+    modes = schemathesis.GenerationMode
+    cases = operation.as_strategy(generation_mode=modes.POSITIVE if mode == "positive" else modes.NEGATIVE)
+    role = "privacy" if route.role == "privacy" else "admin"
+
+    @given(case=cases | st.nothing())
+    @settings(deadline=None, max_examples=500 if PROVING else 10, phases=[Phase.generate], database=None,
+              suppress_health_check=list(HealthCheck))
+    def each(case: Any) -> None:
+        answer = case.call(base_url=url, headers={"Cookie": cookies[role]})
+        assert answer.status_code < 500, answer.text
+        case.validate_response(answer, checks=[schemathesis.checks.not_a_server_error,
+                                               schemathesis.specs.openapi.checks.response_schema_conformance,
+                                               schemathesis.specs.openapi.checks.status_code_conformance])
+
+    try:
+        each()
+    except Unsatisfiable:
+        pytest.skip("nothing is asked here that could be wrong")
