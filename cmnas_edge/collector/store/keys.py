@@ -34,6 +34,7 @@ __all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of", "days
 DAY_S = 86400
 ADDED_BYTES = 28            # nonce and tag
 _NONCE = 12
+_HALF = (".day-", ".dropped.", ".master.key.", ".erased.jsonl.", ".receipts.jsonl.")    # an end amid a write left it
 _FIRST = date(1970, 1, 1)
 _MASTER = "cmnas-master-key-1 "
 _DAY = "cmnas-day-key-1 "
@@ -99,8 +100,8 @@ class Keys:
         except OSError as error:
             raise unwritable(folder, "keys", error, "correct keys or its mode") from None
         if make:
-            for name in names:      # left by an end in the middle of a write
-                if name.startswith("."):
+            for name in names:
+                if name.startswith(_HALF):
                     (folder / name).unlink(missing_ok=True)
         self._dropped = _read_days(folder / "dropped")
         for day in self._dropped & self.days():

@@ -78,6 +78,7 @@ def test_a_reader_beside_a_collector_makes_and_removes_nothing(tmp_path: Path) -
     keys = Keys(tmp_path / "keys")
     keys.seal(1, PLAIN, b"")
     (tmp_path / "keys" / ".day-half").write_text("a write that goes on")
+    (tmp_path / "keys" / ".snapshot").mkdir()
     before = sorted(path.name for path in (tmp_path / "keys").iterdir())
     reader = Keys(tmp_path / "keys", make=False)
     with pytest.raises(Locked, match="there is no key of 1970-01-03"):
