@@ -255,7 +255,7 @@ class Gallery:
                 if (stored := view.vector(query.sighting)) is None:     # it left just now
                     raise views.Unanswerable(404, f"search: no sighting {query.sighting} in the hot window")
                 vector = stored
-            found = match(view, vector, modality, k=query.k, keep=keep, thresholds=self.model.thresholds)
+            found = match(view, vector, modality, k=query.k, keep=keep, calibration=self.model.calibration)
         except Transient as error:      # where vectors are kept elsewhere, that may be away
             raise views.Unanswerable(503, str(error)) from None
         with self._lock:

@@ -263,7 +263,7 @@ class Match(Struct, frozen=True):
 
 
 class MatchList(Struct, frozen=True):
-    """What a search found, highest cosine first."""
+    """What a search found, most probable first: by score on the scale that all pairs of modalities share."""
 
     matches: list[Match]
 

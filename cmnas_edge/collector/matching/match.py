@@ -1,4 +1,4 @@
-"""Search: the nearest sightings to a query, each judged by the threshold of its pair."""
+"""Search: the sightings most probably of the same person as a query, each judged by the threshold of its pair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cmnas_edge.calibration import CalibratedOn, Calibration, Pair, Threshold, pair
 from cmnas_edge.collector.matching.vectors import Filter, Vectors
-from cmnas_edge.embedding import Modality
+from cmnas_edge.embedding import MODALITIES, Modality
 
 __all__ = ["Match", "Model", "match"]
 
@@ -53,8 +53,8 @@ class Match(msgspec.Struct, frozen=True):
 
 
 def match(view: Vectors, query: F32, modality: Modality, *, k: int, keep: Filter,
-          thresholds: Mapping[Pair, Threshold]) -> list[Match]:
-    """Find the ``k`` nearest sightings and judge them.
+          calibration: Calibration) -> list[Match]:
+    """Find the ``k`` sightings that are most probably the same person, and judge them.
 
     Args:
         view: What is searched.
@@ -62,14 +62,18 @@ def match(view: Vectors, query: F32, modality: Modality, *, k: int, keep: Filter
         modality: What kind of picture the query comes from.
         k: At most so many.
         keep: Which sightings may be found.
-        thresholds: Per pair of modalities.
+        calibration: What a score of each pair of modalities is worth.
 
     Returns:
-        Best first by cosine. Scores of different pairs do not compare: a lower score across
-        modalities may be the stronger evidence, which is why each has its threshold beside it.
+        Best first on the scale that all pairs share, the older of two equal ones first. On raw cosines strangers of
+        the query's own modality would come before the same person in the other.
     """
-    matches = []
-    for hit in view.search(query, k, keep):
-        name = pair(modality, hit.modality)
-        matches.append(Match(hit.id, hit.score, thresholds[name].score, name))
-    return matches
+    wanted = MODALITIES if keep.modality is None else (keep.modality,)
+    found = []
+    for other in wanted:    # the best k of all are among the best k of each
+        name = pair(modality, other)
+        hits = view.search(query, k, msgspec.structs.replace(keep, modality=other))
+        worth = calibration.normalised(name, np.array([hit.score for hit in hits]))
+        found += [(-value, Match(hit.id, hit.score, calibration.thresholds[name].score, name))
+                  for value, hit in zip(worth.tolist(), hits, strict=True)]
+    return [each for _, each in sorted(found, key=lambda one: (one[0], one[1].id))[:k]]
