@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 
 OUT ?= certificates
 DEVICES ?=
-.PHONY: help demo test check prove bench soak workshop pythons certificates clean
+.PHONY: help demo test check prove bench soak workshop milvus pythons certificates clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -58,6 +58,12 @@ soak: $(VENV)/.dev  ## eight simulated hours of the daemon in 18 minutes: does a
 workshop: $(VENV)/.workshop  ## what `python -m train` and `python -m export` need (torch)
 	@echo "ready: $(BIN)/python -m train --help; $(BIN)/python -m export --help"
 
+milvus:  ## the tests that need a real Milvus, in an environment of their own (x86-64, and leave to make a network)
+	test -f .venv-milvus/.test || { $(PYTHON) -m venv .venv-milvus && .venv-milvus/bin/pip install --quiet \
+	  $(PIP_ARGS) -e '.[milvus]' milvus==2.3.5 pytest pytest-timeout hypothesis httpx psutil && \
+	  touch .venv-milvus/.test; }
+	.venv-milvus/bin/pytest -q -m milvus tests/collector/store $(ARGS)
+
 pythons:  ## the house's tests on each other Python found (3.10, 3.12), with the newest of every package
 	@for v in 3.10 3.12; do py=; \
 	  for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python; do $$p -c '' 2>/dev/null && py=$$p && break; done; \
@@ -93,4 +99,4 @@ certificates:  ## a site's own authority, and what it signs, in OUT: ARGS="colle
 	rm -f .request .signing .extensions; echo "$(OUT)/authority.pem (browsers and cameras trust it; its key belongs offline)"
 
 clean:  ## what was built and installed here
-	rm -rf $(VENV) .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out
+	rm -rf $(VENV) .venv-3.* .venv-milvus build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out

@@ -16,6 +16,7 @@ from benchmarks import (
     latency,
     linkability,
     loader,
+    match,
     pipeline,
     probe,
     protocol,
@@ -28,7 +29,7 @@ from benchmarks import (
 )
 
 _SHORT = (latency, throughput, draw, loader, pipeline, protocol, resize, sealing, search_step, spool)
-_LONG = (calibration, cameras, dusk, linkability, probe, quantisation)
+_LONG = (calibration, cameras, dusk, linkability, match, probe, quantisation)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__,

@@ -152,8 +152,8 @@ def load(path: Path) -> CollectorSettings:
                           "'cmnas-edge collector seal-key' made")
     if settings.index.startswith("http://") and not settings.allow_plain_http_off_loopback and (
             not re.match(r"http://(localhost|127\.[0-9.]+|\[::1\]):", settings.index)):
-        raise ConfigError(f"{path}: index: {settings.index} is another machine, and vectors would travel there readable; "
-                          "write https://, or allow_plain_http_off_loopback = true")
+        raise ConfigError(f"{path}: index: {settings.index} is another machine, and vectors would travel there "
+                          "readable; write https://, or allow_plain_http_off_loopback = true")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise ConfigError(f"{path}: tls_certificate and tls_key: expected both or neither, found one; "
                           "name the other PEM file")

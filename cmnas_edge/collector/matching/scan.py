@@ -54,26 +54,42 @@ class Best:
 
     def __init__(self, q: int, k: int) -> None:
         self._k = k
-        self._scores: list[F32] = [np.empty(0, np.float32)] * q
-        self._rows: list[I64] = [np.empty(0, np.int64)] * q
+        self._many = 4 * k * q
         self._least = np.full(q, -np.inf, np.float32)   # what a score must exceed to count
+        self._query, self._id, self._score = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        self._waiting: list[tuple[I64, I64, F32]] = []  # not sorted in yet
+        self._waits = 0
 
-    def take(self, scores: F32, rows: I64) -> None:
-        """Take the scores, shape ``(n, q)``, of rows ``(n,)`` that lie behind all before; -inf never counts."""
-        # Once k are held, next to nothing gets in: looking for the highest is all that is done to most.
-        for query in np.flatnonzero(scores.max(0) > self._least):
-            column = scores[:, query]
-            near = np.flatnonzero(column > self._least[query])
-            if len(near) > self._k:
-                least = np.partition(column[near], len(near) - self._k)[len(near) - self._k]
-                near = near[column[near] >= least]
-            held = np.concatenate([self._scores[query], column[near]])
-            came = np.concatenate([self._rows[query], rows[near]])
-            order = np.argsort(-held, kind="stable")[:self._k]     # they stand in the order they came
-            self._scores[query], self._rows[query] = held[order], came[order]
-            if len(order) == self._k:
-                self._least[query] = held[order[-1]]
+    def take(self, scores: F32, ids: I64) -> None:
+        """Take the scores, shape ``(n, q)``, of ids ``(n,)`` that are above all before."""
+        fits = scores > self._least     # once k are held, next to none: this is all that is done to most
+        count = int(np.count_nonzero(fits))
+        if not count:
+            return
+        if count > self._many and len(ids) > self._k:
+            fits &= scores >= np.partition(scores, len(ids) - self._k, axis=0)[len(ids) - self._k]
+        row, query = np.nonzero(fits)
+        self._waiting.append((query, ids[row], scores[row, query]))
+        self._waits += len(row)
+        if count > self._many or self._waits > self._many:
+            self._sort()
 
     def of(self, query: int) -> tuple[I64, F32]:
-        """Rows and scores of one query, best first."""
-        return self._rows[query], self._scores[query]
+        """Ids and scores of one query, best first."""
+        self._sort()
+        rows = slice(*np.searchsorted(self._query, [query, query + 1]))
+        return self._id[rows], self._score[rows]
+
+    def _sort(self) -> None:
+        if not self._waiting:
+            return
+        held = [(self._query, self._id, self._score), *self._waiting]
+        query, ids, score = (np.concatenate(each) for each in zip(*held, strict=True))
+        order = np.lexsort((ids, -score, query))
+        query = query[order]
+        place = np.arange(len(query)) - np.searchsorted(query, query)
+        order = order[place < self._k]
+        self._query, self._id, self._score = query[place < self._k], ids[order], score[order]
+        last = place[place < self._k] == self._k - 1
+        self._least[self._query[last]] = self._score[last]
+        self._waiting, self._waits = [], 0

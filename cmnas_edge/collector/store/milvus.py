@@ -87,10 +87,10 @@ class MilvusStore:
 
     @property
     def backlog(self) -> int:
-        """How many sightings are to be written or erased there yet."""
+        """How many sightings are to be written, looked for or erased there yet."""
         with self._changed:
             beyond = len(self._ids) - bisect_left(self._ids, self._pushed + 1)
-            return min(beyond, len(self._recent)) - len(self._known) + len(self._erase)
+            return min(beyond, len(self._recent)) + len(self._erase)
 
     def adopt(self, held: index.Index) -> None:
         """Hold these from now on, and nothing else: what else is there is erased, what is missing there is brought.

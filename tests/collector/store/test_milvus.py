@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ import pytest
 
 from cmnas_edge.collector.matching.index import Index
 from cmnas_edge.collector.matching.vectors import F32, Filter
+from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.milvus import MilvusStore
 from cmnas_edge.embedding import unit
 from cmnas_edge.errors import LinkDown
+from tests.collector.house import House
+from tests.collector.people import People
 from tests.collector.store.milvus_server import DIMENSION, Milvus
 from tests.proof import PROVING
 
@@ -205,3 +209,43 @@ def test_nothing_there_names_a_device_or_a_camera(milvus: Milvus) -> None:
     row = store._there._client.query(store._there.name, filter="id == 1", output_fields=["*"])[0]
     assert set(row) == {"id", "vector", "camera", "transform", "digest", "modality", "seen_from", "seen_at"}
     assert all(isinstance(value, (int, float, list)) for value in row.values())
+
+
+def test_a_collector_whose_vectors_are_there_answers_as_one_whose_are_not(milvus: Milvus, tmp_path: Path) -> None:
+    people, store = People(), milvus.store()
+    plain, house = House(tmp_path / "plain"), House(tmp_path / "data")
+    house.gallery.move(store)
+    walk = [people.sighting(n % 5, at=1000 + 7.0 * n, camera="ab"[n % 2], modality=("visible", "infrared")[n % 3 == 0])
+            for n in range(40)]
+
+    def asked(of: House) -> list[Any]:
+        answers = [of.ask("POST", "/v1/search", json=each) for each in (
+            {"sighting": 7}, {"vector": walk[3].vector.tolist(), "modality": "infrared"},
+            {"sighting": 9, "cameras": ["a"], "seen_from": 1050.0, "other_identities": True})]
+        return [[(match["sighting"]["id"], round(match["score"], 5)) for match in answer.json()["matches"]]
+                if answer.status_code == 200 else answer.status_code for answer in answers]
+
+    for each in (plain, house):
+        each.send(*walk)
+        each.settle()
+    assert asked(house) == asked(plain)
+    milvus.settle(store)
+    assert asked(house) == asked(plain)
+    assert len(asked(plain)[0]) == 20
+    milvus.server.cut()
+    assert asked(house) == [503, 503, 503]
+    late = [people.sighting(9, at=2000.0 + n) for n in range(5)]
+    for each in (plain, house):
+        each.send(*late)
+        each.settle()
+    milvus.server.mend()
+    milvus.settle(store)
+    assert asked(house) == asked(plain)
+    for each in (plain, house):
+        each.intake.erase(Selection(camera="a", device="gate"), "somebody", "why").result(20)
+    assert asked(house)[1:] == asked(plain)[1:]
+    milvus.settle(store)
+    assert asked(house)[1:] == asked(plain)[1:]
+    assert len(store._there.digests()) == 25
+    for each in (plain, house):
+        each.close()
