@@ -143,6 +143,11 @@ def _show(bundle: Bundle) -> list[str]:
         lines.append(f"  {name:<18} cosine {threshold.score:.4f}: {threshold.false_match_rate:.1e} of strangers match, "
                      f"{threshold.false_non_match_rate:.1%} of same do not "
                      f"({threshold.genuine_count} genuine, {threshold.impostor_count} impostor pairs)")
+        if (scale := bundle.calibration.scales.get(name)) is not None:
+            likely = bundle.calibration.judge(name, threshold.score).probability
+            lines.append(f"  {'':<18} unsure from {scale.unsure_from:.4f}: {scale.unsure_rate:.1e} of strangers; "
+                         f"at the threshold one person with probability {likely:.2f}, prior "
+                         f"{bundle.calibration.prior:g}")
     if bundle.calibrated_on == "drawn":
         lines.append(f"  {_DRAWN_ONLY}")
     return lines

@@ -326,6 +326,17 @@ def test_show_prints_fingerprint_and_what_the_thresholds_are_worth(capsys: pytes
     assert Bundle.open(TINY).fingerprint_hex in shown
     assert "calibrated on: drawn" in shown
     assert "unknown until calibrated on site" in shown
+    assert "probability" not in shown   # of a bundle of schema 1 nobody found out
+
+
+def test_show_says_where_doubt_begins_and_how_probable_a_match_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "show"]) == 0
+    shown = capsys.readouterr().out
+    found = Bundle.open(default_path()).calibration
+    for name in PAIRS:
+        likely = found.judge(name, found.thresholds[name].score).probability
+        assert f"unsure from {found.scales[name].unsure_from:.4f}" in shown
+        assert f"probability {likely:.2f}, prior 0.01" in shown
 
 
 def test_a_damaged_bundle_ends_show_with_one_sentence_and_exit_65(
