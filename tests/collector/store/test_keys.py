@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge.collector.store.journal import Arrival, Journal
@@ -91,7 +91,8 @@ def test_a_reader_beside_a_collector_makes_and_removes_nothing(tmp_path: Path) -
     assert not (tmp_path / "keys" / ".day-half").exists()
 
 
-@given(st.lists(st.integers(0, 40), max_size=8), st.floats(0, 41 * DAY_S))
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 40), max_size=4), st.floats(0, 41 * DAY_S))
 def test_no_day_to_seal_under_is_past_or_dropped(tmp_path_factory: pytest.TempPathFactory, gone: list[int],
                                                  at: float) -> None:
     keys = Keys(tmp_path_factory.mktemp("keys"))
