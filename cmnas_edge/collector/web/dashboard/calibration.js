@@ -68,8 +68,8 @@ function drawThreshold() {
     words.put($("fnmr"), words.oneIn(found.falseNonMatch(at)));
     words.put($("sure"), state.shown.prior === null ? "" : words.chance(found.probability(at, state.shown.prior, threshold)));
     words.put($("prior"), state.shown.prior === null ? "" : `if ${words.oneIn(state.shown.prior)} pairs is one person before anybody looks`);
-    words.put($("command"), `python -m export calibrate BUNDLE --data YOUR_PEOPLE --rate ${rate(found.falseMatch(at))}`);
-  } else words.put($("command"), "python -m export calibrate BUNDLE --data YOUR_PEOPLE");
+    words.put($("command"), `cmnas-edge collector calibrate --config CONFIG.toml --out site.json --rate ${rate(found.falseMatch(at))}`);
+  } else words.put($("command"), "cmnas-edge collector calibrate --config CONFIG.toml --out site.json");
 }
 
 // Two digits, and no smaller than one stranger seen: nobody knows rarer errors.

@@ -23,7 +23,9 @@ export class Lane {
 
   // From, to: the stretch of time shown, in epoch seconds. Width: of the strip, in pixels.
   fill(who, from, to, width) {
+    if (this.who === who && this.shown === `${from} ${to} ${width}`) return;     // scrolling changes nothing in it
     this.who = who;
+    this.shown = `${from} ${to} ${width}`;
     const where = who.cameras.length === 1 ? who.tracklets[0].camera : words.several(who.cameras.length, "camera");
     words.put(this.small, `${where}${who.modalities.length > 1 ? ", both lights" : ""}`);
     const pixel = (time) => width * (Math.min(Math.max(time, from), to) - from) / (to - from);
@@ -49,6 +51,15 @@ export class Lane {
     }
     this.order = [...this.spans.values()].sort((a, b) => a.tracklet.seen_from - b.tracklet.seen_from);
     this.label(pixel, width);
+  }
+
+  // Its place among all.
+  stand(index, height, count) {
+    if (this.index === index && this.height === height && this.count === count) return;
+    Object.assign(this, { index, height, count });
+    this.element.style.transform = `translateY(${index * height}px)`;
+    this.element.setAttribute("aria-posinset", index + 1);
+    this.element.setAttribute("aria-setsize", count);
   }
 
   // A camera's name stands in its bar, or beside it where there is room, or only in the tooltip.

@@ -11,7 +11,7 @@ export class Lanes {
   // Box: what scrolls. List: its one child, as high as all rows. Roll: who there is. Open: see lane.js.
   constructor({ box, list, axis, roll, tip, open }) {
     Object.assign(this, { box, list, axis, roll, tip, open });
-    Object.assign(this, { rows: new Map(), from: 0, to: 1, height: 50, held: null, due: 0 });
+    Object.assign(this, { rows: new Map(), from: 0, to: 1, height: 50, width: 600, held: null, due: 0 });
     list.addEventListener("keydown", (event) => this.move(event));
     box.addEventListener("scroll", () => this.soon(), { passive: true });
   }
@@ -20,8 +20,10 @@ export class Lanes {
   draw(from, to) {
     this.from = from;
     this.to = to;
-    this.height = parseFloat(getComputedStyle(this.list).getPropertyValue("--row")) || 50;
+    const style = getComputedStyle(this.list);
+    this.height = parseFloat(style.getPropertyValue("--row")) || 50;
     this.list.style.height = `${this.roll.found * this.height}px`;
+    this.width = Math.max(40, this.list.clientWidth - (parseFloat(style.getPropertyValue("--name")) || 0));
     this.ticks();
     this.hold();
     this.fill();
@@ -50,7 +52,6 @@ export class Lanes {
     const [first, last] = this.view;
     const [start, end] = [Math.max(0, first - SPARE), Math.min(this.roll.found, last + SPARE)];
     this.roll.need(start, end).catch(() => {});
-    const width = this.list.clientWidth - this.gutter;
     const kept = new Map();
     for (let index = start; index < end; index += 1) {
       const who = this.roll.at(index);
@@ -65,11 +66,8 @@ export class Lanes {
     let before = null;
     for (const [identity, [index, who]] of kept) {
       const row = this.rows.get(identity) ?? this.row(identity);
-      row.fill(who, this.from, this.to, Math.max(40, width));
-      row.index = index;
-      row.element.style.transform = `translateY(${index * this.height}px)`;
-      row.element.setAttribute("aria-posinset", index + 1);
-      row.element.setAttribute("aria-setsize", this.roll.found);
+      row.fill(who, this.from, this.to, this.width);
+      row.stand(index, this.height, this.roll.found);
       const next = before ? before.nextElementSibling : this.list.firstElementChild;
       if (row.element !== next) this.list.insertBefore(row.element, next);
       before = row.element;
@@ -77,10 +75,6 @@ export class Lanes {
     const top = this.roll.at(first);
     this.held = this.box.scrollTop > 0 && top ? { identity: top.identity, index: first } : null;
     this.stop();
-  }
-
-  get gutter() {
-    return parseFloat(getComputedStyle(this.list).getPropertyValue("--name")) || 0;
   }
 
   row(identity) {
@@ -92,13 +86,17 @@ export class Lanes {
   // One row can be reached by Tab; arrows go on from there.
   stop(chosen) {
     const active = chosen ?? [...this.rows.values()].find((row) => row.element.contains(document.activeElement));
-    const one = active ?? [...this.rows.values()].sort((a, b) => a.index - b.index).find((row) => row.index >= this.view[0]);
-    for (const row of this.rows.values()) row.name.tabIndex = row === one ? 0 : -1;
+    const [first] = this.view;
+    const one = active ?? [...this.rows.values()].sort((a, b) => a.index - b.index).find((row) => row.index >= first);
+    for (const row of this.rows.values()) {
+      const wanted = row === one ? 0 : -1;
+      if (row.name.tabIndex !== wanted) row.name.tabIndex = wanted;
+    }
   }
 
   ticks() {
     const { from, to } = this;
-    const width = Math.max(40, this.list.clientWidth - this.gutter);
+    const { width } = this;
     this.axis.style.width = `${width}px`;
     const step = STEPS.find((s) => width * s / (to - from) >= 84) ?? STEPS.at(-1);
     const shift = new Date(from * 1000).getTimezoneOffset() * 60;

@@ -27,7 +27,7 @@ export function worth(match) {
   if (match.verdict === "unsure") return `Perhaps the same person, too close to call: ${needed}`;
   if (!match.above) return `Probably somebody else: ${needed}`;
   return match.only_suggests
-    ? `A suggestion, possibly the same person: ${needed}. This pair is calibrated on drawn people only`
+    ? `A suggestion, possibly the same person: ${needed}`
     : `Probably the same person: ${needed}`;
 }
 
