@@ -28,6 +28,7 @@ from cmnas_edge.collector.keeping_commands import keys_of
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store.keys import Keys
 from cmnas_edge.collector.store.reading import Reading
+from cmnas_edge.collector.store.schema import SCHEMA
 from cmnas_edge.collector.witnesses import Witnessed, read, said, witnessed
 from cmnas_edge.errors import BundleError, ConfigError, unwritable
 from cmnas_edge.private import write_private
@@ -161,10 +162,17 @@ def _journal(settings: CollectorSettings) -> Iterator[Reading]:
     path = settings.data / "journal.sqlite"
     if not path.is_file():
         raise ConfigError(f"{path}: expected a collector's journal, found none; correct data, or run the collector")
-    keys = Keys(keys_of(settings), master=settings.master_key, make=False)
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     try:
-        yield Reading(path, db, keys)
+        try:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            raise ConfigError(f"{path}: expected a collector's journal, found a file that cannot be read ({error}); "
+                              "correct data, or restore it from a backup") from None
+        if version != SCHEMA:
+            raise ConfigError(f"{path}: expected a journal of schema {SCHEMA}, found {version}; start this release's "
+                              "collector once, which makes it one, or use the cmnas-edge that wrote it")
+        yield Reading(path, db, Keys(keys_of(settings), master=settings.master_key, make=False))
     finally:
         db.close()
 

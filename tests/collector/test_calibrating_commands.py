@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -149,6 +150,20 @@ def test_settings_that_name_what_does_not_fit_start_nothing(
 def test_no_journal_is_told_in_a_sentence(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate(config) == 78
     assert "expected a collector's journal, found none" in capsys.readouterr().err
+
+
+def test_a_journal_of_the_first_release_is_brought_up_by_its_collector_not_here(
+        config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = config.parent / "data" / "journal.sqlite"
+    journal.parent.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "contract" / "0.1.0" / "journal.sqlite", journal)
+    before = journal.read_bytes()
+    assert calibrate(config) == 78
+    assert "found 1; start this release's collector once" in capsys.readouterr().err
+    assert journal.read_bytes() == before
+    journal.write_bytes(b"my notes, which are no database of any kind, and long enough to be looked at" * 20)
+    assert calibrate(config) == 78
+    assert "found a file that cannot be read" in capsys.readouterr().err
 
 
 def test_a_pair_of_which_too_little_was_seen_keeps_its_scale_and_whose_it_is() -> None:
