@@ -95,6 +95,7 @@ def test_what_is_over_is_gone_before_anybody_can_look(collector: Process) -> Non
         journal.append([Arrival("gate", [each], now - 3600 * hours)])
     journal.close()
     collector.start()
+    assert "retention of 72 h: 2 stored sightings are older; they go before anything is shown" in collector.said
     assert "retention of 72 h: let go of 2 sightings" in collector.said
     assert collector.stop() == 0
     journal = Journal(collector.folder / "data")

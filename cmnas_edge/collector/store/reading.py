@@ -164,6 +164,11 @@ class Reading:
             return [number for number, in self._db.execute(
                 "SELECT id FROM sighting WHERE received_at < ? ORDER BY received_at LIMIT ?", (before, most))]
 
+    def past_count(self, before: float) -> int:
+        """Return how many sightings were received before a time."""
+        with self.explained():
+            return int(self._db.execute("SELECT count(*) FROM sighting WHERE received_at < ?", (before,)).fetchone()[0])
+
     def under(self, day: int, most: int) -> list[int]:
         """Return sightings whose vectors are under the key of a day, at most so many."""
         with self.explained():

@@ -72,7 +72,11 @@ class Upkeep:
         for erasure in self.unfinished:
             _log.warning("erasure %s was not finished when the last collector ended; finishing it", erasure.id)
         self.finish()
-        while self.step(self._clock()):
+        now = self._clock()
+        if self._retention_h < float("inf") and (over := self._journal.past_count(now - self._retention_h * 3600)):
+            _log.info("retention of %g h: %d stored sightings are older; they go before anything is shown",
+                      self._retention_h, over)
+        while self.step(now):
             pass
 
     def step(self, now: float) -> bool:
