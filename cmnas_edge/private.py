@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cmnas_edge.errors import ConfigError, unwritable
 
-__all__ = ["handed", "read_secret", "write_new_secret", "write_private"]
+__all__ = ["hand_to_folders_owner", "handed", "read_secret", "write_new_secret", "write_private"]
 
 _LARGEST_SECRET = 1 << 16   # bytes; certificates of a whole chain are less
 
@@ -78,6 +78,17 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def hand_to_folders_owner(path: Path) -> None:
+    """Give what root just made to whom its folder belongs: a service without a user of its own could not read it.
+
+    Raises:
+        OSError: It is not there.
+    """
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def write_new_secret(path: Path, data: bytes, what: str, why: str) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 
 from cmnas_edge.errors import ConfigError, unwritable
+from cmnas_edge.private import hand_to_folders_owner
 
 __all__ = ["KINDS", "AuditLog", "Check", "Entry", "Kind"]
 
@@ -193,6 +194,8 @@ class AuditLog:
             # Behind the line and not waited for: it may lag after a power cut, and never runs ahead.
             head = os.open(self._head_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
+                for made in (self._path, self._head_path):
+                    hand_to_folders_owner(made)
                 os.pwrite(head, f"{entry.number:020d} {_digest(line)}\n".encode(), 0)
             finally:
                 os.close(head)
@@ -270,6 +273,7 @@ class AuditLog:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            hand_to_folders_owner(self._lock_path)
         except OSError as error:
             raise unwritable(self._lock_path, "a lock", error, "correct data or its mode", kind="a file") from None
         try:

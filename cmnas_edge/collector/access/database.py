@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
+from cmnas_edge.private import hand_to_folders_owner
 
 __all__ = ["Database"]
 
@@ -47,6 +48,7 @@ class Database:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made here first: SQLite's own files take this one's mode.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            hand_to_folders_owner(self._path)   # SQLite gives its own files to whom this one belongs
             mode = self._path.stat().st_mode & 0o777
             if mode & 0o077:
                 raise ConfigError(f"{self._path}: expected mode 0600, found {mode:04o}; run chmod 600 {self._path}")

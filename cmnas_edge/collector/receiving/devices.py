@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
-from cmnas_edge.private import write_private
+from cmnas_edge.private import hand_to_folders_owner, write_private
 from cmnas_edge.sighting import NAME_WORDS, is_name
 
 __all__ = ["Device", "Devices", "new_token"]
@@ -125,6 +125,7 @@ class Devices:
     def _write(self, devices: list[Device]) -> None:
         try:
             write_private(self._path, msgspec.json.format(msgspec.json.encode(devices)) + b"\n")
+            hand_to_folders_owner(self._path)
         except OSError as error:
             raise _explained(self._path, error) from None
 
@@ -150,6 +151,7 @@ class Devices:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle = os.open(folder / "devices.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            hand_to_folders_owner(folder / "devices.lock")
         except OSError as error:
             raise _explained(folder, error) from None
         try:

@@ -233,3 +233,24 @@ def test_what_commands_change_holds_for_a_running_collector(collector: Process, 
     assert "Traceback" not in collector.said
     assert "audit log: the last entry is 1:" in collector.said, "the enrolment"
     assert os.getenv("SUDO_USER", "") or AuditLog(collector.folder / "data").page()[-1].who
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+def test_what_root_makes_in_the_folder_of_a_service_belongs_to_the_service(
+        config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A unit with DynamicUser has its data folder to itself, and commands are given by root."""
+    folder = config.parent / "data"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 61234, 61234)
+    assert run(capsys, config, "person", "add", "anna", "--role", "viewer", "--no-password")[0] == 0
+    Devices(folder).enrol("gate")
+    Devices(folder).revoke("gate")
+    names = {path.name: path.stat().st_uid for path in folder.iterdir()}
+    assert {"access.sqlite", "audit.log", "audit.head", "audit.lock", "devices.json", "devices.lock"} <= names.keys()
+    assert set(names.values()) == {61234}
+    database = Database(folder)
+    try:
+        People(database).add("bo", "viewer", "")
+        assert {path.stat().st_uid for path in folder.iterdir()} == {61234}, "SQLite's own files, too"
+    finally:
+        database.close()
