@@ -12,6 +12,9 @@ from cmnas_edge.collector.roster import LONGEST_TRANSIT_S, SPAN_S
 
 __all__ = ["calibration", "moved", "site"]
 
+_TOGETHER = ("joined", "merged", "parted")
+_APART = ("opened", "unsure", "parted")
+
 
 def site(gallery: Gallery, now: float) -> overviews.Site:
     """The cameras heard in the window, the ways between them, and the traffic of the last hour."""
@@ -40,17 +43,19 @@ def calibration(model: Model) -> overviews.CalibrationShown:
 def moved(gallery: Gallery, asked: overviews.MovedAsked) -> overviews.Moved:
     """Which links of the window another threshold of a pair would change.
 
-    Whoever reached the threshold and was yet kept apart, for want of standing out, is not among them.
+    What a link needed, with the people about and the way there, moves as far as the threshold does. Whoever
+    reached it and was yet kept apart is not among them, nor what a person decided.
     """
+    by = asked.score - gallery.model.thresholds[asked.pair].score
     parting, joining = [], []
     for link, tracklet, against in gallery.decided(asked.pair):
-        if link.score is None or link.threshold is None:
+        if link.score is None or link.threshold is None or link.rule not in (*_APART, *_TOGETHER):
             continue
-        if link.rule != "opened" and link.threshold <= link.score < asked.score:
+        if link.rule in _TOGETHER and link.threshold <= link.score < link.threshold + by:
             parting.append(_moved(link, tracklet, against, link.score, link.threshold))
-        elif asked.score <= link.score < link.threshold:
+        elif link.threshold + by <= link.score < link.threshold:
             joining.append(_moved(link, tracklet, against, link.score, link.threshold))
-    nearest = sorted(parting + joining, key=lambda one: (abs(one.score - asked.score), one.id))
+    nearest = sorted(parting + joining, key=lambda one: (abs(one.score - one.threshold - by), one.id))
     return overviews.Moved(pair=asked.pair, score=asked.score, would_part=len(parting), would_join=len(joining),
                            links=nearest[:asked.limit])
 

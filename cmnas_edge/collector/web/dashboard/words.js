@@ -76,6 +76,8 @@ function reason(link, figures) {
   switch (link.rule) {
     case "tracklet": return "Still the same appearance";
     case "joined": return `Probably the same person: ${figures}`;
+    case "decided": return "Decided by a person";
+    case "unsure": return `Perhaps somebody seen before, too close to call: ${figures}`;
     case "merged": return `Probably the same person, found out later: ${figures}`;
     case "parted": return link.score !== null && link.score >= link.threshold
       ? `Set apart from someone in view at the same time; probably this person: ${figures}`
@@ -90,7 +92,9 @@ function reason(link, figures) {
 // The same in a few characters.
 export function brief(link) {
   if (link.rule === "tracklet") return "same appearance";
+  if (link.rule === "decided") return "decided by a person";
   if (link.score === null) return "new";
+  if (link.rule === "unsure") return `new, perhaps known, ${score(link.score)} of ${score(link.threshold)}`;
   if (link.rule === "opened" && link.score >= link.threshold) return "new, too like two to tell";
   if (link.score < link.threshold) return `new, nearest ${score(link.score)} of ${score(link.threshold)}`;
   if (link.suggestion) return `suggestion, ${score(link.score)} of ${score(link.threshold)}`;
