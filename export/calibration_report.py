@@ -6,6 +6,7 @@ Thresholds and how well they are known, and what they keep on people held out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,10 @@ from cmnas_edge.calibration.fit import Scores
 from cmnas_edge.retrieval import error_rates
 from export.mixed_gallery import Searched
 
-__all__ = ["lost", "report", "section", "with_calibration"]
+__all__ = ["lost", "report", "said_and_true", "section", "with_calibration"]
 
 F64 = npt.NDArray[np.float64]
+_RANGES = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
 _THRESHOLDS = "## Thresholds\n"
 _WHO: Mapping[CalibratedOn, str] = {
     "drawn": "**drawn** people and cameras that were not trained on",
@@ -50,12 +52,41 @@ def report(words: str, found: Calibration, held: Mapping[Pair, Scores], searched
         left = lost(trial.normalised(name, scores.genuine), trial.normalised(name, scores.impostor), found.prior)
         lines.append(f"{name:<18} {false:>16.3%} {loose:>15.2%} {missed:>18.1%} {left:>14.3f}")
     lines += ["", "Evidence lost: 0 tells everybody apart with certainty, 1 knows no more than the prior", "",
+              f"Probability said, and share that is one person at the prior of {found.prior:g}, of those others", "",
+              f"{'said':<14} " + " ".join(f"{name:>20}" for name in PAIRS)]
+    columns = [said_and_true(trial, name, held[name]) for name in PAIRS]
+    for at, (low, high) in enumerate(pairwise(_RANGES)):
+        cells = ["-" if cell is None else f"{cell[0]:.3f}, {cell[1]:.3f}" for cell in (rows[at] for rows in columns)]
+        lines.append(f"{f'{low:g} to {high:g}':<14} " + " ".join(f"{cell:>20}" for cell in cells))
+    lines += ["",
               "Mixed gallery: everybody asks for everybody of both modalities, by mAP", "",
               f"{'who asks':<10} {'what counts':<24} {'raw cosine':>10} {'one scale':>10} {'gain':>22} {'queries':>8}"]
     lines += [f"{row.asker:<10} {row.answers:<24} {row.before:>10.2%} {row.after:>10.2%} "
               f"{f'{100 * row.gain.value:+.2f} ({100 * row.gain.low:+.2f} to {100 * row.gain.high:+.2f})':>22} "
               f"{row.query_count:>8}" for row in searched]
     return "\n".join(lines) + "\n"
+
+
+def said_and_true(found: Calibration, name: Pair, scores: Scores) -> list[tuple[float, float] | None]:
+    """How probable scores were said to be one person, and what share of them is, each kind weighted to the prior.
+
+    Returns:
+        For each range of `_RANGES`: the mean of what was said, and the share; None where there is no pair.
+    """
+    assert found.prior is not None
+    genuine, impostor = (found.probabilities(name, side) for side in (scores.genuine, scores.impostor))
+    assert genuine is not None
+    assert impostor is not None
+    weight = np.concatenate([np.full(len(genuine), found.prior / max(1, len(genuine))),
+                             np.full(len(impostor), (1 - found.prior) / max(1, len(impostor)))])
+    said, true = np.concatenate([genuine, impostor]), np.arange(len(weight)) < len(genuine)
+    rows: list[tuple[float, float] | None] = []
+    for low, high in pairwise(_RANGES):
+        here = (said >= low) & ((said < high) | (high == 1))
+        mass = float(weight[here].sum())
+        rows.append((float((weight * said)[here].sum()) / mass, float(weight[here & true].sum()) / mass)
+                    if mass else None)
+    return rows
 
 
 def lost(genuine: F64, impostor: F64, prior: float) -> float:

@@ -13,6 +13,7 @@ import pytest
 
 from cmnas_edge.bundle import CALIBRATION, SIGNATURE, Bundle, default_path
 from cmnas_edge.calibration import PAIRS, Calibration
+from cmnas_edge.calibration.fit import Scores
 from cmnas_edge.embedding import unit
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.retrieval import evaluate
@@ -20,7 +21,7 @@ from cmnas_edge.synthetic.crops import draw_set
 from cmnas_edge.synthetic.sysu import write_sysu
 from export import recalibrate, replacement
 from export.__main__ import main
-from export.calibration_report import lost
+from export.calibration_report import lost, said_and_true
 from export.mixed_gallery import Searched, in_mixed_gallery, on_one_scale
 from export.recalibrate import found_in, put
 from export.replacement import exchange
@@ -250,6 +251,21 @@ def test_evidence_loses_nothing_when_certain_and_everything_when_it_knows_nothin
     assert lost(np.full(3, 50.0), np.full(3, -50.0), 0.01) == pytest.approx(0, abs=1e-9)
     assert lost(np.zeros(3), np.zeros(5), 0.01) == pytest.approx(1)
     assert lost(np.full(3, -5.0), np.full(3, 5.0), 0.5) > 1
+
+
+def test_what_is_said_of_well_behaved_scores_is_true_and_the_prior_is_not_the_mix_at_hand() -> None:
+    rng, found = np.random.default_rng(0), calibration(prior=0.3)
+    # Two normal laws of which the evidence is 20 s - 12, the line of that pair: (0.85 - 0.35) / 0.025 = 20, and
+    # 20 times the mean of 0.85 and 0.35 is 12.
+    genuine, impostor = rng.normal(0.85, 0.025 ** 0.5, 20_000), rng.normal(0.35, 0.025 ** 0.5, 200_000)
+    scores = Scores(genuine, np.zeros(20_000, np.int64), impostor, np.zeros((200_000, 2), np.int64))
+    rows = said_and_true(found, "visible-visible", scores)
+    assert len(rows) == 6
+    for row in rows:
+        assert row is not None
+        assert row[0] == pytest.approx(row[1], abs=0.02)
+    nothing = Scores(np.array([0.99]), np.zeros(1, np.int64), np.array([-0.9]), np.zeros((1, 2), np.int64))
+    assert said_and_true(found, "visible-visible", nothing)[2] is None
 
 
 def test_of_each_person_camera_and_modality_at_most_so_many_pictures_are_taken_evenly() -> None:
