@@ -41,7 +41,7 @@ class Gallery:
         self._lock = threading.Lock()
         self._index: VectorStore = Index(model.dimension)
         self.elsewhere: MilvusStore | None = None   # what keeps the vectors, if not this memory
-        self._identities = Identities(model.dimension, model.thresholds, last=last_identity)
+        self._identities = Identities(model.dimension, model.calibration, last=last_identity)
         self._records: dict[int, tuple[Record, Link, Tracklet]] = {}   # by id, counting up
         self._decided: dict[int, Link] = {}                            # by the tracklet's opening sighting
         self._cameras = Cameras()
@@ -71,7 +71,7 @@ class Gallery:
             for link in links:
                 if link.rule != "tracklet":
                     self._decided[link.opened_by] = link
-                if link.rule not in ("merged", "parted"):
+                if link.rule not in ("merged", "parted", "decided"):
                     own[link.sighting] = link
             for record, vector in sightings:
                 if record.id in own:

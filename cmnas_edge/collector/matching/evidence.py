@@ -1,122 +1,264 @@
-"""How well a tracklet matches an identity: one score, by one pair of modalities, with its threshold.
+"""How probably a tracklet is somebody known: likeness, the way there, and how many people there are.
 
-The score is the mean over the identity's `BEST` tracklets nearest to it: one alike tracklet
-among many, which chance brings sooner or later, is not enough. Tracklets of the probe's own
-modality decide where the identity has any, being the better evidence; else those of the
-other. An identity that holds a tracklet seen by the same camera at the same time is no
-candidate at all.
+Three things are added as log-likelihood ratios (nats): how many times as often they are seen with one person as with
+two. The *score*, by the calibration: a mean cosine with an identity's newest tracklets (`prototypes`), of the probe's
+own modality where the identity has any, being the better evidence; else of the other. The *way*: how long it took
+from where the identity was before (`transit`). And everybody else: the probe is one of these identities or a newcomer,
+and with n of them a stranger has n chances to look alike. So (Bayes)
+
+    p(i) = exp(e_i) / (newcomer * (n + FEW) + sum over j of exp(e_j)),    e = score + way.
+
+A score's share is a straight line in the cosine where the calibration has one. Else the line `FALLBACK` through the
+threshold, found on drawn people, decides; no probability is told then, for nobody measured it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.calibration import Pair, pair
+from cmnas_edge.calibration import PAIRS, Calibration, Pair, pair
+from cmnas_edge.collector.matching.prototypes import NEWEST, Prototypes
 from cmnas_edge.collector.matching.tracklet import Tracklet, Tracklets
+from cmnas_edge.collector.matching.transit import LIMIT, Transit
 from cmnas_edge.embedding import MODALITIES
 
-__all__ = ["BEST", "Evidence", "between", "rank", "sure"]
+__all__ = ["FEW", "JOIN", "NEWCOMER", "UNSURE", "Evidence", "Judge", "Scales"]
 
+F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
-# Of 1, 2, 3 and 8 on simulated people: 3 errs as seldom as 8 and misses no more than 2; 1 errs
-# more often (tests/collector/matching/test_identity_quality.py).
-BEST = 3
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+JOIN = 0.7
+UNSURE = 0.2    # from here on somebody else is worth a look
+NEWCOMER = 0.4
+FEW = 16        # on an empty site most people are new
+FALLBACK = (5.0, 10.0)  # evidence at the threshold, and on the way from there to a cosine of 1
+# Who isn't where people go next may have gone anywhere: no way says more against somebody, unless it is impossible.
+# Of 1, 2 and 3, 1 finds most, on drawn days and where all walk about at once.
+_ABSENT = 1.0
+_LATE = 32      # candidates for whom a tracklet that came late is put into its place among theirs
+_TOP = 8
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """The score against an identity, the threshold it is held to, and the nearest tracklet there."""
+    """What speaks for an identity: score, the one it needed here, the nearest tracklet there, how probable it is."""
 
+    identity: int
     score: float
     threshold: float
     pair: Pair
     against: int
-
-    @property
-    def margin(self) -> float:
-        """How far above its threshold, as a share of the way to 1: comparable between pairs."""
-        return (self.score - self.threshold) / max(1e-6, 1.0 - self.threshold)
+    probability: float
+    way: float      # evidence of where it was before, in nats
 
 
-def sure(identity_count: int) -> float:
-    """How far a match must stand out, as a margin, among so many identities.
+class Scales:
+    """A calibration as two numbers a pair of modalities: evidence is ``slope * score + offset``."""
 
-    Among n people a stranger has n chances to reach a threshold that was meant for one, so
-    the more there are, the further a match must stand out: nothing up to 16, then 0.1 with
-    every doubling, at most 0.3.
+    def __init__(self, calibration: Calibration) -> None:
+        self.known = all(name in calibration.scales for name in PAIRS)
+        self._slope, self._offset = np.zeros((2, 2)), np.zeros((2, 2))
+        for a, b in ((a, b) for a in range(2) for b in range(2)):
+            name = pair(MODALITIES[a], MODALITIES[b])
+            if (scale := calibration.scales.get(name)) is not None:
+                self._slope[a, b], self._offset[a, b] = scale.slope, scale.offset
+            else:
+                threshold = calibration.thresholds[name].score
+                self._slope[a, b] = FALLBACK[1] / max(1e-6, 1.0 - threshold)
+                self._offset[a, b] = FALLBACK[0] - self._slope[a, b] * threshold
 
-    Of 0, 0.03, 0.05, 0.07 and 0.1 on drawn people the demo bundle had not seen, 40 and 48 of
-    them before six cameras: with 0.1 instead of 0 the share of links across modalities that
-    are wrong changes from 0.09 and 0.13 to 0.09 and 0.09, of all links from 0.08 and 0.08 to
-    0.07 and 0.06; one in a hundred fewer is found. With weaker weights it did more. Among 12
-    people, links are as they are without it.
+    def evidence(self, scores: F64, a: int | I64, b: I64) -> F64:
+        """What cosines between modalities ``a`` and ``b`` (0 or 1) are worth, in nats; shapes broadcast."""
+        found: F64 = self._slope[a, b] * scores + self._offset[a, b]
+        return found
+
+    def score(self, evidence: float, a: int, b: int) -> float:
+        """The cosine that would be worth so much, within -1 to 1."""
+        return float(np.clip((evidence - self._offset[a, b]) / self._slope[a, b], -1.0, 1.0))
+
+
+class Judge:
+    """Holds tracklets and identities against identities."""
+
+    def __init__(self, tracklets: Tracklets, prototypes: Prototypes, transit: Transit, scales: Scales, *,
+                 newcomer: float = NEWCOMER) -> None:
+        self._tracklets = tracklets
+        self._prototypes = prototypes
+        self._transit = transit
+        self._scales = scales
+        self._newcomer = newcomer
+
+    def rank(self, probe: Tracklet, chains: Mapping[int, list[Tracklet]], barred: Iterable[int]) -> list[Evidence]:
+        """Hold a tracklet against every identity; the most probable first, at most `_TOP`.
+
+        Args:
+            probe: The tracklet.
+            chains: Tracklets of each identity by time.
+            barred: Identities that are no candidates.
+        """
+        own, mean = MODALITIES.index(probe.modality), self._tracklets.mean([probe])
+        fit = self._prototypes.traits["transform"] == np.uint64(probe.transform)
+        fit &= (self._prototypes.traits["modality"] == own) | ~self._prototypes.traits["both"]
+        rows = self._without(fit, barred)
+        traits = self._prototypes.traits[rows]
+        likeness = self._scales.evidence((self._prototypes.vectors @ mean)[rows].astype(np.float64), own,
+                                         traits["modality"])
+        way = self._transit.evidence(traits["camera"], np.full(len(rows), self._tracklets.camera(probe)),
+                                     probe.seen_from - traits["last_at"])
+        late = np.flatnonzero(traits["last_from"] > probe.seen_from)
+        way[late] = 0.0
+        for at in self._worth(likeness, late, len(chains)):
+            way[at] = self._between(probe, chains[int(traits["identity"][at])])
+        way = _beyond_crowd(way)
+        total = likeness + way
+        everybody = self._everybody(total, len(chains))
+        found = []
+        for at in _best(total, traits["identity"]):
+            identity, row = int(traits["identity"][at]), int(rows[at])
+            score = float(mean.astype(np.float64) @ self._prototypes.vectors[row].astype(np.float64))
+            chain = [one for one in chains[identity] if one.transform == probe.transform]
+            found.append(self._told(chain, identity, mean, score, (own, int(traits["modality"][at])),
+                                    float(way[at]), float(total[at]), everybody))
+        return found
+
+    def weigh(self, identity: int, chains: Mapping[int, list[Tracklet]], barred: Iterable[int]) -> list[Evidence]:
+        """Hold an identity against every other as a whole: all tracklets of one modality, else those of the other.
+
+        Returns:
+            The most probable first, at most `_TOP`.
+        """
+        traits, vectors = self._prototypes.traits, self._prototypes.vectors
+        barred = (*barred, identity)
+        parts: list[tuple[I64, F64, I64, Mask]] = []    # rows there, likeness, row here, whether of one modality
+        for mine in self._prototypes.rows(identity):
+            own = int(traits["modality"][mine])
+            rows = self._without(traits["transform"] == traits["transform"][mine], barred)
+            likeness = self._scales.evidence((vectors @ vectors[mine])[rows].astype(np.float64), own,
+                                             traits["modality"][rows])
+            parts.append((rows, likeness, np.full(len(rows), mine), traits["modality"][rows] == own))
+        rows, likeness, ours, same = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if not len(rows):
+            return []
+        use = same | ~np.isin(traits["identity"][rows], traits["identity"][rows[same]])
+        rows, likeness, ours = rows[use], likeness[use], ours[use]
+        weight = (traits["count"][rows] * traits["count"][ours]).astype(np.float64)
+        names, column = np.unique(traits["identity"][rows], return_inverse=True)
+        mean = np.bincount(column, weight * likeness) / np.bincount(column, weight)
+        order = np.lexsort((-likeness, column))
+        likest = order[np.unique(column[order], return_index=True)[1]]
+        way = np.zeros(len(names))
+        near = self._worth(mean, np.arange(len(names)), len(chains))
+        way[near] = _beyond_crowd(self._joined(chains[identity], [chains[int(names[at])] for at in near]))
+        total = mean + way
+        everybody = self._everybody(total, len(chains))
+        found = []
+        for at in _best(total, names):
+            mine, theirs = int(ours[likest[at]]), int(rows[likest[at]])
+            sides = int(traits["modality"][mine]), int(traits["modality"][theirs])
+            chain = [one for one in chains[int(names[at])] if one.transform == int(traits["transform"][mine])]
+            found.append(self._told(chain, int(names[at]), vectors[mine],
+                                    self._scales.score(float(mean[at]), *sides), sides, float(way[at]),
+                                    float(total[at]), everybody))
+        return found
+
+    def likeness(self, chain: list[Tracklet]) -> F64:
+        """What the scores of each with the next are worth, in nats, shape ``(len(chain) - 1,)``."""
+        x = self._tracklets.means(chain)
+        scores = np.einsum("nd,nd->n", x[:-1], x[1:], dtype=np.float64)
+        sides = np.array([MODALITIES.index(one.modality) for one in chain])
+        return self._scales.evidence(scores, sides[:-1], sides[1:])
+
+    def _without(self, fit: Mask, barred: Iterable[int]) -> I64:
+        for identity in barred:
+            fit[self._prototypes.rows(identity)] = False
+        rows: I64 = np.flatnonzero(fit)
+        return rows
+
+    def _between(self, probe: Tracklet, chain: list[Tracklet]) -> float:
+        """Evidence of a tracklet's place in a chain: of the legs it makes, less that of the one it breaks."""
+        at = sum(1 for one in chain if one.seen_from <= probe.seen_from)
+        before, after = chain[max(0, at - 1):at], chain[at:at + 1]
+        made = self._legs([*((one, probe) for one in before), *((probe, one) for one in after)]).sum()
+        gone = float(self._legs([(before[0], after[0])])[0]) if before and after else 0.0
+        return min(float(made) - max(gone, -LIMIT), LIMIT)
+
+    def _joined(self, ours: list[Tracklet], others: list[list[Tracklet]]) -> F64:
+        """Evidence of one chain made of ours and each other, shape ``(len(others),)``.
+
+        Of the legs it would have that they have not, less that of those it would not have.
+        """
+        owner, made, ends = [], [], []
+        mine = [(_time(one), True, one) for one in ours[-NEWEST:]]
+        for number, theirs in enumerate(others):
+            newest: dict[bool, Tracklet] = {}
+            before: bool | None = None
+            for _, side, one in sorted([*mine, *((_time(one), False, one) for one in theirs[-NEWEST:])], key=_first):
+                if before is not None and before != side:
+                    owner.append(number)
+                    made.append(1.0)
+                    ends.append((newest[before], one))
+                    if side in newest:
+                        owner.append(number)
+                        made.append(-1.0)
+                        ends.append((newest[side], one))
+                newest[side], before = one, side
+        says, sign = self._legs(ends), np.array(made)
+        says = np.where(sign < 0, np.maximum(says, -LIMIT), says)
+        return np.minimum(np.bincount(np.array(owner, np.int64), says * sign, minlength=len(others)), LIMIT)
+
+    def _legs(self, ends: list[tuple[Tracklet, Tracklet]]) -> F64:
+        camera = self._tracklets.camera
+        return self._transit.evidence(np.array([camera(a) for a, _ in ends], np.int64),
+                                      np.array([camera(b) for _, b in ends], np.int64),
+                                      np.array([b.seen_from - a.seen_at for a, b in ends]))
+
+    def _worth(self, likeness: F64, rows: I64, count: int) -> I64:
+        """Of some rows those for whom the way could decide, at most `_LATE`."""
+        rows = rows[likeness[rows] + 2 * LIMIT >= math.log(self._newcomer * (count + FEW))]
+        found: I64 = rows[np.argsort(-likeness[rows], kind="stable")[:_LATE]]
+        return found
+
+    def _everybody(self, total: F64, count: int) -> float:
+        """Logarithm of the sum under the line."""
+        new = math.log(self._newcomer * (count + FEW))
+        top = max(new, float(total.max(initial=-np.inf)))
+        return top + math.log(math.exp(new - top) + float(np.exp(total - top).sum()))
+
+    def _told(self, chain: list[Tracklet], identity: int, mean: F32, score: float, sides: tuple[int, int], way: float,
+              total: float, everybody: float) -> Evidence:
+        share = min(1.0 - 1e-9, math.exp(total - everybody))
+        needed = math.log(JOIN / (1 - JOIN)) + everybody + math.log1p(-share) - way
+        alike = [one for one in chain if MODALITIES.index(one.modality) == sides[1]][-NEWEST:]
+        nearest = alike[int(np.argmax(self._tracklets.means(alike) @ mean))]
+        return Evidence(identity, score, self._scales.score(needed, *sides),
+                        pair(MODALITIES[sides[0]], MODALITIES[sides[1]]), nearest.opened_by, share, way)
+
+
+def _beyond_crowd(way: F64) -> F64:
+    """Take from everybody's way what a stranger's says here: where all walk about at once, it says little.
+
+    With strangers, a likelihood ratio is 1 on average; `FEW` who were elsewhere keep one from being all there are.
     """
-    return float(np.clip(0.1 * np.log2(max(1, identity_count) / 16), 0.0, 0.3))
+    crowd = (float(np.exp(way).sum()) + FEW) / (len(way) + FEW)
+    found: F64 = np.where(np.isfinite(way), np.maximum(way - max(0.0, math.log(crowd)), -_ABSENT), way)
+    return found
 
 
-def rank(tracklets: Tracklets, probe: Tracklet, thresholds: Mapping[Pair, float], *, barred: int = 0
-         ) -> Iterator[tuple[int, Evidence]]:
-    """Yield identities by how well a tracklet matches them, best margin first.
-
-    All that reach their threshold come, and always the nearest two.
-
-    Args:
-        tracklets: The tracklets and their identities.
-        probe: One of them.
-        thresholds: Per pair of modalities.
-        barred: An identity to leave out.
-    """
-    traits, scores = tracklets.traits, tracklets.scores(probe)
-    identity, same = traits["identity"], traits["modality"] == traits["modality"][probe.row]
-    limits = _limits(thresholds)[traits["modality"][probe.row]][traits["modality"]]
-    clash = np.unique(identity[tracklets.conflicts([probe])[0]])
-    fit = (identity != 0) & (identity != barred) & (traits["transform"] == traits["transform"][probe.row])
-    fit[probe.row] = False
-    fit &= ~np.isin(identity, clash)
-    if not fit.any():
-        return
-    # An identity can reach a threshold only if one of its tracklets does.
-    beyond = np.where(fit, scores - limits, -np.inf)
-    nearest = identity[np.argmax(beyond)]
-    next_nearest = identity[np.argmax(np.where(identity == nearest, -np.inf, beyond))]
-    wanted = np.unique([*identity[beyond >= 0], nearest, next_nearest])
-    fit &= np.isin(identity, wanted)
-    fit &= same | ~np.isin(identity, np.unique(identity[fit & same]))
-    rows = np.flatnonzero(fit)
-    rows = rows[np.lexsort((traits["opened_by"][rows], -scores[rows], identity[rows]))]
-    first = np.flatnonzero(np.append(True, np.diff(identity[rows]) != 0))
-    counts = np.minimum(np.diff(np.append(first, len(rows))), BEST)
-    means = np.array([scores[rows[at:at + n]].mean(dtype=np.float64) for at, n in zip(first, counts, strict=True)])
-    heads = rows[first]
-    margins = (means - limits[heads]) / np.maximum(1e-6, 1 - limits[heads])
-    for at in np.lexsort((identity[heads], -margins)):
-        head = heads[at]
-        name = pair(probe.modality, MODALITIES[traits["modality"][head]])
-        yield int(identity[head]), Evidence(float(means[at]), thresholds[name], name,
-                                            int(traits["opened_by"][head]))
+def _best(total: F64, names: I64) -> list[int]:
+    """Where the best possible are, best first."""
+    top = np.argpartition(-total, _TOP)[:_TOP] if len(total) > _TOP else np.arange(len(total))
+    top = top[np.isfinite(total[top])]
+    return [int(at) for at in top[np.lexsort((names[top], -total[top]))]]
 
 
-def between(tracklets: Tracklets, ours: list[Tracklet], theirs: list[Tracklet],
-            thresholds: Mapping[Pair, float]) -> Evidence:
-    """Hold two identities against each other: the mean over all their tracklets, two by two.
-
-    As in `rank`, pairs of one modality decide where there are any. Pairs have thresholds of
-    their own, so it is their distances from the threshold that are averaged.
-    """
-    a, b = (tracklets.traits[[t.row for t in side]] for side in (ours, theirs))
-    scores = tracklets.scores_between(ours, theirs).astype(np.float64)
-    comparable = a["transform"][:, None] == b["transform"][None]
-    assert comparable.any()
-    same = comparable & (a["modality"][:, None] == b["modality"][None])
-    use = same if same.any() else comparable
-    beyond = scores - _limits(thresholds)[a["modality"][:, None], b["modality"][None]]
-    row, column = np.unravel_index(int(np.argmax(np.where(use, scores, -np.inf))), scores.shape)
-    name = pair(ours[row].modality, theirs[column].modality)
-    return Evidence(thresholds[name] + float(beyond[use].mean()), thresholds[name], name, theirs[column].opened_by)
+def _first(item: tuple[tuple[float, int], bool, Tracklet]) -> tuple[float, int]:
+    return item[0]
 
 
-def _limits(thresholds: Mapping[Pair, float]) -> F64:
-    return np.array([[thresholds[pair(a, b)] for b in MODALITIES] for a in MODALITIES])
+def _time(one: Tracklet) -> tuple[float, int]:
+    return one.seen_from, one.opened_by

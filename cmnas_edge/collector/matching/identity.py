@@ -3,49 +3,55 @@
 Every sighting belongs to a tracklet; an *identity* is a set of tracklets. The rules:
 
 ``tracklet``  A sighting of a known tracklet stays with it.
-``joined``    A new tracklet joins the identity it matches best, if the score reaches the
-              threshold of that pair of modalities and either stands out from the runner-up
-              or is sure: as far beyond its threshold, also against all tracklets there.
+``joined``    A new tracklet joins the identity it most probably belongs to, if that is probable enough.
 ``opened``    Else it opens an identity of its own.
-``merged``    When a tracklet, better seen by now, is as sure of a second identity, the two
-              become one (the older number stays) if all their tracklets match on average.
-              So it matters little in which order cameras report.
+``unsure``    The same, but somebody known was not improbable: worth a look (`Identities.suggest`).
+``merged``    When two identities, as they are by now, are most probably one, they become one; the
+              older number stays. So it matters little in which order cameras report.
 ``parted``    Two tracklets of one camera at overlapping times are two people (cannot-link).
               Such an identity is never made; when a later sighting reveals an overlap, the
               younger tracklet leaves and is matched again.
+``decided``   A person said so (`cmnas_edge.collector.matching.deciding`).
 
-How a tracklet is held against an identity, and how far a match must stand out (nothing on a
-small site), is `cmnas_edge.collector.matching.evidence`. Each decision is a `Link`; the links in
-order give the identities back exactly.
+How probable somebody is, is `cmnas_edge.collector.matching.evidence`. Each decision is a `Link`; the links in
+order, and what people decided, give the identities back exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import bisect
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.calibration import Pair, Threshold, pair
-from cmnas_edge.collector.matching.evidence import Evidence, between, rank, sure
+from cmnas_edge.calibration import Calibration, Pair, pair
+from cmnas_edge.collector.matching.evidence import JOIN, NEWCOMER, UNSURE, Evidence, Judge, Scales
+from cmnas_edge.collector.matching.held import Held
+from cmnas_edge.collector.matching.prototypes import NEWEST, Prototypes
 from cmnas_edge.collector.matching.tracklet import Seen, Tracklet, Tracklets
+from cmnas_edge.collector.matching.transit import Leg, Transit
 
 __all__ = ["Identities", "Link", "Rule"]
 
 F32 = npt.NDArray[np.float32]
-Rule = Literal["tracklet", "joined", "opened", "merged", "parted"]
+Rule = Literal["tracklet", "joined", "opened", "unsure", "merged", "parted", "decided"]
+# Two identities are joined for all their tracklets, so it must be likelier than for one.
+MERGE = 0.8
+# A leg is learned from two tracklets that look it by themselves, wherever they were: evidence in nats.
+_LEARN = 5.0
 
 
 class Link(msgspec.Struct, frozen=True, array_like=True):
     """One decision: the tracklet that sighting ``opened_by`` opened is ``identity``.
 
-    ``sighting`` is the one that brought it about. ``score``, ``threshold`` and ``pair`` are
-    what decided, against the tracklet that ``against`` opened. Of an identity opened they
-    tell how near the nearest was, if there was any; beyond its threshold means that it did
-    not stand out from another. ``probability`` is the calibrated one, ``fingerprint`` the bundle's;
-    None where the calibration knows none, and in links of earlier releases.
+    ``sighting`` is the one that brought it about. ``score`` is the likeness by ``pair``, nearest to the
+    tracklet that ``against`` opened; ``threshold`` the score that was needed, with these people about and
+    this way from where that one was. Of an identity opened they tell of the most probable one, if there
+    was any. ``probability`` is that of the whole, ``fingerprint`` the bundle's; None where the
+    calibration knows none, and in links of earlier releases.
     """
 
     sighting: int
@@ -63,25 +69,34 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
 class Identities:
     """Tracklets of the hot window, parted into probable people.
 
-    Promise: no identity ever holds two tracklets that cannot link.
+    Promise: no identity ever holds two tracklets that cannot link, unless a person joined them.
 
     Args:
         dimension: Entries of a vector.
-        thresholds: Per pair of modalities, the bundle's.
+        calibration: What scores are worth.
         last: The highest identity number given so far; numbers are never used twice.
+        newcomer: How many strangers count as much as one person known; see `evidence`.
     """
 
-    def __init__(self, dimension: int, thresholds: Mapping[Pair, Threshold], *, last: int = 0) -> None:
+    def __init__(self, dimension: int, calibration: Calibration, *, last: int = 0, newcomer: float = NEWCOMER) -> None:
+        self.held = Held()
         self._tracklets = Tracklets(dimension)
-        self._thresholds = {name: threshold.score for name, threshold in thresholds.items()}
-        self._members: dict[int, list[Tracklet]] = {}
+        self._prototypes = Prototypes(dimension)
+        self._transit = Transit()
+        self._scales = Scales(calibration)
+        self._judge = Judge(self._tracklets, self._prototypes, self._transit, self._scales, newcomer=newcomer)
+        self._thresholds = {name: threshold.score for name, threshold in calibration.thresholds.items()}
+        self._fingerprint = bytes.fromhex(calibration.fingerprint)
+        self._chains: dict[int, list[Tracklet]] = {}    # by time
+        self._legs: dict[int, list[tuple[int, int, float]]] = {}    # learned from each identity
         self._last = last
+        self._repaired = 0      # the identity that was looked at last
 
     def __iter__(self) -> Iterator[tuple[int, list[Tracklet]]]:
-        return iter(self._members.items())
+        return iter(self._chains.items())
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._chains)
 
     def table(self) -> tuple[npt.NDArray[np.void], list[tuple[str, str]]]:
         """A copy of `Tracklets.traits`, and device and name of each camera by its number there."""
@@ -92,8 +107,13 @@ class Identities:
         return self._tracklets.opened_by(opened_by)
 
     def members(self, identity: int) -> list[Tracklet]:
-        """Return the tracklets of an identity; none if it is unknown or has left the window."""
-        return self._members.get(identity, [])
+        """Return the tracklets of an identity by time; none if it is unknown or has left the window."""
+        return self._chains.get(identity, [])
+
+    def legs(self) -> list[tuple[tuple[str, str], tuple[str, str], Leg]]:
+        """The camera graph as learned: from, to (device and camera), and how long it takes."""
+        cameras = self._tracklets.cameras
+        return [(cameras[leg.start], cameras[leg.end], leg) for leg in self._transit.legs()]
 
     def add(self, seen: Seen, vector: F32) -> list[Link]:
         """Decide who a sighting shows.
@@ -108,16 +128,16 @@ class Identities:
         tracklet, fresh = self._tracklets.extend(seen, vector)
         links: list[Link] = []
         if fresh:
-            ranked = self._rank(tracklet)
-            links.append(self._place(tracklet, seen.id, ranked, "joined"))
+            links.append(self._place(tracklet, seen.id, "joined"))
         else:
+            self._renew(tracklet.identity)
             same = pair(tracklet.modality, tracklet.modality)
             links.append(Link(seen.id, tracklet.opened_by, tracklet.identity, "tracklet",
                               float(self._tracklets.scores_between([tracklet], [tracklet])[0, 0]),
-                              self._thresholds[same], same, tracklet.opened_by))
+                              self._thresholds[same], same, tracklet.opened_by, None, self._fingerprint))
             links.extend(self._part(tracklet, seen.id))
-            ranked = self._rank(tracklet, barred=tracklet.identity)
-        links.extend(self._merge(tracklet, seen.id, ranked))
+        if len(tracklet.sightings).bit_count() == 1:    # what has doubled may look another
+            links.extend(self._merge(tracklet.identity, seen.id))
         return links
 
     def restore(self, seen: Seen, vector: F32, identity: int, *, opened_by: int = 0) -> Tracklet:
@@ -131,8 +151,39 @@ class Identities:
         """
         tracklet, fresh = self._tracklets.extend(seen, vector, opened_by=opened_by)
         if fresh:
-            self._move(tracklet, identity)
+            self.move(tracklet, identity)
+        else:
+            self._renew(tracklet.identity)
         return tracklet
+
+    def repair(self, limit: int) -> list[Link]:
+        """Look again at so many identities, in turn, and make one of two that are one; return what changed."""
+        names = sorted(self._chains)
+        at = bisect.bisect_right(names, self._repaired)
+        links: list[Link] = []
+        for identity in (names[at:] + names[:at])[:limit]:
+            self._repaired = identity
+            if identity in self._chains:
+                links.extend(self._merge(identity, 0))
+        return links
+
+    def suggest(self, identity: int) -> list[Evidence]:
+        """Who else an identity may be, most probable first; nobody it cannot be."""
+        chain = self._chains[identity]
+        return [one for one in self._judge.weigh(identity, self._chains, ())
+                if one.probability >= 0.01 and not self.clash(chain, self._chains[one.identity])]
+
+    def clash(self, ours: Sequence[Tracklet], theirs: Sequence[Tracklet]) -> bool:
+        """Whether two lots of tracklets cannot be one person: by what cameras saw, or because somebody said so."""
+        if self._tracklets.conflicts(list(ours), list(theirs)).any():
+            return True
+        others = self.held.others(one.opened_by for one in ours)
+        return any(one.opened_by in others for one in theirs)
+
+    def fresh_number(self) -> int:
+        """A number for an identity that nobody had."""
+        self._last += 1
+        return self._last
 
     def expire(self, floor: int) -> list[Tracklet]:
         """Forget the tracklets whose last sighting is older than sighting ``floor``."""
@@ -140,77 +191,90 @@ class Identities:
         for tracklet in old:
             self._leave(tracklet)
             self._tracklets.remove(tracklet)
+            self.held.forget(tracklet.opened_by)
         return old
 
-    def _whole(self, ours: list[Tracklet], identity: int) -> Evidence:
-        return between(self._tracklets, ours, self._members[identity], self._thresholds)
+    def move(self, tracklet: Tracklet, identity: int) -> None:
+        """Give a tracklet an identity, and keep all that follows from it."""
+        self._leave(tracklet)
+        self._tracklets.assign(tracklet, identity)
+        self._chains.setdefault(identity, []).append(tracklet)
+        self._renew(identity)
 
-    def _rank(self, tracklet: Tracklet, barred: int = 0) -> list[tuple[int, Evidence]]:
-        return list(rank(self._tracklets, tracklet, self._thresholds, barred=barred))
-
-    def _place(self, tracklet: Tracklet, sighting: int, ranked: list[tuple[int, Evidence]], rule: Rule) -> Link:
-        """Join the best identity that is near enough, or open one."""
-        needed = sure(len(self))
-        for identity, evidence in ranked:
-            runner_up = ranked[1][1].margin if len(ranked) > 1 else -1.0
-            if evidence.margin < 0 or not (
-                    (identity == ranked[0][0] and evidence.margin - runner_up >= needed)
-                    or (evidence.margin >= needed and self._whole([tracklet], identity).margin >= needed)):
-                continue
-            self._move(tracklet, identity)
-            return _link(sighting, tracklet, rule, evidence)
-        self._last += 1
-        self._move(tracklet, self._last)
-        return _link(sighting, tracklet, "opened" if rule == "joined" else rule, ranked[0][1] if ranked else None)
+    def _place(self, tracklet: Tracklet, sighting: int, rule: Rule) -> Link:
+        """Join the most probable identity if it is probable enough, or open one."""
+        clash = {int(i) for i in self._tracklets.traits["identity"][self._tracklets.conflicts([tracklet])[0]]}
+        for one in self.held.others([tracklet.opened_by]):
+            if (other := self._tracklets.opened_by(one)) is not None:
+                clash.add(other.identity)
+        ranked = self._judge.rank(tracklet, self._chains, clash)
+        best = ranked[0] if ranked else None
+        if best is not None and best.probability >= JOIN:
+            self.move(tracklet, best.identity)
+            return self._link(sighting, tracklet, rule, best)
+        self.move(tracklet, self.fresh_number())
+        if rule == "joined":
+            rule = "unsure" if best is not None and best.probability >= UNSURE else "opened"
+        return self._link(sighting, tracklet, rule, best)
 
     def _part(self, tracklet: Tracklet, sighting: int) -> Iterator[Link]:
         """Send away whoever turns out to have been in view at the same time."""
-        members = list(self._members[tracklet.identity])
+        members = list(self._chains[tracklet.identity])
         for at in np.flatnonzero(self._tracklets.conflicts([tracklet], members)[0]):
             other = members[at]
-            if tracklet.identity == other.identity:
+            if tracklet.identity == other.identity and not self.held.together(tracklet.opened_by, other.opened_by):
                 younger = max(tracklet, other, key=lambda t: t.opened_by)
-                barred = younger.identity
                 self._leave(younger)
-                yield self._place(younger, sighting, self._rank(younger, barred), "parted")
+                yield self._place(younger, sighting, "parted")
 
-    def _merge(self, tracklet: Tracklet, sighting: int, ranked: list[tuple[int, Evidence]]) -> list[Link]:
-        """Make two identities one where this tracklet belongs to both."""
-        needed = sure(len(self))
-        for identity, evidence in ranked:
-            if evidence.margin < needed:
+    def _merge(self, identity: int, sighting: int) -> list[Link]:
+        """Make one identity of two that most probably are, each the likeliest for the other."""
+        ours = self._chains[identity]
+        for there in self._judge.weigh(identity, self._chains, ()):
+            if there.probability < MERGE:
                 break
-            if identity == tracklet.identity:
+            theirs = self._chains[there.identity]
+            back = [one for one in self._judge.weigh(there.identity, self._chains, ()) if one.identity == identity]
+            if not back or back[0].probability < MERGE or self.clash(ours, theirs):
                 continue
-            ours, theirs = self._members[tracklet.identity], self._members[identity]
-            if self._tracklets.conflicts(ours, theirs).any():
-                continue
-            whole = self._whole(ours, identity)
-            if whole.margin < 0:
-                continue
-            keep = min(tracklet.identity, identity)
-            moving = list(theirs if keep == tracklet.identity else ours)
+            keep = min(identity, there.identity)
+            moving = list(theirs if keep == identity else ours)
+            links = []
             for each in moving:
-                self._move(each, keep)
-            return [_link(sighting, each, "merged", whole) for each in moving]
+                self.move(each, keep)
+                links.append(self._link(sighting or each.sightings[-1], each, "merged", there))
+            return links
         return []
-
-    def _move(self, tracklet: Tracklet, identity: int) -> None:
-        self._leave(tracklet)
-        self._tracklets.assign(tracklet, identity)
-        self._members.setdefault(identity, []).append(tracklet)
 
     def _leave(self, tracklet: Tracklet) -> None:
         if tracklet.identity:
-            members = self._members[tracklet.identity]
-            members.remove(tracklet)
-            if not members:
-                del self._members[tracklet.identity]
+            chain = self._chains[tracklet.identity]
+            chain.remove(tracklet)
+            self._renew(tracklet.identity)
             self._tracklets.assign(tracklet, 0)
 
+    def _renew(self, identity: int) -> None:
+        """Bring up to date what is known of an identity: its order, its prototypes, the legs learned from it."""
+        chain = self._chains[identity]
+        chain.sort(key=lambda one: (one.seen_from, one.opened_by))
+        for leg in self._legs.pop(identity, ()):
+            self._transit.add(*leg, times=-1)
+        newest = chain[-NEWEST:]
+        legs = [] if len(newest) < 2 else [
+            (self._tracklets.camera(before), self._tracklets.camera(after), after.seen_from - before.seen_at)
+            for before, after, alike in zip(newest, newest[1:], self._judge.likeness(newest) >= _LEARN, strict=False)
+            if before.transform == after.transform and (alike or self.held.together(before.opened_by, after.opened_by))]
+        for leg in legs:
+            self._transit.add(*leg)
+        if legs:
+            self._legs[identity] = legs
+        self._prototypes.put(identity, chain, self._tracklets)
+        if not chain:
+            del self._chains[identity]
 
-def _link(sighting: int, tracklet: Tracklet, rule: Rule, evidence: Evidence | None) -> Link:
-    if evidence is None:
-        return Link(sighting, tracklet.opened_by, tracklet.identity, rule)
-    return Link(sighting, tracklet.opened_by, tracklet.identity, rule, evidence.score, evidence.threshold,
-                evidence.pair, evidence.against)
+    def _link(self, sighting: int, tracklet: Tracklet, rule: Rule, evidence: Evidence | None) -> Link:
+        if evidence is None:
+            return Link(sighting, tracklet.opened_by, tracklet.identity, rule, fingerprint=self._fingerprint)
+        return Link(sighting, tracklet.opened_by, tracklet.identity, rule, evidence.score, evidence.threshold,
+                    evidence.pair, evidence.against, evidence.probability if self._scales.known else None,
+                    self._fingerprint)

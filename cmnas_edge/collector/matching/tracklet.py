@@ -174,11 +174,19 @@ class Tracklets:
         if self._by_key.get(tracklet.key) is tracklet:
             del self._by_key[tracklet.key]
 
-    def scores(self, tracklet: Tracklet) -> F32:
-        """Mean cosine of a tracklet with every one, shape ``(len(self),)``, by row."""
-        means = self._means[:len(self._rows)]
-        scores: F32 = means @ means[tracklet.row]
-        return scores
+    def means(self, some: list[Tracklet]) -> F32:
+        """Mean vectors of some tracklets, shape ``(n, d)``."""
+        found: F32 = self._means[[t.row for t in some]]
+        return found
+
+    def mean(self, some: list[Tracklet]) -> F32:
+        """Mean of the mean vectors of some tracklets, shape ``(d,)``."""
+        found: F32 = self._means[some[0].row] if len(some) == 1 else self.means(some).mean(0)
+        return found
+
+    def camera(self, tracklet: Tracklet) -> int:
+        """The number of a tracklet's camera in `cameras`."""
+        return int(self._traits["camera"][tracklet.row])
 
     def scores_between(self, some: list[Tracklet], others: list[Tracklet]) -> F32:
         """Mean cosine of each of some tracklets with each of others, shape ``(n, m)``."""

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.collector.matching.evidence import sure
+from cmnas_edge.calibration import Calibration
 from cmnas_edge.collector.matching.identity import Identities, Link
 from cmnas_edge.collector.matching.tracklet import TRACKLET_SILENCE_S, cannot_link
 from cmnas_edge.embedding import MODALITIES, Modality
-from tests.collector.people import DIMENSION, F32, THRESHOLDS, People
+from tests.collector.people import DIMENSION, F32, THRESHOLDS, Model, People
+
+CALIBRATION: Calibration = Model().calibration
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def fresh() -> Identities:
-    return Identities(DIMENSION, THRESHOLDS)
+    return Identities(DIMENSION, CALIBRATION)
 
 
 def groups(identities: Identities) -> set[frozenset[int]]:
@@ -76,7 +78,7 @@ def test_every_sighting_has_one_link_first_and_every_decision_names_what_decided
         links = identities.add(seen, vector)
         own = links[0]
         assert own.sighting == seen.id
-        assert own.rule in ("tracklet", "joined", "opened")
+        assert own.rule in ("tracklet", "joined", "opened", "unsure")
         for link in links:
             if link.rule != "tracklet":
                 identity_of[link.opened_by] = link.identity
@@ -93,14 +95,14 @@ def test_every_sighting_has_one_link_first_and_every_decision_names_what_decided
 @given(st.lists(looks, max_size=40), st.integers(0, 40))
 def test_links_give_back_the_identities_exactly_and_the_future_is_the_same(
         drawn: list[tuple[int, str, int, int, int, Modality]], cut: int) -> None:
-    made, restored = fresh(), Identities(DIMENSION, THRESHOLDS, last=0)
+    made, restored = fresh(), Identities(DIMENSION, CALIBRATION, last=0)
     seen = sightings(drawn)
     links: list[Link] = []
     for item in seen[:cut]:
         links.extend(made.add(*item))
     decided = {link.opened_by: link.identity for link in links if link.rule != "tracklet"}
     opening = {link.sighting: link.opened_by for link in links if link.rule not in ("merged", "parted")}
-    restored = Identities(DIMENSION, THRESHOLDS, last=max((link.identity for link in links), default=0))
+    restored = Identities(DIMENSION, CALIBRATION, last=max((link.identity for link in links), default=0))
     for item in seen[:cut]:
         restored.restore(*item, decided[opening[item[0].id]])
     assert groups(made) == groups(restored)
@@ -128,7 +130,8 @@ def test_a_stranger_opens_an_identity_and_says_how_near_the_nearest_was() -> Non
     assert second.rule == "opened"
     assert second.identity != first.identity
     assert second.score is not None
-    assert second.score < THRESHOLDS["visible-visible"].score == second.threshold
+    assert second.threshold is not None
+    assert second.score < second.threshold
 
 
 def test_a_sighting_of_a_known_tracklet_stays_with_it_even_if_it_looks_like_another() -> None:
@@ -176,6 +179,22 @@ def test_two_identities_become_one_when_a_better_look_shows_that_they_are() -> N
     assert groups(identities) == {frozenset({1, 2})}
 
 
+def test_what_was_not_seen_at_first_is_repaired_later_and_the_older_number_stays() -> None:
+    people, identities = People(), fresh()
+    away = (people.vector(1) + 2.2 * people.vector(7)) / 2.3
+    identities.add(Seen(1, "north", 1, 0, 2), people.vector(1))
+    identities.add(Seen(2, "south", 1, 10, 12), (away / np.linalg.norm(away)).astype(np.float32))
+    number = 2
+    while identities.tracklet(2).identity == 2 and number < 40:     # type: ignore[union-attr]
+        number += 1
+        identities._merge = lambda *_: []       # type: ignore[method-assign]  # as if there were no time
+        identities.add(Seen(number, "south", 1, 2 * number, 2 * number + 2), people.vector(1))
+        del identities._merge
+        links = identities.repair(1)
+    assert [(link.rule, link.opened_by, link.identity) for link in links] == [("merged", 2, 1)]
+    assert identities.repair(5) == []
+
+
 def test_a_merge_that_would_put_one_camera_in_two_places_is_not_made() -> None:
     people, identities = People(), fresh()
     for number, (camera, at) in enumerate([("north", 0), ("south", 100), ("north", 0)], 1):
@@ -199,28 +218,33 @@ def test_one_alike_tracklet_among_many_is_not_enough() -> None:
     assert link.rule == "opened"
 
 
-@pytest.mark.parametrize(("others", "rule"), [(10, "joined"), (40, "opened")])
-def test_among_many_a_match_has_to_stand_out(others: int, rule: str) -> None:
-    identities, axes = Identities(64, THRESHOLDS), np.eye(64, dtype=np.float32)
-    for number in range(1, others + 1):
-        identities.add(Seen(number, f"c{number}", number, 0, 2), axes[number + 2])
-    identities.add(Seen(100, "x", 1, 0, 2), axes[0])
-    identities.add(Seen(101, "y", 1, 0, 2), axes[1])
-    # 0.715 to one, 0.699 to the other: near enough, and hardly nearer than the next.
-    probe = 0.715 * axes[0] + 0.699 * axes[1]
-    (link,) = identities.add(Seen(102, "z", 1, 10, 12), (probe / np.linalg.norm(probe)).astype(np.float32))
-    assert link.rule == rule
-    assert link.score == pytest.approx(0.715, abs=1e-3)
-    clear = 0.73 * axes[1] + np.sqrt(1 - 0.73**2) * axes[2]
-    (link,) = identities.add(Seen(103, "w", 1, 20, 22), clear.astype(np.float32))
-    assert (link.rule, link.against) == ("joined", 101)
+def test_of_two_who_look_alike_nobody_is_chosen_and_both_are_named() -> None:
+    identities, axes = Identities(64, CALIBRATION), np.eye(64, dtype=np.float32)
+    for number in (0, 1):
+        identities.add(Seen(number + 1, f"c{number}", 1, 0, 2), axes[number])
+    # 0.71 to one, 0.70 to the other: near enough to either, and hardly nearer to one.
+    probe = (0.71 * axes[0] + 0.70 * axes[1]) / np.hypot(0.71, 0.70)
+    (link,) = identities.add(Seen(3, "z", 1, 10, 12), probe.astype(np.float32))
+    assert link.rule == "unsure"
+    assert [one.identity for one in identities.suggest(link.identity)] == [1, 2]
+    clear = 0.9 * axes[1] + np.sqrt(1 - 0.9**2) * axes[2]
+    (link,) = identities.add(Seen(4, "w", 1, 20, 22), clear.astype(np.float32))
+    assert (link.rule, link.against) == ("joined", 2)
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_the_more_identities_the_further_and_nothing_on_a_small_site(few: int, more: int) -> None:
-    few, more = sorted((few, more))
-    assert 0 <= sure(few) <= sure(more) <= 0.3
-    assert sure(16) == 0 < sure(32) == pytest.approx(0.1)
+def test_among_many_people_a_score_has_to_be_higher() -> None:
+    needed = []
+    for others in (2, 200):
+        identities, axes = Identities(256, CALIBRATION), np.eye(256, dtype=np.float32)
+        for number in range(others):
+            identities.add(Seen(number + 1, f"c{number}", 1, 0, 2), axes[number])
+        probe = 0.69 * axes[0] + np.sqrt(1 - 0.69**2) * axes[255]
+        link = identities.add(Seen(others + 1, "z", 1, 10, 12), probe.astype(np.float32))[0]
+        assert link.threshold is not None
+        needed.append((link.rule, link.threshold))
+    (few, low), (many, high) = needed
+    assert (few, many) == ("joined", "unsure")
+    assert low < 0.69 < high
 
 
 def test_the_own_modality_decides_where_there_is_any() -> None:
@@ -237,7 +261,7 @@ def test_the_own_modality_decides_where_there_is_any() -> None:
     assert visible @ probe > THRESHOLDS["visible-infrared"].score
     assert infrared @ probe < THRESHOLDS["infrared-infrared"].score
     (link,) = identities.add(Seen(4, "c4", 4, 30, 32, "infrared"), probe.astype(np.float32))
-    assert link.rule == "opened"
+    assert link.rule in ("opened", "unsure")
 
 
 def test_vectors_turned_with_different_keys_are_never_compared() -> None:

@@ -42,7 +42,7 @@ def test_scores_are_mean_cosines_and_conflicts_are_cannot_link(drawn: list[tuple
     assert set(tracklets) == set(seen_by)
     for one, other in itertools.product(seen_by, repeat=2):
         expected = np.mean([a @ b for a in seen_by[one] for b in seen_by[other]])
-        assert tracklets.scores(one)[other.row] == pytest.approx(expected, abs=1e-5)
+        assert tracklets.scores_between([one], [other])[0, 0] == pytest.approx(expected, abs=1e-5)
         assert tracklets.conflicts([one])[0, other.row] == cannot_link(one, other)
         assert tracklets.conflicts([one], [other])[0, 0] == cannot_link(one, other)
     for tracklet in seen_by:

@@ -114,7 +114,7 @@ def test_identities_tell_who_was_where_and_why_they_are_thought_one(lived_in: Ho
     joined = one["identity"]["tracklets"][1]
     assert joined["rule"] == "joined"
     assert joined["pair"] == "visible-infrared"
-    assert joined["score"] >= joined["threshold"] == 0.6
+    assert joined["score"] >= joined["threshold"]    # what it needed here, with so few people about
     assert one["identity"]["modalities"] == ["visible", "infrared"]
 
 
