@@ -32,7 +32,7 @@ from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.schema import beside
 from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, Transient, unwritable
-from cmnas_edge.private import write_private
+from cmnas_edge.private import hand_to_folders_owner, write_private
 
 __all__ = ["Manifest", "Restored", "back_up", "restore"]
 
@@ -135,7 +135,7 @@ def restore(source: Path, data: Path, keys: Path, *, retention_h: float, master_
         raise ConfigError(f"{data / JOURNAL}: expected no journal, found one; a backup is restored into a new folder: "
                           "move that one away, or name another in data")
     staging = data / ".restoring"
-    with _alone(staging):
+    with _alone(staging), _held(data):
         try:
             if keys_copy is not None and not days_in(keys):
                 _fetch_keys(keys_copy, keys)
@@ -151,11 +151,11 @@ def restore(source: Path, data: Path, keys: Path, *, retention_h: float, master_
                     raise Transient(f"{staging}: another program reads it; end that, and give the same command again")
             finally:
                 journal.close()
-            for name in manifest.files:
-                if name != JOURNAL and not (data / name).exists():
+            for name in sorted(manifest.files, key=JOURNAL.__eq__):     # it last: from then on there is a collector
+                if not (data / name).exists():      # enrolled since: a file that is there stays
                     (staging / name).rename(data / name)
-            _sync(data)
-            (staging / JOURNAL).rename(data / JOURNAL)      # last: from here on there is a collector
+                    hand_to_folders_owner(data / name)
+                    _sync(data)
             _sync(data)
         except OSError as error:
             raise unwritable(data, "what is restored", error, "correct data") from None
@@ -227,9 +227,11 @@ def _read(source: Path) -> Manifest:
 
 def _fetch_keys(copy: Path, keys: Path) -> None:
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hand_to_folders_owner(keys)
     for name in ("dropped", ERASED, RECEIPTS, *(path_of(copy, day).name for day in sorted(days_in(copy)))):
         if (copy / name).exists():
             write_private(keys / name, (copy / name).read_bytes())
+            hand_to_folders_owner(keys / name)
 
 
 @contextmanager
@@ -246,17 +248,28 @@ def _alone(folder: Path) -> Iterator[None]:
     """Have a folder to work in: empty, and nobody else's. What an earlier end left in it goes."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable(folder, "what is copied", error, "name another folder") from None
+    with _held(folder, ".lock"):
+        for left in folder.iterdir():
+            if left.name != ".lock":
+                left.unlink()
+        yield
+
+
+@contextmanager
+def _held(folder: Path, name: str = "journal.lock") -> Iterator[None]:
+    """Keep others away from a folder: by the journal's lock a collector, too."""
+    try:
+        lock = os.open(folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        hand_to_folders_owner(folder / name)
     except OSError as error:
         raise unwritable(folder, "what is copied", error, "name another folder") from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"{folder}: another backup or restore is at work there; let it end") from None
-        for left in folder.iterdir():
-            if left.name != ".lock":
-                left.unlink()
+            raise ConfigError(f"{folder}: another backup, restore or collector is at work there; let it end") from None
         yield
     finally:
         os.close(lock)

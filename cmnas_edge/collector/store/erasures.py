@@ -18,7 +18,7 @@ import msgspec
 
 from cmnas_edge.collector.store.ranges import Range
 from cmnas_edge.errors import ConfigError, unwritable
-from cmnas_edge.private import write_private
+from cmnas_edge.private import hand_to_folders_owner, write_private
 
 __all__ = ["ERASED", "RECEIPTS", "Erasure", "Erasures", "Receipt", "Selection", "chain_fault"]
 
@@ -156,6 +156,7 @@ class Erasures:
     def _write(self, name: str, lines: list[bytes]) -> None:
         try:
             write_private(self._folder / name, b"".join(line + b"\n" for line in lines))
+            hand_to_folders_owner(self._folder / name)
         except OSError as error:
             raise unwritable(self._folder, "the list of what was erased", error, "correct keys or its mode") from None
 

@@ -33,6 +33,7 @@ from cmnas_edge.collector.store.removal import Removed, forget_decisions, remove
 from cmnas_edge.collector.store.schema import beside, prepare
 from cmnas_edge.embedding import pack
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.private import hand_to_folders_owner
 from cmnas_edge.sighting import Gap, Sighting
 
 __all__ = ["Arrival", "Decision", "Journal", "JournalGap", "Record"]
@@ -65,6 +66,7 @@ class Journal(Reading):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / "journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            hand_to_folders_owner(folder / "journal.lock")
         except OSError as error:
             raise ConfigError(f"{folder}: expected a folder to write the journal in, found {error.strerror}; "
                               "correct data or its mode") from None
@@ -86,6 +88,7 @@ class Journal(Reading):
             # Made here first: SQLite's own files take this one's mode.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
             self.path.chmod(0o600)
+            hand_to_folders_owner(self.path)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=patience_s)
         try:
             with self.explained():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cmnas_edge.collector.store.erasures import ERASED, RECEIPTS
 from cmnas_edge.collector.store.keys import Keys, day_name, days_in, path_of
-from cmnas_edge.private import write_private
+from cmnas_edge.private import hand_to_folders_owner, write_private
 
 __all__ = ["KeyCopy"]
 
@@ -100,3 +100,4 @@ def _read(folder: Path, name: str) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     if not path.exists() or path.read_bytes() != data:
         write_private(path, data)
+        hand_to_folders_owner(path)

@@ -27,7 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cmnas_edge.errors import ConfigError, unwritable
-from cmnas_edge.private import handed, read_secret, write_private
+from cmnas_edge.private import hand_to_folders_owner, handed, read_secret, write_private
 
 __all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of", "days_in", "new_master", "path_of"]
 
@@ -96,6 +96,7 @@ class Keys:
         try:
             if make:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                hand_to_folders_owner(folder)
             names = [path.name for path in folder.iterdir()]
         except OSError as error:
             raise unwritable(folder, "keys", error, "correct keys or its mode") from None
@@ -209,6 +210,7 @@ class Keys:
             try:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_private(path, new_master())
+                hand_to_folders_owner(path)
             except OSError as error:
                 raise unwritable(path, "a key", error, "correct master_key", kind="a file") from None
             self.made_master = True
@@ -217,6 +219,7 @@ class Keys:
     def _write(self, name: str, text: str) -> None:
         try:
             write_private(self.folder / name, text.encode())
+            hand_to_folders_owner(self.folder / name)
         except OSError as error:
             raise unwritable(self.folder, "keys", error, "correct keys or its mode") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -144,6 +145,31 @@ def test_a_lost_machine_is_begun_again_from_backup_copy_of_the_keys_and_master_k
     journal.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_restores_and_erases_belongs_to_whom_the_folder_does(tmp_path: Path) -> None:
+    journal = filled(tmp_path / "data")
+    (tmp_path / "data" / "devices.json").write_text("[]\n")
+    back_up(tmp_path / "data", tmp_path / "backup", tmp_path / "data" / "keys")
+    KeyCopy(journal.keys, tmp_path / "copy")._run(tmp_path / "copy")
+    master = journal.keys.master_path.rename(tmp_path / "master.key")
+    journal.close()
+    new = tmp_path / "new"
+    new.mkdir()
+    os.chown(new, 4711, 4711)
+    restore(tmp_path / "backup", new, new / "keys", retention_h=1000, master_key=master, keys_copy=tmp_path / "copy",
+            clock=lambda: 103 * DAY_S)
+    journal = Journal(new, master_key=master)
+    upkeep = Upkeep(journal, retention_h=36, keys_copy=tmp_path / "copy", clock=lambda: 104 * DAY_S)
+    upkeep.begin(Selection(device="gate", seen_to=0.0), "root", "")
+    upkeep.start()
+    journal.append([Arrival("gate", [People().sighting(1, at=1, sequence=99)], 105 * DAY_S)])
+    made = {path.name for path in new.rglob("*")}
+    assert made >= {"journal.sqlite", "devices.json", "keys", "dropped", "erased.jsonl", "receipts.jsonl",
+                    "journal.lock", "journal.sqlite-wal", "day-1970-04-16.key"}
+    assert {path.stat().st_uid for path in new.rglob("*")} == {4711}
+    journal.close()
+
+
 def test_a_restore_into_a_used_folder_and_a_backup_over_something_change_nothing(tmp_path: Path) -> None:
     journal = filled(tmp_path / "data")
     keys = tmp_path / "data" / "keys"
@@ -157,6 +183,13 @@ def test_a_restore_into_a_used_folder_and_a_backup_over_something_change_nothing
     with pytest.raises(ConfigError, match="a backup is not replaced"):
         back_up(tmp_path / "data", tmp_path / "backup", keys)
     assert (tmp_path / "backup" / "backup.json").read_bytes() == manifest
+    (tmp_path / "data" / "journal.sqlite").rename(tmp_path / "away.sqlite")
+    other = Journal(tmp_path / "data")      # a collector begins there at the same time
+    (tmp_path / "data" / "journal.sqlite").rename(tmp_path / "its.sqlite")
+    with pytest.raises(ConfigError, match="another backup, restore or collector is at work there"):
+        restore(tmp_path / "backup", tmp_path / "data", keys, retention_h=1)
+    other.close()
+    assert not (tmp_path / "data" / "journal.sqlite").exists()
     with pytest.raises(ConfigError, match="expected a collector's journal, found none"):
         back_up(tmp_path / "nothing", tmp_path / "other", keys)
     assert not (tmp_path / "other").exists()
