@@ -30,9 +30,12 @@ def test_a_link_changes_when_what_it_needed_moves_past_its_score(seen: House, pa
     told = glance.moved(seen.gallery, MovedAsked(pair, now + by, 100))
     tracklets = [t for who in seen.gallery.identities(limit=1000).identities for t in who.tracklets if t.pair == pair]
     assert tracklets
-    scored = [(t.id, t.rule, t.score, t.threshold) for t in tracklets if t.score is not None and t.threshold is not None]
-    part = {one for one, rule, score, needed in scored if rule in ("joined", "merged") and score < needed + by}
-    join = {one for one, rule, score, needed in scored if rule in ("opened", "unsure") and needed + by <= score < needed}
+    scored = [(t.id, t.rule, t.score, t.threshold) for t in tracklets
+              if t.score is not None and t.threshold is not None]
+    part = {one for one, rule, score, needed in scored
+            if rule in ("joined", "merged") and score < needed + by}
+    join = {one for one, rule, score, needed in scored
+            if rule in ("opened", "unsure") and needed + by <= score < needed}
     parted = {t.id for t in tracklets if t.rule == "parted"}    # either way; there may be none
     assert {one.id for one in told.links} - parted == (part | join)
     assert abs(told.would_part - len(part)) <= len(parted)
