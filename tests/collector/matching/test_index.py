@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cmnas_edge.collector.matching import scan
 from cmnas_edge.collector.matching.index import Filter, Index
 from cmnas_edge.collector.matching.scan import products, products_by_numpy
 from cmnas_edge.collector.matching.vectors import F16, F32
@@ -155,6 +157,22 @@ def test_products_are_those_of_the_rounded_vectors_summed_in_single_precision(
     assert np.abs(scores - exact).max() < dimension * 2.0**-24
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_searches_find_the_same_where_the_kernels_are_not_installed(
+        there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unit(np.random.default_rng(6).standard_normal((600, 32)))
+    index = Index(32)
+    for number, vector in enumerate(vectors, 1):
+        index.add(number, vector, camera=CAMERAS[0], modality="visible", seen_from=0, seen_at=1)
+    if not there:
+        monkeypatch.setitem(sys.modules, "numkong", None)
+    scan._kernel.cache_clear()
+    assert (scan._kernel() is products_by_numpy) is not there
+    found = index.view().search_many(vectors[:9], 3)
+    scan._kernel.cache_clear()
+    assert [hits[0].id for hits in found] == list(range(1, 10))
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from([16, 128, 512]))
 def test_half_precision_moves_no_score_by_more_than_a_thousandth(seed: int, dimension: int) -> None:
     rng = np.random.default_rng(seed)
@@ -197,3 +215,34 @@ def test_an_erased_vector_is_in_memory_no_more_once_no_view_is_left() -> None:
     assert [ref() is None for ref in held] == [False, True, False]
     assert index.view().vector(12) is None
     assert index.view().vector(14) is not None
+
+
+@pytest.mark.parametrize("room", [1, 2, 100])
+@pytest.mark.parametrize("erased", [False, True])
+def test_a_block_out_of_the_stretch_of_time_is_left_out_and_one_at_its_edge_is_not(room: int, erased: bool) -> None:
+    index = Index(4, room=room)
+    for number in range(1, 9):
+        index.add(number, SIGNS[number], camera=CAMERAS[0], modality="visible", seen_from=10 * number,
+                  seen_at=10 * number + 5)
+    left = list(range(1, 9))
+    if erased:
+        index.delete([2, 3, 8])
+        left = [1, 4, 5, 6, 7]
+    for edge in range(100):
+        for keep, found in ((Filter(seen_from=edge), [i for i in left if 10 * i + 5 >= edge]),
+                            (Filter(seen_to=edge), [i for i in left if 10 * i <= edge]),
+                            (Filter(seen_from=edge, seen_to=edge), [i for i in left if 10 * i <= edge <= 10 * i + 5])):
+            assert sorted(hit.id for hit in index.view().search(SIGNS[0], 9, keep)) == found
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 50])
+def test_few_rows_or_many_of_a_block_are_found_by_their_own_ids(every: int) -> None:
+    vectors = unit(np.random.default_rng(every).standard_normal((1000, 32)))
+    index = Index(32, room=300)
+    for number, vector in enumerate(vectors, 1):
+        index.add(number, vector, camera=CAMERAS[number % every > 0], modality="visible", seen_from=0, seen_at=1)
+    keep = Filter(cameras=frozenset(CAMERAS[:1]))
+    for query in range(every - 1, 1000, 97 * every):
+        hits = index.view().search(vectors[query], 5, keep)
+        assert hits[0].id == query + 1
+        assert all(hit.id % every == 0 for hit in hits)
