@@ -124,3 +124,30 @@ def test_a_viewer_is_not_offered_what_only_operators_may(served: Served, browser
         browser.wait("document.querySelectorAll('#results li').length")
         assert (browser.see("document.querySelectorAll('#results .act').length") > 0) == may
         assert browser.see("document.getElementById('way-vector').disabled") != may
+
+
+def test_a_privacy_officer_takes_sightings_away_with_a_reason_and_nobody_else_is_offered_that(
+        served: Served, browser: Browser) -> None:
+    house = served.house
+    house.send(*[People().sighting(n, at=1990.0 + n) for n in range(2)])
+    house.settle()
+    for role, may in (("admin", False), ("privacy", True)):
+        browser.cookie(served.url, *served.log_in(role))
+        browser.open(f"{served.url}/health")
+        browser.wait("document.querySelectorAll('#cameras tr').length")
+        assert browser.see("document.getElementById('take-card').hidden") != may
+        browser.open(f"{served.url}/#person-1")
+        browser.wait("document.querySelectorAll('#person-track li').length")
+        assert browser.see("document.getElementById('person-take').hidden") != may
+    asked = browser.see("""(() => {
+        const form = document.getElementById('person-take');
+        form.elements.reason && (form.elements.reason.value = 'asked by the person');
+        return form.reportValidity();
+    })()""")
+    assert asked
+    before = house.audit_log.check().last
+    browser.see("document.getElementById('person-take').requestSubmit()")
+    until = time.monotonic() + 20
+    while house.audit_log.check().last == before and time.monotonic() < until:
+        browser.see("new Promise((done) => setTimeout(done, 50))")
+    assert house.audit_log.check().last == before + 1

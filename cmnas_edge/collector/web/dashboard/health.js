@@ -1,7 +1,8 @@
 // The page of how it goes: cameras and their clocks, what was lost, what is kept and for how long, and which versions.
 
 import { ask } from "./ask.js";
-import { begin } from "./shell.js";
+import { begin, may } from "./shell.js";
+import { offer } from "./take.js";
 import * as words from "./words.js";
 
 const LATE_S = 30;      // longer behind is worth a look
@@ -117,4 +118,12 @@ function drawGaps({ gaps }) {
   }));
 }
 
-begin(refresh);
+const seconds = (id) => ($(id).value ? new Date($(id).value).getTime() / 1000 : null);
+
+begin(refresh).known.then(async () => {
+  $("take-card").hidden = !may("export");
+  if (!may("export")) return;
+  const { cameras } = await ask("/v1/cameras");
+  $("take-camera").append(...cameras.map((camera) => new Option(`${camera.camera}, ${camera.device}`, `${camera.device}/${camera.camera}`)));
+  offer($("take"), "Take away as CSV", () => ({ camera: $("take-camera").value, seen_from: seconds("take-from"), seen_to: seconds("take-to") }));
+}, () => {});

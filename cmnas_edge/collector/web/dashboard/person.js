@@ -4,6 +4,7 @@
 import { ask } from "./ask.js";
 import { reasonFor, search } from "./matches.js";
 import { may } from "./shell.js";
+import { offer } from "./take.js";
 import * as words from "./words.js";
 
 const MARKUP = `
@@ -16,6 +17,7 @@ const MARKUP = `
   <div id="person-actions" class="actions"></div>
   <h3>Appearances</h3>
   <ol id="person-track" class="track"></ol>
+  <form id="person-take" class="asking" hidden></form>
   <div id="person-others">
     <h3>Others who look alike</h3>
     <p id="person-from" class="muted small"></p>
@@ -68,6 +70,7 @@ export class Person {
       `${words.several(who.cameras.length, "camera")}, ${words.date(who.seen_from)}, ${words.between(who.seen_from, who.seen_at)}.`);
     this.part("track").replaceChildren(...who.tracklets.map((each) => this.appearance(each)));
     this.part("others").hidden = !may("search");
+    offer(this.part("take"), "Take away as CSV", () => ({ identity: who.identity }));
     words.put(this.part("from"), `Compared with the appearance before ${this.from.camera} at ${words.at(this.from.seen_from)}. ` +
       "The mark is the score needed for that pair of lights; scores of different pairs do not compare.");
     const look = words.make("button", "more", "Look for them");
