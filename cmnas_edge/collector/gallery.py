@@ -7,7 +7,7 @@ at start: what was linked keeps its identity, what was stored but not yet linked
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, takewhile
 
 import numpy as np
@@ -16,13 +16,14 @@ import numpy.typing as npt
 from cmnas_edge.calibration import Pair
 from cmnas_edge.collector import views
 from cmnas_edge.collector.cameras import Cameras
+from cmnas_edge.collector.matching import deciding
 from cmnas_edge.collector.matching.identity import Identities, Link
 from cmnas_edge.collector.matching.index import Index
 from cmnas_edge.collector.matching.match import Model, match
 from cmnas_edge.collector.matching.tracklet import Tracklet
 from cmnas_edge.collector.matching.vectors import Filter, VectorStore
 from cmnas_edge.collector.roster import Roster
-from cmnas_edge.collector.store.journal import Journal, JournalGap, Record
+from cmnas_edge.collector.store.journal import Decision, Journal, JournalGap, Record
 from cmnas_edge.collector.store.milvus import MilvusStore
 from cmnas_edge.embedding import MODALITIES, Modality, unit
 from cmnas_edge.errors import Transient
@@ -44,6 +45,7 @@ class Gallery:
         self._identities = Identities(model.dimension, model.calibration, last=last_identity)
         self._records: dict[int, tuple[Record, Link, Tracklet]] = {}   # by id, counting up
         self._decided: dict[int, Link] = {}                            # by the tracklet's opening sighting
+        self._decisions: dict[int, Decision] = {}
         self._cameras = Cameras()
         self._roster: tuple[Identities, int, Roster] | None = None      # as of which identities and version
 
@@ -114,6 +116,87 @@ class Gallery:
             # What has left the window stays out of it, as it is in no index any more.
             self._records = {number: held for number, held in self._records.items()
                              if number in before or number > newest}
+
+    def decide(self, asked: views.DecisionAsked, person: str, now: float,
+               store: Callable[[Decision, Iterable[Link]], int]) -> views.Decided:
+        """Do what a person decided, once ``store`` has it; it returns the decision's number.
+
+        Raises:
+            Unanswerable: It cannot be; the message is for the one who asked. Nothing was stored.
+        """
+        with self._lock:
+            try:
+                plan = self._planned(asked)
+            except deciding.Impossible as error:
+                raise views.Unanswerable(409, str(error)) from None
+            number = store(Decision(now, person, asked.kind, asked.reason, plan.body), plan.links)
+            deciding.carry_out(self._identities, plan, number)
+            self._decided.update({link.opened_by: link for link in plan.links})
+            decision = Decision(now, person, asked.kind, asked.reason, plan.body, number)
+            self._decisions[number] = decision
+            self.version += 1
+            return self._told(decision)
+
+    def hold(self, decisions: Iterable[Decision]) -> None:
+        """Take what was decided before, in order; call once, before `restore`."""
+        with self._lock:
+            for decision in decisions:
+                self._decisions[decision.id] = decision
+                deciding.hold(self._identities.held, decision.id, decision.kind, decision.body)
+
+    def decisions(self, limit: int) -> views.DecisionList:
+        """List what people decided, the newest first."""
+        with self._lock:
+            return views.DecisionList([self._told(self._decisions[number])
+                                       for number in sorted(self._decisions, reverse=True)[:limit]])
+
+    def suggestions(self, identity: int) -> views.SuggestionList:
+        """Say who else an identity may be, most probable first.
+
+        Raises:
+            Unanswerable: There is none of that number.
+        """
+        with self._lock:
+            if not self._identities.members(identity):
+                raise views.Unanswerable(404, f"identity: none of number {identity} in the hot window; it may be part "
+                                              "of another by now")
+            known = bool(self.model.calibration.scales)
+            return views.SuggestionList([
+                views.Suggestion(one.identity, one.score, one.threshold, one.pair, one.against,
+                                 one.probability if known else None) for one in self._identities.suggest(identity)])
+
+    def repair(self, limit: int) -> list[Link]:
+        """Look again at so many identities, in turn, and join those that are one by now; return what changed."""
+        with self._lock:
+            links = self._identities.repair(limit)
+            if links:
+                self._decided.update({link.opened_by: link for link in links})
+                self.version += 1
+            return links
+
+    def _planned(self, asked: views.DecisionAsked) -> deciding.Plan:
+        if asked.kind == "merge":
+            return deciding.merge(self._identities, asked.identities)
+        if asked.kind == "cannot_link":
+            return deciding.cannot_link(self._identities, asked.identities)
+        if asked.kind == "undo":
+            made = self._decisions.get(asked.undoes or 0)
+            if made is None or made.kind == "undo" or any(
+                    one.kind == "undo" and one.body["undoes"] == made.id for one in self._decisions.values()):
+                raise deciding.Impossible(f"undo: expected a decision that stands, found {asked.undoes}; see the list")
+            return deciding.undo(self._identities, made.id, made.body)
+        if len(asked.identities) != 1:
+            raise deciding.Impossible(f"{asked.kind}: expected one identity, found {len(asked.identities)}; name one")
+        if asked.kind == "split":
+            return deciding.split(self._identities, asked.identities[0], asked.tracklets)
+        return deciding.confirm(self._identities, asked.identities[0])
+
+    def _told(self, decision: Decision) -> views.Decided:
+        return views.Decided(
+            id=decision.id, made_at=decision.made_at, person=decision.person, kind=decision.kind,
+            reason=decision.reason, tracklets=decision.body["tracklets"],
+            moved=[views.Move(*one) for one in decision.body["moved"]], undoes=decision.body.get("undoes"),
+            undone=any(one.kind == "undo" and one.body["undoes"] == decision.id for one in self._decisions.values()))
 
     def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
         """Take reports of records lost on a device."""
@@ -331,6 +414,7 @@ def rebuild(journal: Journal, model: Model, *, since: float, limit: int, elsewhe
         linked when the last collector ended: they are to be written.
     """
     gallery = Gallery(model, last_identity=journal.last_identity())
+    gallery.hold(journal.decisions())
     sightings = list(journal.sightings(model.fingerprint, model.dimension, since=since, most=limit))
     fresh = gallery.restore(sightings, journal.links(sightings[0][0].id) if sightings else ())
     gallery.note_gaps(journal.gaps(since))

@@ -25,7 +25,7 @@ from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Receipt, Selection
 from cmnas_edge.collector.store.journal import Arrival, Journal, JournalGap, Record
 from cmnas_edge.collector.store.upkeep import Upkeep
-from cmnas_edge.collector.views import Unanswerable
+from cmnas_edge.collector.views import Decided, DecisionAsked, Unanswerable
 from cmnas_edge.errors import CmnasError, Transient
 from cmnas_edge.log import Repeats
 from cmnas_edge.sighting import Gap
@@ -38,6 +38,7 @@ _log = logging.getLogger("cmnas.collector")
 _WAITING = 256              # requests; more are told to come back
 _TOGETHER = 32              # requests that share a commit
 _EXPIRY_S = 10.0
+_REPAIRED = 50              # identities that are looked at again then; some 50 ms
 _LAST_S = 5.0               # of deciding at the end; what is left is decided about at the next start
 _SLICE_S = 0.01             # of deciding, before it looks for requests again
 _PATIENCE_S = 1.0           # of deciding before what is asked, which mostly is about what was sent just before
@@ -133,6 +134,10 @@ class Intake:
             return self._finish_erasures()[-1]
 
         return self.ask(work)
+
+    def decide(self, asked: DecisionAsked, person: str) -> Future[Decided]:
+        """Store what a person decided about identities, and do it; see `Gallery.decide`."""
+        return self.ask(lambda: self._gallery.decide(asked, person, self._clock(), self._journal.decide))
 
     def _finish_erasures(self) -> list[Receipt]:
         try:
@@ -271,6 +276,7 @@ class Intake:
         self._expired_at = self._clock()
         self._on_turn()
         self._gallery.expire(self._expired_at - self._hot_window_s, self._hot_limit)
+        self._unwritten += self._gallery.repair(_REPAIRED)
         self._write_links()
         if self._unwritten:
             return      # a link written after its sighting went would stand for ever

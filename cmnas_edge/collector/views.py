@@ -13,13 +13,15 @@ from cmnas_edge.calibration import CalibratedOn, Pair, Verdict
 from cmnas_edge.collector.access.audit_log import Entry as Noted
 from cmnas_edge.collector.matching.identity import Rule
 from cmnas_edge.collector.store.erasures import Receipt, Selection
+from cmnas_edge.collector.store.records import DecisionKind
 from cmnas_edge.collector.store.upkeep import UpkeepView
 from cmnas_edge.embedding import Modality
 from cmnas_edge.sighting import MAX_DIMENSION, EngineName, Precision
 
-__all__ = ["AuditAsked", "AuditPage", "Camera", "CameraList", "ErasureAsked", "ExportAsked", "Gap", "Health",
-           "IdentitiesAsked", "Identity", "IdentityAsked", "IdentityList", "Judgement", "Match", "MatchList",
-           "Nothing", "Problem", "Query", "Session", "Sighting", "SightingList", "SightingsAsked", "Timeline",
+__all__ = ["AuditAsked", "AuditPage", "Camera", "CameraList", "Decided", "DecisionAsked", "DecisionList",
+           "DecisionsAsked", "ErasureAsked", "ExportAsked", "Gap", "Health", "IdentitiesAsked", "Identity",
+           "IdentityAsked", "IdentityList", "Judgement", "Match", "MatchList", "Move", "Nothing", "Problem", "Query",
+           "Session", "Sighting", "SightingList", "SightingsAsked", "Suggestion", "SuggestionList", "Timeline",
            "Tracklet", "Unanswerable"]
 
 
@@ -319,6 +321,74 @@ class AuditPage(Struct, frozen=True):
     """Entries, the newest first; ask again with ``before`` the last one's number for those before it."""
 
     entries: list[Noted]
+
+
+class DecisionAsked(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a person decides, and why.
+
+    ``confirm`` and ``split`` are about one identity, ``cannot_link`` about two, ``merge`` about two or more. ``split``
+    names the ``tracklets`` that are somebody else; ``undo`` the decision that it ``undoes``.
+    """
+
+    kind: DecisionKind
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+    identities: Annotated[list[Id], Meta(max_length=50)] = []
+    tracklets: Annotated[list[Id], Meta(max_length=1000)] = []
+    undoes: Id | None = None
+
+
+class DecisionsAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many decisions, the newest first."""
+
+    limit: Limit = 100
+
+
+class Move(Struct, frozen=True):
+    """A tracklet that a decision gave another identity."""
+
+    tracklet: int
+    was: int
+    became: int
+
+
+class Decided(Struct, frozen=True, kw_only=True):
+    """A decision as it stands; ``undone`` if another took it back."""
+
+    id: int
+    made_at: float
+    person: str
+    kind: DecisionKind
+    reason: str
+    tracklets: list[int]
+    moved: list[Move]
+    undoes: int | None
+    undone: bool
+
+
+class DecisionList(Struct, frozen=True):
+    """What people decided, the newest first."""
+
+    decisions: list[Decided]
+
+
+class Suggestion(Struct, frozen=True):
+    """Who else an identity may be: ``score`` of all tracklets, the ``threshold`` it needed, how probable.
+
+    ``against`` is the tracklet there that is nearest. ``probability`` is null where the calibration knows none.
+    """
+
+    identity: int
+    score: float
+    threshold: float
+    pair: Pair
+    against: int
+    probability: float | None
+
+
+class SuggestionList(Struct, frozen=True):
+    """Who else an identity may be, most probable first."""
+
+    suggestions: list[Suggestion]
 
 
 class Judgement(Struct, frozen=True):

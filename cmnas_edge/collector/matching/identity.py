@@ -86,7 +86,7 @@ class Identities:
         self._scales = Scales(calibration)
         self._judge = Judge(self._tracklets, self._prototypes, self._transit, self._scales, newcomer=newcomer)
         self._thresholds = {name: threshold.score for name, threshold in calibration.thresholds.items()}
-        self._fingerprint = bytes.fromhex(calibration.fingerprint)
+        self.fingerprint = bytes.fromhex(calibration.fingerprint)
         self._chains: dict[int, list[Tracklet]] = {}    # by time
         self._legs: dict[int, list[tuple[int, int, float]]] = {}    # learned from each identity
         self._last = last
@@ -134,7 +134,7 @@ class Identities:
             same = pair(tracklet.modality, tracklet.modality)
             links.append(Link(seen.id, tracklet.opened_by, tracklet.identity, "tracklet",
                               float(self._tracklets.scores_between([tracklet], [tracklet])[0, 0]),
-                              self._thresholds[same], same, tracklet.opened_by, None, self._fingerprint))
+                              self._thresholds[same], same, tracklet.opened_by, None, self.fingerprint))
             links.extend(self._part(tracklet, seen.id))
         if len(tracklet.sightings).bit_count() == 1:    # what has doubled may look another
             links.extend(self._merge(tracklet.identity, seen.id))
@@ -180,10 +180,10 @@ class Identities:
         others = self.held.others(one.opened_by for one in ours)
         return any(one.opened_by in others for one in theirs)
 
-    def fresh_number(self) -> int:
-        """A number for an identity that nobody had."""
-        self._last += 1
-        return self._last
+    @property
+    def next_number(self) -> int:
+        """The number of an identity that is opened next; nobody had it."""
+        return self._last + 1
 
     def expire(self, floor: int) -> list[Tracklet]:
         """Forget the tracklets whose last sighting is older than sighting ``floor``."""
@@ -199,6 +199,7 @@ class Identities:
         self._leave(tracklet)
         self._tracklets.assign(tracklet, identity)
         self._chains.setdefault(identity, []).append(tracklet)
+        self._last = max(self._last, identity)
         self._renew(identity)
 
     def _place(self, tracklet: Tracklet, sighting: int, rule: Rule) -> Link:
@@ -212,7 +213,7 @@ class Identities:
         if best is not None and best.probability >= JOIN:
             self.move(tracklet, best.identity)
             return self._link(sighting, tracklet, rule, best)
-        self.move(tracklet, self.fresh_number())
+        self.move(tracklet, self.next_number)
         if rule == "joined":
             rule = "unsure" if best is not None and best.probability >= UNSURE else "opened"
         return self._link(sighting, tracklet, rule, best)
@@ -274,7 +275,7 @@ class Identities:
 
     def _link(self, sighting: int, tracklet: Tracklet, rule: Rule, evidence: Evidence | None) -> Link:
         if evidence is None:
-            return Link(sighting, tracklet.opened_by, tracklet.identity, rule, fingerprint=self._fingerprint)
+            return Link(sighting, tracklet.opened_by, tracklet.identity, rule, fingerprint=self.fingerprint)
         return Link(sighting, tracklet.opened_by, tracklet.identity, rule, evidence.score, evidence.threshold,
                     evidence.pair, evidence.against, evidence.probability if self._scales.known else None,
-                    self._fingerprint)
+                    self.fingerprint)

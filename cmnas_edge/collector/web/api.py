@@ -65,6 +65,10 @@ ROUTES = (
     Route("GET", "/v1/sightings", "sightings", views.SightingsAsked, views.SightingList, "viewer"),
     Route("GET", "/v1/identities", "identities", views.IdentitiesAsked, views.IdentityList, "viewer"),
     Route("GET", "/v1/identities/{identity}", "identity", views.IdentityAsked, views.Timeline, "viewer"),
+    Route("GET", "/v1/identities/{identity}/suggestions", "suggestions", views.IdentityAsked, views.SuggestionList,
+          "viewer"),
+    Route("GET", "/v1/decisions", "decisions", views.DecisionsAsked, views.DecisionList, "viewer"),
+    Route("POST", "/v1/decisions", "decide", views.DecisionAsked, views.Decided, "operator"),
     Route("GET", "/v1/site", "site", views.Nothing, overviews.Site, "viewer"),
     Route("GET", "/v1/calibration", "calibration", views.Nothing, overviews.CalibrationShown, "viewer"),
     Route("GET", "/v1/calibration/moved", "moved", overviews.MovedAsked, overviews.Moved, "viewer"),
@@ -158,6 +162,18 @@ class Api:
             raise views.Unanswerable(404, f"identity: none of number {asked.identity} in the hot window; it may be "
                                      "part of another by now")
         return timeline
+
+    def suggestions(self, asked: views.IdentityAsked) -> views.SuggestionList:
+        """Say who else an identity may be."""
+        return self._gallery.suggestions(asked.identity)
+
+    def decisions(self, asked: views.DecisionsAsked) -> views.DecisionList:
+        """List what people decided about identities."""
+        return self._gallery.decisions(asked.limit)
+
+    def decide(self, asked: views.DecisionAsked, *, person: str) -> views.Decided:
+        """Confirm, merge, split or hold apart identities, or take that back; the journal keeps who and why."""
+        return self._intake.decide(asked, person).result()
 
     def site(self, asked: views.Nothing) -> overviews.Site:
         """Show the cameras, the ways between them and how long those take, and the traffic of an hour."""
