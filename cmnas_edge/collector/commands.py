@@ -217,8 +217,9 @@ def _serve(settings: CollectorSettings) -> int:
     audit_log = AuditLog(settings.data)
     _tell_of_access(people, audit_log)
     log_in = LogIn(people, sessions, passwords, audit_log)
-    api = Api(gallery, intake, devices, audit_log, hot_window_h=settings.hot_window_h,
-              reasons=settings.access.reasons, broker=lambda: "" if broker is None else broker.trouble,
+    api = Api(gallery, intake, devices, audit_log, people=people, sessions=sessions,
+              hot_window_h=settings.hot_window_h, reasons=settings.access.reasons,
+              broker=lambda: "" if broker is None else broker.trouble,
               index=lambda: "" if index is None else index.trouble)
     app = build(receiver, api, log_in, ending=lambda: server.should_exit)
     _log_through_ours("uvicorn", "asyncio")

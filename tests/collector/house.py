@@ -52,7 +52,8 @@ class House:
         self.passwords = Passwords(memory_kib=64, passes=1)     # a test is not what guesses
         self.log_in = LogIn(self.people, self.sessions, self.passwords, self.audit_log,
                             throttle=Throttle(clock=lambda: self.now))
-        self.api = Api(self.gallery, self.intake, self.devices, self.audit_log, hot_window_h=1.0, reasons=reasons,
+        self.api = Api(self.gallery, self.intake, self.devices, self.audit_log, people=self.people,
+                       sessions=self.sessions, hot_window_h=1.0, reasons=reasons,
                        clock=lambda: self.now)
         self.receiver = Receiver(self.devices, self.intake, model, Admission(hot_window_s, self.gallery.heard()),
                                  transform=transform, opener=opener, only_sealed=only_sealed,
@@ -75,10 +76,11 @@ class House:
         return self._tokens[device]
 
     def cookie(self, role: str, *, secure: bool = False) -> dict[str, str]:
-        """The headers of somebody with a role who is logged in, enrolled at first use."""
+        """The headers of somebody with a role who is logged in, enrolled at first use, as is ``somebody`` else."""
         name = f"some-{role}"
-        if self.people.find(name) is None:
-            self.people.add(name, role, "")
+        for each, theirs in (("somebody", "viewer"), (name, role)):
+            if self.people.find(each) is None:
+                self.people.add(each, theirs, "")
         found = self.people.find(name)
         assert found is not None
         token = self.sessions.open(name, found[0].changed_at)

@@ -1,6 +1,6 @@
 """Roles, and what each may do.
 
-A viewer looks; an operator also searches and decides; an admin also runs the collector. A
+A viewer looks; an operator also searches and decides; an admin also logs people out and revokes devices. A
 privacy officer looks, erases, exports and reads the audit log: none of the others may, so that
 nobody erases the traces of what they did themselves.
 """

@@ -87,6 +87,25 @@ class Sessions:
         """End a session."""
         self._database.write([("DELETE FROM session WHERE hash = ?", (_hash(token),))])
 
+    def end_all(self, name: str) -> int:
+        """End somebody's sessions and links; say how many sessions went on."""
+        with self._database.writing() as db:
+            db.execute("DELETE FROM link WHERE person = ? COLLATE NOCASE", (name,))
+            (count,) = db.execute("SELECT count(*) FROM session WHERE person = ? COLLATE NOCASE AND used_at > ? AND "
+                                  "opened_at > ?", (name, *self._over())).fetchone()
+            db.execute("DELETE FROM session WHERE person = ? COLLATE NOCASE", (name,))
+        return int(count)
+
+    def counts(self) -> dict[str, int]:
+        """How many sessions go on, by name."""
+        return dict(self._database.rows(
+            "SELECT person, count(*) FROM session WHERE used_at > ? AND opened_at > ? GROUP BY person", *self._over()))
+
+    def _over(self) -> tuple[float, float]:
+        """Last used and opened by then, a session is over."""
+        now = self._clock()
+        return now - self._idle_s, now - self._longest_s
+
     def link(self, name: str, life_s: float = LINK_S) -> str:
         """Make a token that lets somebody enrolled in once, without their password."""
         token, now = _new(), self._clock()

@@ -21,12 +21,15 @@ from starlette.responses import Response, StreamingResponse
 from cmnas_edge import __version__
 from cmnas_edge.collector import glance, overviews, views
 from cmnas_edge.collector.access.audit_log import AuditLog, Kind
+from cmnas_edge.collector.access.people import People
 from cmnas_edge.collector.access.roles import Caller, Role
+from cmnas_edge.collector.access.sessions import Sessions
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.store.erasures import Receipt, Selection
+from cmnas_edge.collector.web.administration import AccountList, Administration, DeviceList, Done, Named
 from cmnas_edge.collector.web.exports import Table, csv_lines
 from cmnas_edge.errors import CmnasError
 
@@ -74,6 +77,10 @@ ROUTES = (
     Route("GET", "/v1/calibration/moved", "moved", overviews.MovedAsked, overviews.Moved, "viewer"),
     Route("POST", "/v1/search", "search", views.Query, views.MatchList, "operator", audit="search",
           asks_only=True),
+    Route("GET", "/v1/accounts", "accounts", views.Nothing, AccountList, "admin"),
+    Route("POST", "/v1/accounts/end-sessions", "end_sessions", Named, Done, "admin", audit="people"),
+    Route("GET", "/v1/devices", "devices", views.Nothing, DeviceList, "admin"),
+    Route("POST", "/v1/devices/revoke", "revoke", Named, Done, "admin", audit="devices"),
     Route("GET", "/v1/sightings.csv", "export", views.ExportAsked, Table, "privacy", audit="export"),
     Route("GET", "/v1/audit-log", "audit_log", views.AuditAsked, views.AuditPage, "privacy", audit="audit log"),
     Route("GET", "/v1/erasures", "receipts", views.Nothing, views.ReceiptList, "privacy", audit="audit log"),
@@ -81,7 +88,7 @@ ROUTES = (
 )
 
 
-class Api:
+class Api(Administration):
     """Answers the routes: a struct in, a struct out.
 
     A method raises `views.Unanswerable` for a question that makes no sense or is about what
@@ -93,6 +100,8 @@ class Api:
         intake: Where sightings are stored.
         devices: Who may send them.
         audit_log: Where questions are noted.
+        people: Who is enrolled.
+        sessions: Who is logged in.
         hot_window_h: Its length.
         reasons: Kinds of questions that need a reason.
         broker: Says why no batch comes by a broker.
@@ -101,12 +110,13 @@ class Api:
     """
 
     def __init__(self, gallery: Gallery, intake: Intake, devices: Devices, audit_log: AuditLog, *,
-                 hot_window_h: float, reasons: Collection[str] = (), broker: Callable[[], str] = lambda: "",
+                 people: People, sessions: Sessions, hot_window_h: float, reasons: Collection[str] = (),
+                 broker: Callable[[], str] = lambda: "",
                  index: Callable[[], str] = lambda: "",
                  clock: Callable[[], float] = time.time) -> None:
+        super().__init__(people, sessions, devices)
         self._gallery = gallery
         self._intake = intake
-        self._devices = devices
         self._audit_log = audit_log
         self._reasons = reasons
         self._hot_window_h = hot_window_h

@@ -33,7 +33,8 @@ def crowds(galleries: dict[int, Crowd], tmp_path_factory: pytest.TempPathFactory
     house = House(tmp_path_factory.mktemp("crowd") / "data", now=time.time())
     served = {}
     for count, gallery in galleries.items():
-        api = Api(gallery, house.intake, house.devices, house.audit_log, hot_window_h=24.0, clock=lambda: house.now)
+        api = Api(gallery, house.intake, house.devices, house.audit_log, people=house.people,
+                  sessions=house.sessions, hot_window_h=24.0, clock=lambda: house.now)
         served[count] = Served(house, build(house.receiver, api, house.log_in)).__enter__()
     yield served
     for each in served.values():

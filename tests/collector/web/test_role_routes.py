@@ -21,6 +21,7 @@ SECURE = "https://collector.example:8700"
 
 def ask(house: House, route: Route, **given: Any) -> Any:
     url, question = QUESTIONS[route.name]
+    house.devices.enrol("gate", rotate=True)    # which an earlier question may have revoked
     given["headers"] = {**question.get("headers", {}), **given.get("headers", {})}
     return house.ask(route.method, given.pop("base", "") + url, **{**question, **given})
 
