@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import json
-from importlib import resources
-from typing import Any
-
 import pytest
 
+from tests.collector.axe import faults
 from tests.collector.browser import CHROMIUM, Browser
 from tests.collector.process import Process
 
@@ -21,19 +17,6 @@ OPENED = {"": "document.querySelector('.lane .name').click(); document.getElemen
           "site": "document.querySelector('.node').click()",
           "search": "document.querySelector('#results .act').click(); document.getElementById('narrow').open = true",
           "calibration": "document.querySelector('input[value=visible-infrared]').click()", "health": "0"}
-
-
-@functools.cache
-def axe() -> str:
-    return (resources.files("axe_core_python") / "axe.min.js").read_text("utf-8")
-
-
-def faults(browser: Browser) -> list[Any]:
-    """What keeps people out of the page as it is now: rule, and where."""
-    browser.see(axe() + "; 0")
-    found = browser.see("axe.run().then((r) => JSON.stringify(r.violations.map((v) => "
-                        "[v.impact, v.id, v.nodes.map((n) => n.target.join(' ') + ': ' + n.failureSummary)])))")
-    return [fault for fault in json.loads(found) if fault[0] in ("serious", "critical")]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["day", "night"])

@@ -2,6 +2,7 @@
 // whoever may decide can decide.
 
 import { ask } from "./ask.js";
+import { Decide } from "./decide.js";
 import { reasonFor, search } from "./matches.js";
 import { may } from "./shell.js";
 import { offer } from "./take.js";
@@ -14,9 +15,14 @@ const MARKUP = `
   </form>
   <p id="person-summary" class="muted"></p>
   <p id="person-said" role="status" class="said" hidden></p>
-  <div id="person-actions" class="actions"></div>
+  <ul id="person-past" class="past" aria-label="What people decided"></ul>
+  <div id="person-actions" class="actions" role="group" aria-label="Decide"></div>
   <h3>Appearances</h3>
   <ol id="person-track" class="track"></ol>
+  <div id="person-maybe">
+    <h3>Who else it may be</h3>
+    <ol id="person-suggested" class="alike"></ol>
+  </div>
   <form id="person-take" class="asking" hidden></form>
   <div id="person-others">
     <h3>Others who look alike</h3>
@@ -28,13 +34,16 @@ const MARKUP = `
 export class Person {
   // Changed: called when something was decided.
   constructor(changed) {
-    Object.assign(this, { changed, who: null, from: null });
+    Object.assign(this, { changed, who: null, from: null, decide: null });
     this.dialog = document.body.appendChild(document.createElement("dialog"));
     this.dialog.id = "person";
     this.dialog.setAttribute("aria-labelledby", "person-title");
     this.dialog.innerHTML = MARKUP;
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
     this.dialog.addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
+    this.decide = new Decide({ box: this.part("actions"), past: this.part("past"), done: (said, identity) => this.decided(said, identity),
+      ticked: () => [...this.dialog.querySelectorAll("#person-track input:checked")].map((tick) => Number(tick.value)) });
+    this.part("track").addEventListener("change", () => this.decide.tick());
     this.part("ask").addEventListener("submit", (event) => {
       event.preventDefault();
       this.compare();
@@ -54,8 +63,8 @@ export class Person {
     } catch (error) {
       if (!this.dialog.open) {
         words.put(this.part("title"), words.person(identity));
-        for (const name of ["track", "summary", "actions"]) this.part(name).replaceChildren();
-        this.part("others").hidden = true;
+        for (const name of ["track", "summary", "actions", "past"]) this.part(name).replaceChildren();
+        for (const name of ["others", "maybe", "take"]) this.part(name).hidden = true;
       }
       this.say(error.message);
     }
@@ -70,12 +79,44 @@ export class Person {
       `${words.several(who.cameras.length, "camera")}, ${words.date(who.seen_from)}, ${words.between(who.seen_from, who.seen_at)}.`);
     this.part("track").replaceChildren(...who.tracklets.map((each) => this.appearance(each)));
     this.part("others").hidden = !may("search");
+    this.decide.show(who);
+    this.suggest(who);
     offer(this.part("take"), "Take away as CSV", () => ({ identity: who.identity }));
     words.put(this.part("from"), `Compared with the appearance before ${this.from.camera} at ${words.at(this.from.seen_from)}. ` +
-      "The mark is the score needed for that pair of lights; scores of different pairs do not compare.");
+      "The mark is the score that was needed.");
     const look = words.make("button", "more", "Look for them");
     this.part("ask").replaceChildren(...reasonFor("search"), look);
     history.replaceState(null, "", `${location.pathname}${location.search}#person-${who.identity}`);   // a link to this person
+  }
+
+  // After a decision: what there is now, and what was done.
+  async decided(said, identity) {
+    if (identity !== null) {
+      this.changed();
+      await this.open(identity);
+    }
+    this.say(said);
+    this.dialog.scrollTop = 0;
+  }
+
+  async suggest(who) {
+    const { suggestions } = await ask(`/v1/identities/${who.identity}/suggestions`).catch(() => ({ suggestions: [] }));
+    if (who !== this.who) return;
+    this.part("maybe").hidden = !suggestions.length;
+    this.part("suggested").replaceChildren(...suggestions.map((one) => {
+      const item = words.make("li");
+      const odds = one.probability === null ? "" : `${words.chance(one.probability)} probable, `;
+      item.append(this.opener(one.identity), words.make("span", "muted small", words.lights(one.pair)), words.meter(one),
+        words.make("p", "", `${odds}score ${one.score.toFixed(2)}, needed ${one.threshold.toFixed(2)}`), ...this.decide.pair(one.identity));
+      return item;
+    }));
+  }
+
+  opener(identity) {
+    const open = words.make("button", "who", words.person(identity));
+    open.type = "button";
+    open.addEventListener("click", () => this.open(identity));
+    return open;
   }
 
   say(sentence) {
@@ -85,8 +126,14 @@ export class Person {
 
   appearance(tracklet) {
     const item = words.make("li");
+    const title = words.make(may("decide") ? "label" : "b", "at", `${tracklet.camera}, ${words.between(tracklet.seen_from, tracklet.seen_at)}`);
+    if (may("decide")) {
+      const tick = words.make("input");
+      Object.assign(tick, { type: "checkbox", value: tracklet.id });
+      title.prepend(tick);
+    }
     item.append(
-      words.make("b", "", `${tracklet.camera}, ${words.between(tracklet.seen_from, tracklet.seen_at)}`),
+      title,
       words.make("span", `light ${tracklet.modality}`, tracklet.modality));
     if (["joined", "merged"].includes(tracklet.rule)) item.append(words.meter(tracklet));
     item.append(words.make("p", "", words.why(tracklet)));
@@ -113,14 +160,12 @@ export class Person {
     }
     const rows = [...best.values()].sort((a, b) => margin(b) - margin(a)).slice(0, 5).map((match) => {
       const item = words.make("li");
-      const open = words.make("button", "who", words.person(match.sighting.identity));
-      open.type = "button";
-      open.addEventListener("click", () => this.open(match.sighting.identity));
       const odds = match.probability === null ? "" : `${words.chance(match.probability)} probable, `;
-      item.append(open, words.make("span", `light ${match.sighting.modality}`, match.sighting.camera), words.meter(match),
+      item.append(this.opener(match.sighting.identity), words.make("span", `light ${match.sighting.modality}`, match.sighting.camera), words.meter(match),
         words.make("p", "", match.above
           ? `Near enough to be the same, and yet kept apart: ${odds}${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`
-          : `Not near enough: ${odds}${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`));
+          : `Not near enough: ${odds}${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`),
+        ...this.decide.pair(match.sighting.identity));
       return item;
     });
     return rows.length ? rows : [words.make("li", "muted", "Nobody else has been seen.")];
