@@ -62,8 +62,10 @@ class Arrival(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True):
     """What a person decided about identities.
 
-    ``body`` is what the kind needs, as JSON. Whatever it names under ``"tracklets"``, by the ids
-    of the sightings that opened them, is what it is about: it is forgotten with the last of them.
+    ``body`` is what the kind needs, as JSON. What it names under ``"tracklets"``, by the ids of the
+    sightings that opened them, is what it is about: a tracklet that is gone goes from there, and from
+    ``"moved"`` and ``"sides"``, and the decision with the last of them; but what stands under ``"undoes"`` keeps the
+    one that undoes it.
     ``id`` counts up; 0 until it is stored.
     """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -77,31 +78,44 @@ def remove(db: sqlite3.Connection, ids: Sequence[int], marks: Mapping[str, int])
 
 def forget_decisions(db: sqlite3.Connection, before: float) -> int:
     """Take out decisions made before a time that name no tracklet that is left; return how many."""
-    count = 0
+    ended = set()
     for number, body in db.execute("SELECT id, body FROM decision WHERE made_at < ?", (before,)).fetchall():
-        said = msgspec.json.decode(body)
-        about = said.get("tracklets") if isinstance(said, dict) else None
-        if not isinstance(about, list) or not any(
-                db.execute("SELECT 1 FROM link WHERE opened_by = ?", (tracklet,)).fetchone() for tracklet in about):
-            db.execute("DELETE FROM decision WHERE id = ?", (number,))
-            count += 1
-    return count
+        about = _said(body).get("tracklets", [])
+        if not any(db.execute("SELECT 1 FROM link WHERE opened_by = ?", (tracklet,)).fetchone() for tracklet in about):
+            ended.add(number)
+    return _drop(db, ended)
 
 
 def _undecide(db: sqlite3.Connection) -> int:
     """Take tracklets that ended out of decisions, and decisions out that are about nothing else."""
-    ended = {number for number, in db.execute("SELECT id FROM ended")}
-    count = 0
-    for number, body in db.execute("SELECT id, body FROM decision").fetchall() if ended else ():
-        said = msgspec.json.decode(body)
-        about = said.get("tracklets") if isinstance(said, dict) else None
-        if not isinstance(about, list) or ended.isdisjoint(t for t in about if isinstance(t, int)):
+    gone = {number for number, in db.execute("SELECT id FROM ended")}
+    ended = set()
+    for number, body in db.execute("SELECT id, body FROM decision").fetchall() if gone else ():
+        said = _said(body)
+        about = said.get("tracklets", [])
+        if gone.isdisjoint(about):
             continue
-        left = [tracklet for tracklet in about if tracklet not in ended]
-        if left:
-            db.execute("UPDATE decision SET body = ? WHERE id = ?",
-                       (msgspec.json.encode(said | {"tracklets": left}).decode(), number))
-        else:
-            db.execute("DELETE FROM decision WHERE id = ?", (number,))
-            count += 1
-    return count
+        said["tracklets"] = [tracklet for tracklet in about if tracklet not in gone]
+        if "moved" in said:
+            said["moved"] = [move for move in said["moved"] if move[0] not in gone]
+        if "sides" in said:
+            said["sides"] = [[tracklet for tracklet in side if tracklet not in gone] for side in said["sides"]]
+        db.execute("UPDATE decision SET body = ? WHERE id = ?", (msgspec.json.encode(said).decode(), number))
+        if not said["tracklets"]:
+            ended.add(number)
+    return _drop(db, ended)
+
+
+def _drop(db: sqlite3.Connection, ended: set[int]) -> int:
+    """Take decisions out, but for what undoes one that stays: without it that one would hold again."""
+    bodies = {number: _said(body) for number, body in db.execute("SELECT id, body FROM decision")} if ended else {}
+    stay = bodies.keys() - ended
+    empty = ended | {number for number, said in bodies.items() if not said.get("tracklets", True)}
+    going = {number for number in empty if bodies[number].get("undoes") not in stay}
+    db.executemany("DELETE FROM decision WHERE id = ?", ((number,) for number in going))
+    return len(going)
+
+
+def _said(body: str) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(body)
+    return found

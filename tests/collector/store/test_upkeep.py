@@ -161,13 +161,20 @@ def test_decisions_about_what_is_gone_are_gone_and_others_forget_that_part(tmp_p
     journal.append([Arrival("gate", [people.sighting(n, at=10 * n) for n in range(4)], 0.0)],
                    [Link(n, n, n, "opened") for n in range(1, 5)])
     for about in ([1, 2], [2, 3], [3, 4]):
-        journal.decide(Decision(5.0, "ada", "merge", "why", {"tracklets": about}))
-    journal.decide(Decision(5.0, "ada", "undo", "", {"decision": 1}))
-    journal.remove([1, 2])
+        journal.decide(Decision(5.0, "ada", "merge", "why", {"tracklets": about, "moved": [[n, n, 1] for n in about]}))
+    journal.decide(Decision(5.0, "ada", "undo", "", {"tracklets": [2], "moved": [], "undoes": 2}))
+    journal.decide(Decision(5.0, "ada", "undo", "", {"tracklets": [1], "moved": [], "undoes": 1}))
+    journal.decide(Decision(5.0, "ada", "cannot_link", "", {"tracklets": [2, 4], "moved": [], "sides": [[2], [4]]}))
+    assert journal.remove([1, 2]).decisions == 2
     assert [(d.id, d.body) for d in journal.decisions()] == [
-        (2, {"tracklets": [3]}), (3, {"tracklets": [3, 4]}), (4, {"decision": 1})]
-    assert journal.forget(6.0).decisions == 1
-    assert [d.id for d in journal.decisions()] == [2, 3]
+        (2, {"tracklets": [3], "moved": [[3, 3, 1]]}), (3, {"tracklets": [3, 4], "moved": [[3, 3, 1], [4, 4, 1]]}),
+        (4, {"tracklets": [], "moved": [], "undoes": 2}),       # without it the second would hold again
+        (6, {"tracklets": [4], "moved": [], "sides": [[], [4]]})]
+    assert journal.forget(6.0).decisions == 0
+    assert journal.remove([3]).decisions == 2
+    assert [d.id for d in journal.decisions()] == [3, 6]
+    journal.remove([4])
+    assert list(journal.decisions()) == []
     journal.close()
 
 
