@@ -236,7 +236,7 @@ def _write(folder: Path, bundle: Bundle, found: Calibration, seen: Seen, who: np
     (ids,) = journal.append([Arrival("site", items, now)])
     journal.append([], [Link(number, number, number, "opened") for number in ids if number])
     for group in _suggested(seen, who, found):
-        journal.decide(Decision(now, "operator", "confirm", "drawn so", {"tracklets": group}))
+        journal.decide(Decision(now, "operator", "confirm", "drawn so", {"tracklets": group, "moved": []}))
     journal.close()
     print(f"{len(seen)} tracklets; now: cmnas-edge collector calibrate --config {folder / 'collector.toml'}")
 

@@ -7,7 +7,7 @@ at start: what was linked keeps its identity, what was stored but not yet linked
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice, takewhile
 
 import numpy as np
@@ -143,6 +143,12 @@ class Gallery:
             for decision in decisions:
                 self._decisions[decision.id] = decision
                 deciding.hold(self._identities.held, decision.id, decision.kind, decision.body)
+
+    def keep_decided(self, numbers: Collection[int]) -> None:
+        """Forget what people decided but for these, as the journal has."""
+        with self._lock:
+            self._decisions = {number: held for number, held in self._decisions.items() if number in numbers}
+            self.version += 1
 
     def decisions(self, limit: int) -> views.DecisionList:
         """List what people decided, the newest first."""
@@ -393,9 +399,10 @@ class Gallery:
             suggestion=self._only_suggested(link))
 
     def _only_suggested(self, link: Link) -> bool:
-        """Whether what a link puts together is a suggestion for now: it is labelled, and stays."""
+        """Whether what a link puts together is a suggestion, which stays, labelled, until a person confirms it."""
         return (link.rule in ("joined", "merged") and link.pair is not None
-                and self.model.calibration.only_suggests(link.pair))
+                and self.model.calibration.only_suggests(link.pair)
+                and not self._identities.held.together(link.opened_by, link.against or 0))
 
 
 def rebuild(journal: Journal, model: Model, *, since: float, limit: int, elsewhere: MilvusStore | None = None

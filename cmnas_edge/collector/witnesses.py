@@ -1,8 +1,8 @@
 """Pairs of tracklets of which it is known whether they are one person, though nobody labelled the site.
 
 *Strangers* for certain: two tracklets of one camera at overlapping times (cannot-link), and two that a person put
-apart. *One person*: tracklets that a person confirmed to be one. Whoever is confirmed to be one person is apart, with
-every tracklet, from whoever was in view beside any of them: so strangers across modalities are known, too.
+apart. *One person*: tracklets that a person confirmed, or merged, to be one. Whoever is confirmed to be one person is
+apart, with every tracklet, from whoever was in view beside any of them: so strangers across modalities are known, too.
 
 A decision that was undone counts no more. A group that a camera saw twice at one time contradicts itself: it is left
 out.
@@ -128,23 +128,15 @@ def read(journal: Reading, fingerprint: bytes, dimension: int, *, since: float, 
 def said(decisions: Iterable[Decision]) -> Said:
     """Say what people decided about who is one person and who is not, without what was undone.
 
-    Of ``confirm`` all of ``body["tracklets"]`` are one person, of ``cannot_link`` the two there are not; ``undo``
-    names the ``body["decision"]`` that counts no more. Merging and splitting repair what is shown and swear to nothing.
+    Whom somebody confirmed or merged is one person, the tracklets of one side of a split or of a ban are not those of
+    the other (`cmnas_edge.collector.matching.deciding` says what the bodies hold).
     """
-    undone: set[int] = set()
-    one: list[list[int]] = []
-    apart: list[tuple[int, int]] = []
-    for each in sorted(decisions, key=lambda decision: -decision.id):
-        if each.id in undone:
-            continue
-        about = [int(number) for number in each.body.get("tracklets", ())]
-        if each.kind == "undo":
-            undone.add(int(each.body.get("decision", 0)))
-        elif each.kind == "confirm" and len(about) > 1:
-            one.append(about)
-        elif each.kind == "cannot_link" and len(about) == 2:
-            apart.append((about[0], about[1]))
-    return Said(one, apart)
+    found = list(decisions)
+    undone = {each.body.get("undoes") for each in found if each.kind == "undo"}
+    standing = [each for each in found if each.id not in undone]
+    one = [each.body["tracklets"] for each in standing if each.kind in ("confirm", "merge")]
+    sides = [each.body["sides"] for each in standing if each.kind in ("split", "cannot_link")]
+    return Said(one, [(a, b) for some, others in sides for a, b in product(some, others)])
 
 
 def overlaps(seen: Seen) -> tuple[I64, I64]:

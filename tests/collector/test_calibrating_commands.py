@@ -65,7 +65,7 @@ def site(config: Path) -> House:
     house.settle()
     for person in range(COUNT):
         about = [1 + person + COUNT * visit for visit in range(4)]
-        house.journal.decide(Decision(1500.0, "ada", "confirm", "I know them", {"tracklets": about}))
+        house.journal.decide(Decision(1500.0, "ada", "confirm", "I know them", {"tracklets": about, "moved": []}))
     return house
 
 

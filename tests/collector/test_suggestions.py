@@ -35,3 +35,28 @@ def test_only_a_link_across_modalities_by_drawn_peoples_threshold_is_a_suggestio
     # The nearest to somebody new is across modalities, too; but nothing was put together, so nothing is suggested.
     (new,) = (each for each in listed if each.camera == "hall")
     assert (new.rule, new.pair, new.suggestion) == ("opened", "visible-infrared", False)
+
+
+def test_what_a_person_confirmed_is_no_suggestion_until_they_take_it_back(tmp_path: Path) -> None:
+    people, house = People(), House(tmp_path)
+    house.send(people.sighting(1, at=1000.0, camera="north"),
+               people.sighting(1, at=1200.0, camera="yard", modality="infrared"))
+    house.settle()
+
+    def suggested() -> list[bool]:
+        shown = house.gallery.timeline(1)
+        assert shown is not None
+        return [each.suggestion for each in shown.identity.tracklets]
+
+    def decide(**asked: object) -> int:
+        wanted = views.DecisionAsked(reason="the same coat", **asked)  # type: ignore[arg-type]
+        return house.gallery.decide(wanted, "ada", 2000.0, house.journal.decide).id
+
+    try:
+        assert suggested() == [False, True]
+        number = decide(kind="confirm", identities=[1])
+        assert suggested() == [False, False]
+        decide(kind="undo", undoes=number)
+        assert suggested() == [False, True]
+    finally:
+        house.close()

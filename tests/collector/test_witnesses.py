@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import combinations, product
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from cmnas_edge.collector.matching.tracklet import Tracklet, cannot_link
 from cmnas_edge.collector.store.records import Decision
 from cmnas_edge.collector.witnesses import Said, Seen, overlaps, said, witnessed
 from cmnas_edge.embedding import MODALITIES
+from tests.collector.matching.test_deciding import Desk
 
 rows = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(0, 6), st.integers(0, 1)), max_size=25)
 NOTHING = Said([], [])
@@ -104,13 +106,28 @@ def decision(number: int, kind: str, **body: object) -> Decision:
     return Decision(5.0, "ada", kind, "", body, number)  # type: ignore[arg-type]
 
 
-def test_what_was_undone_counts_no_more_unless_that_was_undone_too() -> None:
-    confirmed, apart = decision(1, "confirm", tracklets=[1, 2]), decision(2, "cannot_link", tracklets=[3, 4])
-    assert said([confirmed, apart]) == Said([[1, 2]], [(3, 4)])
-    undone = decision(3, "undo", decision=1)
-    assert said([confirmed, apart, undone]) == Said([], [(3, 4)])
-    assert said([confirmed, apart, undone, decision(4, "undo", decision=3)]) == Said([[1, 2]], [(3, 4)])
-    assert said([decision(1, "split", tracklets=[1, 2]), decision(2, "merge", tracklets=[3, 4])]) == NOTHING
+def test_what_people_decided_is_who_is_one_and_who_is_two_until_it_is_undone() -> None:
+    made = [decision(1, "confirm", tracklets=[1, 2], moved=[]), decision(2, "merge", tracklets=[5, 6, 7], moved=[]),
+            decision(3, "cannot_link", tracklets=[3, 4, 8], moved=[], sides=[[3], [4, 8]]),
+            decision(4, "split", tracklets=[10, 11], moved=[], sides=[[10], [11]])]
+    assert said(made) == Said([[1, 2], [5, 6, 7]], [(3, 4), (3, 8), (10, 11)])
+    for number, left in ((1, Said([[5, 6, 7]], [(3, 4), (3, 8), (10, 11)])),
+                         (3, Said([[1, 2], [5, 6, 7]], [(10, 11)]))):
+        assert said([*made, decision(5, "undo", tracklets=[], moved=[], undoes=number)]) == left
+
+
+def test_what_a_gallery_stores_of_decisions_is_understood(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    first, second, third = (desk.see(person, "north", 100.0).identity for person in (1, 2, 3))
+    opened = [link.opened_by for link in desk.journal.links(0)]
+    desk.decide("merge", first, second)
+    desk.decide("cannot_link", first, third)
+    assert said(desk.journal.decisions()) == Said([opened[:2]], [(opened[0], opened[2]), (opened[1], opened[2])])
+    number = desk.decide("confirm", first).id
+    assert len(said(desk.journal.decisions()).one) == 2
+    desk.decide("undo", undoes=number)
+    assert len(said(desk.journal.decisions()).one) == 1
+    desk.journal.close()
 
 
 def test_decisions_about_tracklets_that_are_gone_count_for_nothing() -> None:
