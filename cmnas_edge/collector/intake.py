@@ -280,12 +280,14 @@ class Intake:
         self._write_links()
         if self._unwritten:
             return      # a link written after its sighting went would stand for ever
-        removed = self.upkeep.view.removed_count
+        removed, undecided = self.upkeep.view.removed_count, self.upkeep.undecided
         try:
             if self.upkeep.unfinished:
                 self._finish_erasures()
             self._more = self.upkeep.step(self._expired_at)
             self.stored_count -= self.upkeep.view.removed_count - removed
+            if self.upkeep.undecided != undecided:
+                self._gallery.keep_decided({decision.id for decision in self._journal.decisions()})
         except CmnasError as error:
             self._more = False
             self._refuse(error, "what is over is let go of as soon as that is mended")

@@ -22,6 +22,7 @@ from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.receiving.rates import Rates
 from cmnas_edge.collector.receiving.receive import Receiver
 from cmnas_edge.collector.store.journal import Journal
+from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.app import build
 from cmnas_edge.collector.web.log_in import LogIn
@@ -37,14 +38,15 @@ class House:
     def __init__(self, folder: Path, *, now: float = 2000.0, limit_mib: int = 0, hot_window_s: float = 3600.0,
                  hot_limit: int = 10_000, model: Model | None = None, transform: int = 0,
                  opener: Opener | None = None, only_sealed: bool = False, reasons: Collection[str] = (),
-                 device_rate: float = 0.0) -> None:
+                 device_rate: float = 0.0, retention_h: float = float("inf")) -> None:
         self.now, self.folder = now, folder
         model = model or Model()
         self.devices = Devices(folder)
         self.journal = Journal(folder, limit_mib=limit_mib)
         self.gallery, unwritten = rebuild(self.journal, model, since=now - hot_window_s, limit=hot_limit)
         self.intake = Intake(self.journal, self.gallery, hot_window_s=hot_window_s, hot_limit=hot_limit,
-                             unwritten=unwritten, clock=lambda: self.now)
+                             unwritten=unwritten, clock=lambda: self.now,
+                             upkeep=Upkeep(self.journal, retention_h=retention_h, clock=lambda: self.now))
         self.access = Database(folder)
         self.people = People(self.access, clock=lambda: self.now)
         self.sessions = Sessions(self.access, clock=lambda: self.now)

@@ -60,6 +60,7 @@ class Upkeep:
         self._passed_at = -PASS_S
         self._log_full = not journal.empty_log()    # it may hold what was removed, or was not sealed yet
         self._removed = 0
+        self.undecided = 0      # decisions taken out since the start, which memory is to forget as well
         self._unsaid, self._said_at = Removed(), -_SAID_S
         self._look()
 
@@ -159,6 +160,7 @@ class Upkeep:
 
     def _tell(self, removed: Removed, now: float) -> None:
         self._removed += removed.sightings
+        self.undecided += removed.decisions
         self._unsaid += removed
         if self._unsaid and not 0 <= now - self._said_at < _SAID_S:
             _log.info("retention of %g h: let go of %d sightings, %d links, %d gaps and %d decisions",

@@ -155,6 +155,24 @@ def test_a_tracklet_that_is_still_seen_keeps_its_identity_though_what_opened_it_
     house.close()
 
 
+def test_what_people_decided_leaves_memory_when_it_leaves_the_journal(tmp_path: Path) -> None:
+    people, house = People(), House(tmp_path / "data", retention_h=2.0)
+    for n in range(2):
+        house.send(people.sighting(n, at=1000 + 10 * n))
+        house.settle()
+        asked = {"kind": "confirm", "identities": [n + 1], "reason": "because"}
+        done = house.ask("POST", "/v1/decisions", json=asked, headers=house.cookie("operator"))
+        assert done.status_code == 200, done.text
+        house.now += HOUR
+    assert len(house.gallery.decisions(9).decisions) == 2
+    house.now += 0.5 * HOUR
+    for _ in range(2):
+        house.settle()
+    assert [d.id for d in house.gallery.decisions(9).decisions] == [2]
+    assert [d.id for d in house.journal.decisions()] == [2]
+    house.close()
+
+
 def test_decisions_about_what_is_gone_are_gone_and_others_forget_that_part(tmp_path: Path) -> None:
     people = People()
     journal = Journal(tmp_path)
