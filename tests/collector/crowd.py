@@ -65,6 +65,10 @@ class Crowd(Gallery):
         """One of them."""
         return views.Timeline(self._made(identity), []) if 0 < identity < len(self._first) else None
 
+    def suggestions(self, identity: int) -> views.SuggestionList:
+        """Nobody else may be anybody here."""
+        return views.SuggestionList([])
+
     def _made(self, identity: int) -> views.Identity:
         first, last = self._first[identity - 1:identity + 1]
         own = sorted(range(first, last), key=lambda row: self.rows["seen_from"][row])
