@@ -13,6 +13,8 @@ from benchmarks import (
     cameras,
     draw,
     dusk,
+    flat,
+    identity,
     latency,
     linkability,
     loader,
@@ -29,7 +31,7 @@ from benchmarks import (
 )
 
 _SHORT = (latency, throughput, draw, loader, pipeline, protocol, resize, sealing, search_step, spool)
-_LONG = (calibration, cameras, dusk, linkability, match, probe, quantisation)
+_LONG = (calibration, cameras, dusk, flat, identity, linkability, match, probe, quantisation)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__,

@@ -2,6 +2,7 @@
 
     python -m benchmarks.identity                       # three days of 60 people, one of 600
     python -m benchmarks.identity --days 600:1 600:2    # people:seed
+    python -m benchmarks.identity --report              # write the table of docs/identity.md
 
 A day is `benchmarks.drawn_day`: six cameras, walks between them, look-alikes; embeddings by the bundle that ships. Ours
 is `cmnas_edge.collector.matching.identity` as the collector runs it, sighting by sighting, with its repair in
@@ -14,6 +15,7 @@ the share that ours finds of the links `nearest` misses there. Seeds 100 and up 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,18 +25,20 @@ import numpy.typing as npt
 
 from benchmarks.drawn_day import Day, draw_day
 from benchmarks.linking import Judged, Truth, clustered, nearest, scores
-from benchmarks.records import keep
+from benchmarks.records import RESULTS, keep
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.collector.matching.evidence import NEWCOMER
 from cmnas_edge.collector.matching.identity import Identities
 
-__all__ = ["main", "ours"]
+__all__ = ["main", "ours", "report"]
 
 I64 = npt.NDArray[np.int64]
 _PRECISION = 0.95
 _THRESHOLDS = tuple(np.arange(0.5, 0.96, 0.025).round(3).tolist())
 _NEWCOMERS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 _REPAIR = (100, 25)     # after so many sightings, so many identities
+_DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "identity.md"
+_BEGIN, _END = "<!-- identity -->", "<!-- end of identity -->"
 _DAYS = ("60:0", "60:1", "60:2", "600:0")
 
 
@@ -43,7 +47,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", nargs="+", default=_DAYS, metavar="PEOPLE:SEED")
     parser.add_argument("--cache", type=Path, default=Path("runs/identity"), help="where embeddings are kept")
+    parser.add_argument("--report", action="store_true", help="measure nothing")
     args = parser.parse_args()
+    if args.report:
+        text = _DOCUMENT.read_text("utf-8")
+        before, after = text.split(_BEGIN)[0], text.split(_END)[1]
+        _DOCUMENT.write_text(f"{before}{_BEGIN}\n{report()}\n{_END}{after}", "utf-8")
+        return
     bundle = Bundle.open(default_path())
     print("| people | seed | who | precision | recall | across: recall at 0.95 | IDF1 | switches | unsure |\n"
           "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -54,6 +64,25 @@ def main() -> None:
         day = draw_day(bundle, int(seed), int(people), args.cache)
         keep("identity", {"people": int(people), "seed": int(seed), "tracklets": len(day.passes),
                           "fingerprint": bundle.fingerprint.hex()[:16], **_judge(bundle, day, int(people))})
+
+
+def report() -> str:
+    """The last run of every day as a table."""
+    rows = [json.loads(line) for line in (RESULTS / "identity.jsonl").read_text("utf-8").splitlines()]
+    days = {(row["people"], row["seed"]): row for row in rows}
+    lines = ["| people, day | who | precision | recall | IDF1 | switches | across: recall at 0.95 | unsure |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for (people, seed), row in sorted(days.items()):
+        for name in ("nearest", "clustered", "ours", "as shipped"):
+            one = row[name]
+            reached = f"{one['recall']:.2f}" if one["reached"] else "never there"
+            unsure = "" if one["unsure"] is None else f"{one['unsure']:.2f}"
+            across = "" if name == "as shipped" else f"{one['recall across at 0.95']:.2f}"
+            lines.append(f"| {people}, {seed} | {one['setting']} | {one['precision']:.2f} | {reached} | "
+                         f"{one['idf1']:.2f} | {one['switches']} | {across} | {unsure} |")
+        lines.append(f"| {people}, {seed} | **recovered** of what `nearest` misses | | **{row['recovered']:.2f}** "
+                     "| | | | |")
+    return "\n".join(lines)
 
 
 def ours(bundle: Bundle, day: Day, newcomer: float = NEWCOMER) -> tuple[I64, float]:

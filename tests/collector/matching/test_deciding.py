@@ -122,7 +122,10 @@ def test_what_is_merged_stays_and_what_is_undone_goes_back(desk: Desk) -> None:
     desk.see(2, "south")
     made = desk.decide("merge", 1, 2)
     assert (made.person, made.reason, made.moved) == ("ann", "because", [views.Move(2, 2, 1)])
+    told = desk.gallery.identities(limit=9).identities[0].tracklets
+    assert [tracklet.rule for tracklet in told] == ["opened", "decided"]
     desk.restart()
+    assert desk.gallery.identities(limit=9).identities[0].tracklets == told
     assert desk.groups() == {1: [1, 2]}
     desk.decide("undo", undoes=made.id)
     desk.restart()
@@ -145,12 +148,16 @@ def test_who_was_split_off_is_never_joined_again_by_likeness(desk: Desk) -> None
     assert desk.gallery.suggestions(1).suggestions == []
 
 
-def test_what_somebody_holds_together_no_overlap_parts(desk: Desk) -> None:
+@pytest.mark.parametrize("undone", [False, True])
+def test_what_somebody_holds_together_no_overlap_parts_until_it_is_undone(desk: Desk, undone: bool) -> None:
     desk.see(1, "north", tracklet=7)
     desk.see(1, "north", 20.0, tracklet=8)
-    desk.decide("confirm", 1)
+    made = desk.decide("confirm", 1)
+    if undone:
+        desk.decide("undo", undoes=made.id)
+    desk.restart()
     desk.see(1, "north", 1.0, tracklet=7, lasting=5.0)
-    assert desk.groups() == {1: [1, 2]}
+    assert desk.groups() == ({1: [1], 2: [2]} if undone else {1: [1, 2]})
 
 
 def test_what_cannot_be_is_refused_in_words_and_nothing_is_stored(desk: Desk) -> None:
