@@ -13,13 +13,13 @@ from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.matching.index import Index
 from cmnas_edge.collector.matching.vectors import F32, Filter, Hit
 from cmnas_edge.collector.settings import load
-from cmnas_edge.collector.store.elsewhere import owner, server_of
+from cmnas_edge.collector.store.elsewhere import elsewhere, owner, server_of
 from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.milvus_collection import Server
 from cmnas_edge.config import show
 from cmnas_edge.errors import ConfigError, LinkDown
 from tests.collector.house import House
-from tests.collector.people import DIMENSION, People
+from tests.collector.people import DIMENSION, Model, People
 
 
 class Elsewhere:
@@ -150,6 +150,14 @@ def test_a_milvus_on_this_machine_may_be_spoken_to_in_plain_words(tmp_path: Path
     for index in ("http://127.0.0.1:19530", "http://localhost:19530", "http://[::1]:19530"):
         assert load(settings(tmp_path, f'index = "{index}"')).index == index
     assert load(settings(tmp_path, 'index = "http://192.0.2.7:19530"', "allow_plain_http_off_loopback = true")).index
+
+
+def test_a_collector_without_the_package_says_so_at_its_start(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"package pymilvus, found none; run: pip install 'cmnas-edge\[milvus\]'"):
+        elsewhere(load(settings(tmp_path, 'index = "http://127.0.0.1:19530"')), Model())
+    assert elsewhere(load(settings(tmp_path)), Model()) is None
 
 
 def test_what_marks_a_collectors_own_stays_the_same(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import secrets
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from cmnas_edge.collector.matching.match import Model
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store.milvus import MilvusStore
 from cmnas_edge.collector.store.milvus_collection import Server
+from cmnas_edge.errors import ConfigError
 from cmnas_edge.private import read_secret, write_private
 
 __all__ = ["elsewhere", "owner", "server_of"]
@@ -38,9 +40,11 @@ def elsewhere(settings: CollectorSettings, model: Model) -> MilvusStore | None:
     """Return what keeps the vectors, to be started once it holds them; None: memory does.
 
     Raises:
-        ConfigError: See `server_of`.
+        ConfigError: See `server_of`; or pymilvus is not installed.
     """
     server = server_of(settings)
     if server is None:
         return None
+    if importlib.util.find_spec("pymilvus") is None:
+        raise ConfigError("index: expected the package pymilvus, found none; run: pip install 'cmnas-edge[milvus]'")
     return MilvusStore(server, owner=owner(settings.data), fingerprint=model.fingerprint, dimension=model.dimension)

@@ -32,6 +32,7 @@ __all__ = ["MilvusStore"]
 _log = logging.getLogger("cmnas.collector")
 _AT_ONCE = 500      # rows of one request: 1 MiB of 512 entries; Milvus takes 64
 _SEEN_S = 10.0      # after so long every search sees a write: Milvus' bounded staleness is 5 s
+_END_S = 5.0
 _AGAIN_S, _LEAST_OFTEN = 2.0, 15     # tried again after 2 s, 4 s, ... 30 s
 
 
@@ -78,8 +79,8 @@ class MilvusStore:
             self._ending = True
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
-        self._there.close()
+            self._thread.join(_END_S)
+        self._there.close()      # whatever it still asks for fails
 
     def __len__(self) -> int:
         with self._changed:
