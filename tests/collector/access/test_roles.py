@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from cmnas_edge.collector.access.roles import ROLES, allows
+from cmnas_edge.collector.access.roles import ROLES, Caller, allows
 from cmnas_edge.collector.web.api import ROUTES
 from tests.house import route_roles
 
@@ -23,6 +23,13 @@ def test_what_is_no_role_may_nothing_and_is_needed_by_nothing(word: str) -> None
     if word not in ROLES:
         assert not any(allows(word, needed) for needed in (*ROLES, word))
         assert not any(allows(role, word) for role in ROLES)
+
+
+def test_where_nobody_is_enrolled_nothing_can_be_changed_and_privacy_and_admin_are_nobodys() -> None:
+    assert [Caller().may(needed, changes=False) for needed in ROLES] == [True, True, False, False]
+    assert not any(Caller().may(needed, changes=True) for needed in ROLES)
+    assert not Caller("anna", "").may("viewer", changes=False)
+    assert [Caller("anna", "operator").may(needed, changes=True) for needed in ROLES] == [True, True, False, False]
 
 
 def test_the_table_in_the_document_is_that_of_the_routes_and_none_is_missing() -> None:
