@@ -71,7 +71,7 @@ ROUTES = (
     Route("GET", "/v1/identities/{identity}/suggestions", "suggestions", views.IdentityAsked, views.SuggestionList,
           "viewer"),
     Route("GET", "/v1/decisions", "decisions", views.DecisionsAsked, views.DecisionList, "viewer"),
-    Route("POST", "/v1/decisions", "decide", views.DecisionAsked, views.Decided, "operator"),
+    Route("POST", "/v1/decisions", "decide", views.DecisionAsked, views.Decided, "operator", audit="decision"),
     Route("GET", "/v1/site", "site", views.Nothing, overviews.Site, "viewer"),
     Route("GET", "/v1/calibration", "calibration", views.Nothing, overviews.CalibrationShown, "viewer"),
     Route("GET", "/v1/calibration/moved", "moved", overviews.MovedAsked, overviews.Moved, "viewer"),

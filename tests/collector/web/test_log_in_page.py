@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.collector.axe import faults
 from tests.collector.browser import CHROMIUM, Browser
 from tests.collector.process import Process
 
@@ -80,6 +81,7 @@ def test_the_page_fits_a_phone_by_day_and_night_and_can_be_read(
         browser.wait("document.querySelector('form') !== null")
         assert browser.see("document.documentElement.scrollWidth") <= width
         browser.picture(tmp_path / f"{width}-{dark}.png")
+        assert faults(browser) == []
     labelled = "[...document.querySelectorAll('input')].every((i) => i.labels.length === 1 && i.autocomplete)"
     assert browser.see(labelled)
     paper = browser.see("getComputedStyle(document.documentElement).backgroundColor")
