@@ -19,11 +19,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ENOUGH", "LIMIT", "Leg", "Transit"]
+__all__ = ["CAMERAS", "ENOUGH", "LIMIT", "Leg", "Transit"]
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 ENOUGH = 20
+CAMERAS = 512       # the first of a site; of others no ways are learned, whatever names a device makes up
 # No leg says more than this. With 6 a few more are found on drawn days, and with 2 fewer links are wrong where all walk
 # at once (benchmarks/identity.py, tests/collector/matching/test_identity_quality.py).
 LIMIT = 4.0
@@ -58,6 +59,8 @@ class Transit:
 
     def add(self, start: int, end: int, seconds: float, times: int = 1) -> None:
         """Count a leg; ``times`` -1 takes it back."""
+        if max(start, end) >= CAMERAS:
+            return
         if (room := max(start, end) + 1) > len(self._row):
             more = max(room, 2 * len(self._row)) - len(self._row)
             self._row, self._onward = np.pad(self._row, (0, more)), np.pad(self._onward, (0, more))

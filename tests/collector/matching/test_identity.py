@@ -181,17 +181,18 @@ def test_two_identities_become_one_when_a_better_look_shows_that_they_are() -> N
 
 def test_what_was_not_seen_at_first_is_repaired_later_and_the_older_number_stays() -> None:
     people, identities = People(), fresh()
+    identities.add(Seen(1, "gate", 1, 0, 2), people.vector(5))      # whose turn comes, too
     away = (people.vector(1) + 2.2 * people.vector(7)) / 2.3
-    identities.add(Seen(1, "north", 1, 0, 2), people.vector(1))
-    identities.add(Seen(2, "south", 1, 10, 12), (away / np.linalg.norm(away)).astype(np.float32))
-    number = 2
-    while identities.tracklet(2).identity == 2 and number < 40:     # type: ignore[union-attr]
+    identities.add(Seen(2, "north", 1, 0, 2), people.vector(1))
+    identities.add(Seen(3, "south", 1, 10, 12), (away / np.linalg.norm(away)).astype(np.float32))
+    number = 3
+    while identities.tracklet(3).identity == 3 and number < 40:     # type: ignore[union-attr]
         number += 1
         identities._merge = lambda *_: []       # type: ignore[method-assign]  # as if there were no time
         identities.add(Seen(number, "south", 1, 2 * number, 2 * number + 2), people.vector(1))
         del identities._merge
         links = identities.repair(1)
-    assert [(link.rule, link.opened_by, link.identity) for link in links] == [("merged", 2, 1)]
+    assert [(link.rule, link.opened_by, link.identity) for link in links] == [("merged", 3, 2)]
     assert identities.repair(5) == []
 
 

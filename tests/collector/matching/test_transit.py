@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmnas_edge.collector.matching.transit import ENOUGH, LIMIT, Transit
+from cmnas_edge.collector.matching.transit import CAMERAS, ENOUGH, LIMIT, Transit
 
 legs = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.floats(-60, 10**5)), max_size=60)
 
@@ -46,6 +46,15 @@ def test_where_two_cameras_see_one_place_nothing_is_impossible() -> None:
     for _ in range(3 * ENOUGH):
         transit.add(0, 1, -3.0)
     assert all(np.isfinite(says(transit, 0, 1, seconds)) for seconds in (-40.0, -3.0, 0.0, 1.0, 500.0))
+
+
+def test_cameras_without_end_take_no_memory_and_say_nothing() -> None:
+    transit = Transit()
+    for number in range(CAMERAS, CAMERAS + 10**6, 10**5):
+        for _ in range(ENOUGH):
+            transit.add(number, number + 1, 40.0)
+    assert list(transit.legs()) == []
+    assert says(transit, CAMERAS, CAMERAS + 1, 40.0) == 0
 
 
 @given(legs, legs)
