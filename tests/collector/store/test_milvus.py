@@ -211,6 +211,14 @@ def test_nothing_there_names_a_device_or_a_camera(milvus: Milvus) -> None:
     assert all(isinstance(value, (int, float, list)) for value in row.values())
 
 
+def test_the_index_there_is_one_that_misses_nothing(milvus: Milvus) -> None:
+    store = milvus.store()
+    fill(store, 1, 1)
+    milvus.settle(store)
+    client, name = store._there._client, store._there.name
+    assert [client.describe_index(name, each)["index_type"] for each in client.list_indexes(name)] == ["FLAT"]
+
+
 def test_a_collector_whose_vectors_are_there_answers_as_one_whose_are_not(milvus: Milvus, tmp_path: Path) -> None:
     people, store = People(), milvus.store()
     plain, house = House(tmp_path / "plain"), House(tmp_path / "data")
