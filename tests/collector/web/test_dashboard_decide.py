@@ -83,7 +83,7 @@ def test_ticked_appearances_are_split_off_but_never_all(seen: Served, browser: B
     assert not browser.see(disabled)
     away = int(browser.see(f"{ticks}[2].value"))
     browser.see("document.getElementById('person-reason').value = 'somebody else'")
-    push(browser, "Split off the ticked")
+    push(browser, "Split off ticked")
     browser.wait("document.getElementById('person-said').innerText.includes('split off as Person')")
     after = identities(seen)
     assert after[identity] == before[identity] - {away}

@@ -29,10 +29,10 @@ export class Decide {
     const reason = words.make("label", "field wide", "Reason");
     this.reason = reason.appendChild(words.make("input"));
     Object.assign(this.reason, { id: "person-reason", required: true, maxLength: 500, autocomplete: "off", placeholder: "Kept with the decision" });
-    const other = words.make("label", "field", "Same as person");
+    const other = words.make("label", "field", "Same as");
     this.other = other.appendChild(words.make("input"));
-    Object.assign(this.other, { id: "person-other", inputMode: "numeric", size: 6, autocomplete: "off", placeholder: "Number" });
-    this.split = this.button("Split off the ticked", () => this.send({ kind: "split", identities: [identity], tracklets: this.ticked() }));
+    Object.assign(this.other, { id: "person-other", inputMode: "numeric", size: 6, autocomplete: "off", placeholder: "Person" });
+    this.split = this.button("Split off ticked", () => this.send({ kind: "split", identities: [identity], tracklets: this.ticked() }));
     return [reason, other, this.button("Merge", () => this.merge(Number(/\d+/.exec(this.other.value)?.[0] ?? 0))), this.split,
       this.button("All one person", () => this.send({ kind: "confirm", identities: [identity] }))];
   }
