@@ -307,3 +307,9 @@ def test_a_search_is_planned_for_each_thing_it_must_show() -> None:
     assert any(work.data == "no gap" for work in searches)
     assert {work.guide for work in searches} == {"metric", "metric + c3mmd"}
     assert len(GROUPS) == 5
+
+
+def test_people_without_a_pair_of_modalities_get_a_dash_in_its_column() -> None:
+    row = Row("regdb-like", ({"seed": 0, "pairs": {"infrared-visible": {"mean_ap": 41.8}}},))
+    assert row.cell("visible-visible", "mean_ap") == "-"
+    assert row.cell("infrared-visible", "mean_ap") == "41.8"

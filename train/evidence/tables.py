@@ -57,7 +57,9 @@ class Row(NamedTuple):
         return float(np.mean(self._values(pair, figure)))
 
     def cell(self, pair: str, figure: str) -> str:
-        """The mean, and the deviation over seeds where there are several."""
+        """The mean, and the deviation over seeds where there are several; a dash where people have no such pair."""
+        if pair not in self.records[0]["pairs"]:
+            return "-"      # RegDB has one camera a modality
         values = self._values(pair, figure)
         return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
 
