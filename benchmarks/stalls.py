@@ -185,14 +185,13 @@ def _ours(contender: Contender, cores: int) -> Any:
 
     assert contender.engine is not None
     bundle = Bundle.open(contender.bundle)
-    made = {"definition": bundle.manifest.preprocessing}
     engine = open_engine(bundle, "visible", name=contender.engine,
                          precision=contender.precision, threads=cores)
 
     def work(what: str, count: int) -> Any:
         frame, boxes = _scene(count)
         def prepare() -> U8:
-            return crops(frame, boxes, *contender.size, **made)
+            return crops(frame, boxes, *contender.size, definition=bundle.manifest.preprocessing)
 
         batch = prepare()
         return (lambda: batch) if what == "infer" else prepare, engine.embed
