@@ -67,7 +67,10 @@ def test_two_are_merged_into_the_older_and_undone_again(seen: Served, browser: B
     push(browser, "Undo")
     browser.wait("document.getElementById('person-said').innerText.includes('went back')")
     assert identities(seen) == before
-    browser.wait("!document.getElementById('person-past').innerText.includes('the same red coat')")
+    browser.see("document.getElementById('person-reason').value = 'no doubt'")
+    push(browser, "All one person")
+    browser.wait("document.getElementById('person-past').innerText.includes('no doubt')")
+    assert "the same red coat" not in text(browser, "person-past")      # what was undone stands no more
 
 
 def test_ticked_appearances_are_split_off_but_never_all(seen: Served, browser: Browser) -> None:
