@@ -42,7 +42,6 @@ FALLBACK = (5.0, 10.0)  # evidence at the threshold, and on the way from there t
 # Of 1, 2 and 3, 1 finds most, on drawn days and where all walk about at once.
 _ABSENT = 1.0
 _LATE = 32      # candidates for whom a tracklet that came late is put into its place among theirs
-_TOP = 8
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -93,8 +92,8 @@ class Judge:
         self._scales = scales
         self._newcomer = newcomer
 
-    def rank(self, probe: Tracklet, chains: Mapping[int, list[Tracklet]], barred: Iterable[int]) -> list[Evidence]:
-        """Hold a tracklet against every identity; the most probable first, at most `_TOP`.
+    def best(self, probe: Tracklet, chains: Mapping[int, list[Tracklet]], barred: Iterable[int]) -> Evidence | None:
+        """Hold a tracklet against every identity, and tell of the most probable; None if there is nobody.
 
         Args:
             probe: The tracklet.
@@ -117,27 +116,25 @@ class Judge:
         way = _beyond_crowd(way)
         total = likeness + way
         everybody = self._everybody(total, len(chains))
-        found = []
-        for at in _best(total, traits["identity"]):
+        for at in _best(total, traits["identity"], 1):
             identity, row = int(traits["identity"][at]), int(rows[at])
             score = float(mean.astype(np.float64) @ self._prototypes.vectors[row].astype(np.float64))
             chain = [one for one in chains[identity] if one.transform == probe.transform]
-            found.append(self._told(chain, identity, mean, score, (own, int(traits["modality"][at])),
-                                    float(way[at]), float(total[at]), everybody))
-        return found
+            return self._told(chain, identity, mean, score, (own, int(traits["modality"][at])), float(way[at]),
+                              float(total[at]), everybody)
+        return None
 
-    def weigh(self, identity: int, chains: Mapping[int, list[Tracklet]], barred: Iterable[int]) -> list[Evidence]:
+    def weigh(self, identity: int, chains: Mapping[int, list[Tracklet]], most: int) -> list[Evidence]:
         """Hold an identity against every other as a whole: all tracklets of one modality, else those of the other.
 
         Returns:
-            The most probable first, at most `_TOP`.
+            The most probable first, at most so many.
         """
         traits, vectors = self._prototypes.traits, self._prototypes.vectors
-        barred = (*barred, identity)
         parts: list[tuple[I64, F64, I64, Mask]] = []    # rows there, likeness, row here, whether of one modality
         for mine in self._prototypes.rows(identity):
             own = int(traits["modality"][mine])
-            rows = self._without(traits["transform"] == traits["transform"][mine], barred)
+            rows = self._without(traits["transform"] == traits["transform"][mine], (identity,))
             likeness = self._scales.evidence((vectors @ vectors[mine])[rows].astype(np.float64), own,
                                              traits["modality"][rows])
             parts.append((rows, likeness, np.full(len(rows), mine), traits["modality"][rows] == own))
@@ -157,7 +154,7 @@ class Judge:
         total = mean + way
         everybody = self._everybody(total, len(chains))
         found = []
-        for at in _best(total, names):
+        for at in _best(total, names, most):
             mine, theirs = int(ours[likest[at]]), int(rows[likest[at]])
             sides = int(traits["modality"][mine]), int(traits["modality"][theirs])
             chain = [one for one in chains[int(names[at])] if one.transform == int(traits["transform"][mine])]
@@ -249,9 +246,9 @@ def _beyond_crowd(way: F64) -> F64:
     return found
 
 
-def _best(total: F64, names: I64) -> list[int]:
+def _best(total: F64, names: I64, most: int) -> list[int]:
     """Where the best possible are, best first."""
-    top = np.argpartition(-total, _TOP)[:_TOP] if len(total) > _TOP else np.arange(len(total))
+    top = np.argpartition(-total, most)[:most] if len(total) > most else np.arange(len(total))
     top = top[np.isfinite(total[top])]
     return [int(at) for at in top[np.lexsort((names[top], -total[top]))]]
 

@@ -42,6 +42,7 @@ Rule = Literal["tracklet", "joined", "opened", "unsure", "merged", "parted", "de
 MERGE = 0.8
 # A leg is learned from two tracklets that look it by themselves, wherever they were: evidence in nats.
 _LEARN = 5.0
+_SUGGESTED = 8
 
 
 class Link(msgspec.Struct, frozen=True, array_like=True):
@@ -129,6 +130,8 @@ class Identities:
         links: list[Link] = []
         if fresh:
             links.append(self._place(tracklet, seen.id, "joined"))
+            if links[0].rule != "joined":
+                return links    # held against everybody just now
         else:
             self._renew(tracklet.identity)
             same = pair(tracklet.modality, tracklet.modality)
@@ -170,7 +173,7 @@ class Identities:
     def suggest(self, identity: int) -> list[Evidence]:
         """Who else an identity may be, most probable first; nobody it cannot be."""
         chain = self._chains[identity]
-        return [one for one in self._judge.weigh(identity, self._chains, ())
+        return [one for one in self._judge.weigh(identity, self._chains, _SUGGESTED)
                 if one.probability >= 0.01 and not self.clash(chain, self._chains[one.identity])]
 
     def clash(self, ours: Sequence[Tracklet], theirs: Sequence[Tracklet]) -> bool:
@@ -208,8 +211,7 @@ class Identities:
         for one in self.held.others([tracklet.opened_by]):
             if (other := self._tracklets.opened_by(one)) is not None:
                 clash.add(other.identity)
-        ranked = self._judge.rank(tracklet, self._chains, clash)
-        best = ranked[0] if ranked else None
+        best = self._judge.best(tracklet, self._chains, clash)
         if best is not None and best.probability >= JOIN:
             self.move(tracklet, best.identity)
             return self._link(sighting, tracklet, rule, best)
@@ -231,11 +233,11 @@ class Identities:
     def _merge(self, identity: int, sighting: int) -> list[Link]:
         """Make one identity of two that most probably are, each the likeliest for the other."""
         ours = self._chains[identity]
-        for there in self._judge.weigh(identity, self._chains, ()):
+        for there in self._judge.weigh(identity, self._chains, 1):
             if there.probability < MERGE:
                 break
             theirs = self._chains[there.identity]
-            back = [one for one in self._judge.weigh(there.identity, self._chains, ()) if one.identity == identity]
+            back = [one for one in self._judge.weigh(there.identity, self._chains, 1) if one.identity == identity]
             if not back or back[0].probability < MERGE or self.clash(ours, theirs):
                 continue
             keep = min(identity, there.identity)
