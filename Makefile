@@ -68,7 +68,7 @@ pythons:  ## the house's tests on each other Python found (3.10, 3.12), with the
 	@for v in 3.10 3.12; do py=; \
 	  for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python; do $$p -c '' 2>/dev/null && py=$$p && break; done; \
 	  if [ -z "$$py" ]; then echo "== Python $$v: not found, not tested"; continue; fi; \
-	  test -f .venv-$$v/.test || { $$py -m venv .venv-$$v && .venv-$$v/bin/pip install --quiet --upgrade pip && \
+	  test .venv-$$v/.test -nt pyproject.toml || { $$py -m venv .venv-$$v && .venv-$$v/bin/pip install --quiet --upgrade pip && \
 	    .venv-$$v/bin/pip install --quiet -e '.[test]' && touch .venv-$$v/.test; } || exit 1; \
 	  echo "== Python $$v"; \
 	  .venv-$$v/bin/pytest -q -n 2 tests/hall tests/engine tests/camera tests/collector tests/service tests/synthetic \
