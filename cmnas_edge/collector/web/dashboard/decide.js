@@ -80,11 +80,11 @@ export class Decide {
 
   told(made, gone) {
     switch (made.kind) {
-      case "merge": return `Merged into ${words.person(made.moved[0].became)}. It can be undone below.`;
-      case "split": return `${words.several(gone.length, "appearance")} split off as ${words.person(gone[0].became)}. It can be undone below.`;
+      case "merge": return `Merged into ${words.person(made.moved[0].became)}. It can be undone.`;
+      case "split": return `${words.several(gone.length, "appearance")} split off as ${words.person(gone[0].became)}. It can be undone.`;
       case "undo": return made.moved.length ? `Taken back: ${words.several(made.moved.length, "appearance")} went back.` : "Taken back.";
-      case "cannot_link": return "They will not be joined. It can be undone below.";
-      default: return "Nothing automatic will part these. It can be undone below.";
+      case "cannot_link": return "They will not be joined. It can be undone.";
+      default: return "Nothing automatic will part these. It can be undone.";
     }
   }
 
