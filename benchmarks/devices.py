@@ -95,9 +95,10 @@ class Site:
         status = Path(f"/proc/{self._process.pid}/status").read_text("ascii")
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1000
 
-    def connect(self) -> ssl.SSLSocket:
-        """Open a connection."""
-        plain = socket.create_connection(("127.0.0.1", self.port), _TIMEOUT_S)
+    def connect(self, number: int = 0) -> ssl.SSLSocket:
+        """Open a connection, from an address of the device's own: of one address only so many are let in."""
+        plain = socket.create_connection(("127.0.0.1", self.port), _TIMEOUT_S,
+                                         source_address=(f"127.1.{number // 250}.{1 + number % 250}", 0))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self.context.wrap_socket(plain, server_hostname="127.0.0.1")
 
@@ -130,7 +131,7 @@ class Device:
         self._sealer = sealing.Sealer(site.seal_to) if site.seal_to else None
         self._head = ("POST /v1/sightings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
                       f"Authorization: Bearer {site.tokens[number]}\r\n").encode()
-        self.connection = site.connect()
+        self.connection = site.connect(number)
 
     def bodies(self, count: int, at: float, *, per_tracklet: int = 3) -> list[bytes]:
         """Sightings of somebody for some seconds each, as yet without a number."""

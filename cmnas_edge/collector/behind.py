@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +14,7 @@ import numpy.typing as npt
 from cmnas_edge.collector.matching.match import Model
 from cmnas_edge.collector.store.journal import Journal, Record
 
-__all__ = ["MOST", "Behind"]
+__all__ = ["MOST", "Behind", "Rush"]
 
 F32 = npt.NDArray[np.float32]
 MOST = 8192     # held in memory: 16 MiB of vectors of 512 entries
@@ -73,3 +76,22 @@ class Behind:
             return max(0.0, now - self._held[0][0].received_at)
         except IndexError:
             return 0.0
+
+
+class Rush:
+    """Whether more arrives than so many a second, over the last second or so."""
+
+    def __init__(self, most: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._recent, self._at = 0.0, clock()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it does now."""
+        return self._recent * math.exp(self._at - self._clock()) > self._most
+
+    def note(self, count: int) -> None:
+        """Take it that so many have arrived."""
+        now = self._clock()
+        self._recent, self._at = self._recent * math.exp(self._at - now) + count, now

@@ -203,12 +203,13 @@ def _serve(settings: CollectorSettings) -> int:
     if model.calibration.only_suggests("visible-infrared"):
         _log.warning("links across visible and infrared are suggestions: their threshold was found on drawn people; "
                      "confirm links, then run cmnas-edge collector calibrate")
+    rates = Rates(settings.device_rate)
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
                     unwritten=unwritten, upkeep=upkeep, on_failure=lambda: setattr(server, "should_exit", True),
                     on_turn=notifier.alive)
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
     receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
-                        opener=opener, only_sealed=settings.only_sealed, rates=Rates(settings.device_rate),
+                        opener=opener, only_sealed=settings.only_sealed, rates=rates,
                         only_certificates=settings.only_certificates)
     broker = mqtt.MqttReceiver(settings.mqtt, receiver, devices) if settings.mqtt is not None else None
     access = Database(settings.data)

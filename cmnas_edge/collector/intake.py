@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from cmnas_edge.collector.behind import Behind
+from cmnas_edge.collector.behind import Behind, Rush
 from cmnas_edge.collector.gallery import Gallery, rebuild
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Receipt, Selection
@@ -40,7 +40,9 @@ _TOGETHER = 32              # requests that share a commit
 _EXPIRY_S = 10.0
 _REPAIRED = 50              # identities that are looked at again then; some 50 ms
 _LAST_S = 5.0               # of deciding at the end; what is left is decided about at the next start
-_SLICE_S = 0.01             # of deciding, before it looks for requests again
+_SLICE_S = 0.01             # of deciding, before it looks for other work
+_RUSH = 3000                # sightings in the last second or so: more than can be decided about, so storing comes first
+_PAUSE_S = 0.03             # of deciding in a rush, between two slices; whoever takes requests has the interpreter
 _PATIENCE_S = 1.0           # of deciding before what is asked, which mostly is about what was sent just before
 _UNWRITTEN = 4096           # links; more are written though sightings still wait to be decided about
 _Item = tuple[Arrival | Callable[[], Any], Future[Any]]
@@ -68,6 +70,8 @@ class Intake:
         self._repeats = Repeats()
         self._queue: queue.Queue[_Item | None] = queue.Queue(_WAITING)
         self._behind = Behind(journal, gallery.model)
+        self._rush = Rush(_RUSH)
+        self._decided_at = 0.0
         self._more = False      # to let go of, at once
         self._expired_at = clock()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -191,7 +195,7 @@ class Intake:
     def _take(self, waiting: list[_Item]) -> bool:
         """Wait for the first request and take those behind it, up to one that is to be done; False at the end."""
         try:
-            item = self._queue.get(block=not (self._more or len(self._behind)), timeout=_EXPIRY_S)
+            item = self._queue.get(block=bool(patience_s := self._patience_s()), timeout=patience_s)
             while item is not None:
                 waiting.append(item)
                 if len(waiting) == _TOGETHER or callable(item[0]):
@@ -202,6 +206,12 @@ class Intake:
         if waiting:
             self._queue.put(None)   # the end comes round again after these
         return bool(waiting)
+
+    def _patience_s(self) -> float:
+        """How long a request is waited for before other work."""
+        if not (self._more or len(self._behind)):
+            return _EXPIRY_S
+        return _PAUSE_S if self._rush.is_on else 0.0
 
     def _store(self, waiting: list[tuple[Arrival, Future[Stored]]]) -> None:
         arrivals = [arrival for arrival, _ in waiting]
@@ -214,19 +224,24 @@ class Intake:
             return
         self.full = ""
         self._unwritten = []
+        self._rush.note(sum(map(len, ids)))
         for (arrival, future), stored in zip(waiting, ids, strict=True):
             self._note(arrival, stored)     # first: who was answered sees it counted
             future.set_result(stored)
 
     def _decide(self, at_most_s: float = _SLICE_S) -> None:
         """Match what waits for it, the oldest first, for a while."""
-        ends, expired = time.monotonic() + at_most_s, self._clock() - self._hot_window_s
+        began, expired = time.monotonic(), self._clock() - self._hot_window_s
+        if at_most_s == _SLICE_S and self._rush.is_on and began - self._decided_at < _PAUSE_S:
+            return
         while (taken := self._behind.pop()) is not None:
             record, vector = taken
             if record.received_at >= expired:
                 self._unwritten.extend(self._gallery.add(record, vector))
-            if time.monotonic() > ends:
+            if time.monotonic() - began > at_most_s:
                 break
+            time.sleep(0)   # whoever takes requests has the interpreter as soon as it asks, not 5 ms later
+        self._decided_at = time.monotonic()
         if len(self._unwritten) > _UNWRITTEN or (self._queue.empty() and not len(self._behind)):
             self._write_links()
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge.collector import behind
-from cmnas_edge.collector.behind import Behind
+from cmnas_edge.collector.behind import Behind, Rush
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.journal import Arrival, Journal, Record
 from tests.collector.house import House
@@ -108,3 +108,19 @@ def test_a_stop_leaves_what_waits_to_the_next_start(tmp_path: Path, monkeypatch:
     again = House(tmp_path)
     assert again.gallery.counts() == (60, 7)
     again.close()
+
+
+def test_a_rush_is_what_came_in_the_last_second_or_so() -> None:
+    now = [0.0]
+    rush = Rush(100, clock=lambda: now[0])
+    assert not rush.is_on
+    rush.note(64)
+    assert not rush.is_on
+    rush.note(64)
+    assert rush.is_on
+    now[0] = 0.2
+    assert rush.is_on           # 128 exp(-0.2) = 105
+    now[0] = 0.3
+    assert not rush.is_on       # 95
+    rush.note(10)
+    assert rush.is_on

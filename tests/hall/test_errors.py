@@ -31,8 +31,8 @@ def test_a_disk_without_room_may_have_some_later_and_anything_else_wants_another
 def test_nobody_else_tells_a_full_disk_by_its_number() -> None:
     # The list of devices counts a failing disk too; room for pictures is reserved, which some file systems cannot; and
     # a spool that finds no room for its own file goes on in memory.
-    known = {"cmnas_edge/errors.py", "cmnas_edge/collector/devices.py", "cmnas_edge/camera/sending/database.py",
-             "train/data/shards.py"}
+    known = {"cmnas_edge/errors.py", "cmnas_edge/collector/receiving/devices.py",
+             "cmnas_edge/camera/sending/database.py", "train/data/shards.py"}
     tells = {str(path.relative_to(ROOT)) for folder in ("cmnas_edge", "train", "export")
              for path in (ROOT / folder).rglob("*.py") if "errno.ENOSPC" in path.read_text("utf-8")}
     assert tells == known

@@ -59,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _numeric(option: str, addresses: list[str]) -> list[str]:
     """Addresses as a recording has them."""
-    try:
-        return [str(ipaddress.ip_address(address)) for address in addresses]
-    except ValueError as error:
-        raise ConfigError(f"--{option}: expected a numeric address, found another ({error}); correct it") from None
+    found = []
+    for address in addresses:
+        try:
+            found.append(str(ipaddress.ip_address(address)))
+        except ValueError:
+            raise ConfigError(f"--{option}: expected a numeric address, found {address!r}; correct it") from None
+    return found
