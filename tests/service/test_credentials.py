@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cmnas_edge.collector.commands import _server_config
+from cmnas_edge.collector.serving import server_config
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.mqtt import Credentials
@@ -35,7 +35,7 @@ def test_a_brokers_certificate_goes_with_its_key(papers: Papers, monkeypatch: py
 def test_a_collectors_certificate_goes_with_its_key(
         papers: Papers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = CollectorSettings(data=tmp_path, tls_certificate=papers.certificate, tls_key=papers.key)
-    assert _server_config(settings, lambda *_: None).is_ssl
+    assert server_config(settings, lambda *_: None).is_ssl
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     with pytest.raises(ConfigError, match="expected a PEM certificate and its key"):
-        _server_config(settings, lambda *_: None)
+        server_config(settings, lambda *_: None)
