@@ -72,7 +72,7 @@ class Browser:
         until = time.monotonic() + seconds
         while not (found := self.see(expression)):
             assert time.monotonic() < until, f"still not so: {expression}\n{self.see('document.body?.innerText')}"
-            self.see("new Promise((done) => setTimeout(done, 50))")
+            time.sleep(0.05)    # here, not in the page: it may lead elsewhere meanwhile
         return found
 
     def press(self, key: str) -> None:
