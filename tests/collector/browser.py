@@ -17,6 +17,9 @@ _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "-
           "--disable-background-networking", "--disable-component-update", "--disable-sync",
           "--disable-dev-shm-usage", "--remote-debugging-pipe")
 
+# Chromium drops what it is loading when the machine gets or loses a network, as other tests make and end them.
+_NETWORK = "ERR_NETWORK_CHANGED"
+
 
 class Browser:
     """One page in one Chromium with a profile of its own. Errors of the page are in ``complaints``."""
@@ -35,6 +38,7 @@ class Browser:
         os.close(ours_out)
         self._rest, self._number, self._session = b"", 0, ""
         self.complaints: list[str] = []
+        self._interrupted = False
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Performance"):
@@ -57,9 +61,13 @@ class Browser:
         self._ask("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
                             {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}])
-        self._ask("Page.navigate", url="about:blank")
-        self._ask("Page.navigate", url=url)
-        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
+        for _ in range(5):
+            self._interrupted = False
+            self._ask("Page.navigate", url="about:blank")
+            self._ask("Page.navigate", url=url)
+            self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
+            if not self._interrupted:
+                return
 
     def see(self, expression: str) -> Any:
         """Evaluate JavaScript in the page."""
@@ -131,6 +139,8 @@ class Browser:
                 return result
             if said.get("method") == "Runtime.exceptionThrown":
                 self.complaints.append(str(said["params"]["exceptionDetails"]))
+            elif said.get("method") == "Log.entryAdded" and _NETWORK in said["params"]["entry"]["text"]:
+                self._interrupted = True
             elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
                 self.complaints.append(said["params"]["entry"]["text"])
 
