@@ -111,7 +111,9 @@ def test_another_port_of_this_host_cannot_act_for_who_is_logged_in(staffed: Proc
     type_in(browser, PASSWORD)
     browser.press("Enter")
     browser.wait("location.pathname === '/'")
-    with http.server.HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+    # Threads: a browser opens a connection ahead of need, and says nothing on it for a minute.
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             browser.open(f"http://127.0.0.1:{server.server_port}/")
