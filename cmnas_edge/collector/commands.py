@@ -13,7 +13,7 @@ from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.receiving import mqtt
 from cmnas_edge.collector.receiving.devices import Devices, new_token
 from cmnas_edge.collector.serving import serve
-from cmnas_edge.collector.store.elsewhere import server_of
+from cmnas_edge.collector.store import elsewhere
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.private import write_new_secret
 
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         sealing.Opener.read(settings.seal_keys)
         if settings.mqtt is not None:
             mqtt.check(settings.mqtt)
-        server_of(settings)
+        elsewhere.check(settings)
         sys.stdout.write(config.show(settings))
         sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, thresholds calibrated on: {model.calibrated_on}\n"
                          f"# {len(devices)} enrolled: {', '.join(d.name for d in devices) or 'none yet'}\n")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cmnas_edge.cli import main
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.matching.index import Index
 from cmnas_edge.collector.matching.vectors import F32, Filter, Hit
@@ -158,6 +159,15 @@ def test_a_collector_without_the_package_says_so_at_its_start(
     with pytest.raises(ConfigError, match=r"package pymilvus, found none; run: pip install 'cmnas-edge\[milvus\]'"):
         elsewhere(load(settings(tmp_path, 'index = "http://127.0.0.1:19530"')), Model())
     assert elsewhere(load(settings(tmp_path)), Model()) is None
+
+
+def test_a_look_at_the_settings_says_so_too(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    path = settings(tmp_path, 'index = "http://127.0.0.1:19530"')
+    for found, code in ((None, 78), (object(), 0)):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, found=found: found)
+        assert main(["collector", str(path), "--check"]) == code
+        assert ("pip install 'cmnas-edge[milvus]'" in capsys.readouterr().err) == bool(code)
 
 
 def test_what_marks_a_collectors_own_stays_the_same(tmp_path: Path) -> None:

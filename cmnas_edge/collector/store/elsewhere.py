@@ -13,7 +13,7 @@ from cmnas_edge.collector.store.milvus_collection import Server
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.private import read_secret, write_private
 
-__all__ = ["elsewhere", "owner", "server_of"]
+__all__ = ["check", "elsewhere", "owner", "server_of"]
 
 
 def server_of(settings: CollectorSettings) -> Server | None:
@@ -36,15 +36,25 @@ def owner(folder: Path) -> str:
     return read_secret(path)
 
 
-def elsewhere(settings: CollectorSettings, model: Model) -> MilvusStore | None:
-    """Return what keeps the vectors, to be started once it holds them; None: memory does.
+def check(settings: CollectorSettings) -> Server | None:
+    """Say where the vectors are kept, once it is sure that this machine can speak to it; None: in memory.
 
     Raises:
         ConfigError: See `server_of`; or pymilvus is not installed.
     """
     server = server_of(settings)
+    if server is not None and importlib.util.find_spec("pymilvus") is None:
+        raise ConfigError("index: expected the package pymilvus, found none; run: pip install 'cmnas-edge[milvus]'")
+    return server
+
+
+def elsewhere(settings: CollectorSettings, model: Model) -> MilvusStore | None:
+    """Return what keeps the vectors, to be started once it holds them; None: memory does.
+
+    Raises:
+        ConfigError: See `check`.
+    """
+    server = check(settings)
     if server is None:
         return None
-    if importlib.util.find_spec("pymilvus") is None:
-        raise ConfigError("index: expected the package pymilvus, found none; run: pip install 'cmnas-edge[milvus]'")
     return MilvusStore(server, owner=owner(settings.data), fingerprint=model.fingerprint, dimension=model.dimension)
