@@ -21,6 +21,7 @@ from cmnas_edge.collector.matching.identity import Identities, Link
 from cmnas_edge.collector.matching.index import Index
 from cmnas_edge.collector.matching.match import Model, match
 from cmnas_edge.collector.matching.tracklet import Tracklet
+from cmnas_edge.collector.matching.transit import Leg
 from cmnas_edge.collector.matching.vectors import Filter, VectorStore
 from cmnas_edge.collector.roster import Roster
 from cmnas_edge.collector.store.journal import Decision, Journal, JournalGap, Record
@@ -297,6 +298,11 @@ class Gallery:
         """Device, camera, and when it was last heard, of every camera of the window."""
         with self._lock:
             return self._cameras.heard()
+
+    def legs(self) -> list[tuple[tuple[str, str], tuple[str, str], Leg]]:
+        """What has been learned of the ways between cameras; see `Identities.legs`."""
+        with self._lock:
+            return self._identities.legs()
 
     def counts(self) -> tuple[int, int]:
         """Sightings and identities of the hot window."""

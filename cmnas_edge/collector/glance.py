@@ -14,6 +14,7 @@ __all__ = ["calibration", "moved", "site"]
 
 _TOGETHER = ("joined", "merged", "parted")
 _APART = ("opened", "unsure", "parted")
+_MOST_WAYS = 2000   # learned, and told of
 
 
 def site(gallery: Gallery, now: float) -> overviews.Site:
@@ -27,7 +28,16 @@ def site(gallery: Gallery, now: float) -> overviews.Site:
         cameras=cameras, traffic=[t for t in roster.traffic(until) if (t.device, t.camera) in heard],
         transits=[t for t in roster.transits(until)
                   if {(t.from_device, t.from_camera), (t.to_device, t.to_camera)} <= heard],
-        until=until, span_s=SPAN_S, longest_s=LONGEST_TRANSIT_S, now=now)
+        learned=_learned(gallery, heard), until=until, span_s=SPAN_S, longest_s=LONGEST_TRANSIT_S, now=now)
+
+
+def _learned(gallery: Gallery, heard: set[tuple[str, str]]) -> list[overviews.LearnedWay]:
+    """What is known of ways between cameras that are heard, those taken most first."""
+    found = [overviews.LearnedWay(
+        from_device=start[0], from_camera=start[1], to_device=end[0], to_camera=end[1], count=leg.count,
+        median_s=leg.median_s, soonest_s=leg.soonest_s, latest_s=leg.latest_s, weight=leg.weight,
+        impossible_s=leg.impossible_s) for start, end, leg in gallery.legs() if {start, end} <= heard]
+    return sorted(found, key=lambda way: (-way.count, way.from_camera, way.to_camera))[:_MOST_WAYS]
 
 
 def calibration(model: Model) -> overviews.CalibrationShown:

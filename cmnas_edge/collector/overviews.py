@@ -11,7 +11,8 @@ from cmnas_edge.collector.matching.identity import Rule
 from cmnas_edge.collector.views import Camera
 from cmnas_edge.embedding import Modality
 
-__all__ = ["BINS", "CalibrationShown", "Moved", "MovedAsked", "MovedLink", "PairShown", "Site", "Traffic", "Transit"]
+__all__ = ["BINS", "CalibrationShown", "LearnedWay", "Moved", "MovedAsked", "MovedLink", "PairShown", "Site", "Traffic",
+           "Transit"]
 
 BINS = 30       # of `Traffic.counts`
 
@@ -42,17 +43,38 @@ class Transit(Struct, frozen=True, kw_only=True):
     latest_s: float
 
 
+class LearnedWay(Struct, frozen=True, kw_only=True):
+    """What has been learned of the way between two cameras, and how far that already decides who is whom.
+
+    Learned from ``count`` transits, of two appearances each that look like one person by themselves or that somebody
+    confirmed; ``*_s`` as in `Transit`, and below 0 where both cameras see one place. A link along a way gets the share
+    ``weight`` of what its time says for it; one that took less than ``impossible_s`` is impossible (null: none is yet).
+    """
+
+    from_device: str
+    from_camera: str
+    to_device: str
+    to_camera: str
+    count: int
+    median_s: float
+    soonest_s: float
+    latest_s: float
+    weight: float
+    impossible_s: float | None
+
+
 class Site(Struct, frozen=True, kw_only=True):
     """The cameras, the ways between them, and how much goes on.
 
     ``until`` ends the stretch of ``span_s`` that traffic is counted in: our clock, or the end of
     recorded footage, whose clock is its own. Transits that took longer than ``longest_s`` are
-    not counted: people stay, and come back.
+    not counted: people stay, and come back. Of what is ``learned``, the ways most often taken are told.
     """
 
     cameras: list[Camera]
     traffic: list[Traffic]
     transits: list[Transit]
+    learned: list[LearnedWay]
     until: float
     span_s: float
     longest_s: float

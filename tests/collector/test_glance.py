@@ -44,6 +44,25 @@ def test_a_link_changes_when_what_it_needed_moves_past_its_score(seen: House, pa
         assert (told.would_part, told.would_join) == (0, 0)
 
 
+def test_the_site_tells_ways_learned_from_who_was_surely_the_same_and_how_far_they_count(house: House) -> None:
+    people = People(4, noise=0.2)
+    assert glance.site(house.gallery, house.now).learned == []
+    for visit, camera in enumerate(("north", "south")):
+        house.send(*[people.sighting(person, at=1000.0 + 60 * person + 20 * visit, camera=camera)
+                     for person in range(8)])
+        house.settle()
+    (way,) = [way for way in glance.site(house.gallery, house.now).learned if way.from_camera == "north"]
+    assert (way.from_device, way.to_camera) == ("gate", "south")
+    assert 5 <= way.count <= 8
+    assert way.weight == way.count / (way.count + 3)
+    assert way.soonest_s <= way.median_s <= way.latest_s
+    assert way.median_s == pytest.approx(18.0, rel=0.2)
+    assert way.impossible_s is None
+    house.now += 4000
+    house.gallery.expire(house.now - 3600, 10_000)
+    assert glance.site(house.gallery, house.now).learned == []      # what left the window teaches nothing
+
+
 def test_the_calibration_shown_is_the_one_in_effect() -> None:
     shown = glance.calibration(Model())
     assert [(each.pair, each.threshold, each.scale) for each in shown.pairs] == [

@@ -38,13 +38,21 @@ _STRANGERS: F64 = np.diff(_EDGES) / (_EDGES[-1] - _EDGES[0])    # they come at a
 
 
 class Leg(msgspec.Struct, frozen=True):
-    """What is known of the way between two cameras, in seconds; cameras as `Transit` was given them."""
+    """What is known of the way between two cameras, in seconds; cameras as `Transit` was given them.
+
+    Half of the ``count`` legs took at most ``median_s``, and eight of ten from ``soonest_s`` to ``latest_s``, as finely
+    as the bins are. ``weight`` is the share of what they say for a link that counts; faster than ``impossible_s`` is
+    impossible, None: nothing is.
+    """
 
     start: int
     end: int
     count: int
-    fastest_s: float
     median_s: float
+    soonest_s: float
+    latest_s: float
+    weight: float
+    impossible_s: float | None
 
 
 class Transit:
@@ -90,21 +98,40 @@ class Transit:
         here += np.where(at + 1 < _BINS, 0.25 * self._counts[row, np.minimum(at + 1, _BINS - 1)], 0)
         base = _STRANGERS[at] / max(1, int(np.count_nonzero(self._onward)))
         says = np.log((here + _STRENGTH * base) / ((onward + _STRENGTH) * base))
-        says *= np.where(says > 0, self._between[row] / (self._between[row] + _FEW), 1.0)
-        shortest = _EDGES[np.minimum(self._first, _BINS - 1)][row]
-        barred = (self._between[row] >= ENOUGH) & (shortest > 0) & (seconds < shortest / 2 - _SPARE_S)
-        found: F64 = np.where(barred, -np.inf, np.clip(says, -LIMIT, LIMIT))
+        says *= np.where(says > 0, _weight(self._between[row]), 1.0)
+        found: F64 = np.where(seconds < self._impossible(row), -np.inf, np.clip(says, -LIMIT, LIMIT))
         return found
+
+    def _impossible(self, row: I64) -> F64:
+        """What nobody walks: any leg of these rows below so many seconds; ``-inf``: none."""
+        shortest = _EDGES[np.minimum(self._first[row], _BINS - 1)]
+        below: F64 = np.where((self._between[row] >= ENOUGH) & (shortest > 0), shortest / 2 - _SPARE_S, -np.inf)
+        return below
 
     def legs(self) -> Iterator[Leg]:
         """Every leg that anybody took, by cameras."""
         for start, end in np.argwhere(self._row):
-            counts = self._counts[self._row[start, end]]
+            row = self._row[start, end]
+            counts = self._counts[row]
             if not counts.any():
                 continue
-            middle = int(np.searchsorted(np.cumsum(counts), (counts.sum() + 1) // 2))
-            yield Leg(int(start), int(end), int(counts.sum()), float(_EDGES[np.argmax(counts > 0)]),
-                      float((_EDGES[middle] + _EDGES[middle + 1]) / 2))
+            soonest, median, latest = (_quantile(counts, share) for share in (0.1, 0.5, 0.9))
+            below = float(self._impossible(row))
+            yield Leg(int(start), int(end), int(counts.sum()), median, soonest, latest,
+                      float(_weight(self._between[row])), below if below > 0 else None)
+
+
+def _weight(count: I64) -> F64:
+    """Share of what so many legs say for a link that counts."""
+    share: F64 = count / (count + _FEW)
+    return share
+
+
+def _quantile(counts: I64, share: float) -> float:
+    """Seconds that this share of legs took at most; within a bin they lie evenly."""
+    risen = np.concatenate([[0], np.cumsum(counts)])
+    at = int(np.searchsorted(risen[1:], share * risen[-1]))
+    return float(_EDGES[at] + (share * risen[-1] - risen[at]) / counts[at] * (_EDGES[at + 1] - _EDGES[at]))
 
 
 def _bin(seconds: F64) -> I64:

@@ -48,6 +48,23 @@ def test_where_two_cameras_see_one_place_nothing_is_impossible() -> None:
     assert all(np.isfinite(says(transit, 0, 1, seconds)) for seconds in (-40.0, -3.0, 0.0, 1.0, 500.0))
 
 
+def test_a_way_tells_what_it_takes_how_much_that_counts_and_what_is_impossible() -> None:
+    transit, rng = Transit(), np.random.default_rng(3)
+    took = rng.lognormal(np.log(40.0), 0.3, 4 * ENOUGH)
+    for count, seconds in enumerate(took, start=1):
+        transit.add(0, 1, seconds)
+        (leg,) = transit.legs()
+        assert (leg.start, leg.end, leg.count) == (0, 1, count)
+        assert leg.weight == count / (count + 3)
+        assert (leg.impossible_s is None) == (count < ENOUGH)
+    # As finely as the bins, each 1.39 times as long as the one before.
+    for found, share in ((leg.soonest_s, 0.1), (leg.median_s, 0.5), (leg.latest_s, 0.9)):
+        assert np.quantile(took, share) / 1.2 < found < np.quantile(took, share) * 1.2
+    assert leg.impossible_s is not None
+    assert says(transit, 0, 1, leg.impossible_s - 0.01) == -np.inf
+    assert np.isfinite(says(transit, 0, 1, leg.impossible_s))
+
+
 def test_cameras_without_end_take_no_memory_and_say_nothing() -> None:
     transit = Transit()
     for number in range(CAMERAS, CAMERAS + 10**6, 10**5):

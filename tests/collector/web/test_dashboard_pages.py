@@ -35,9 +35,18 @@ def test_the_site_shows_every_camera_once_and_every_way_with_what_it_takes(busy:
     assert sorted(names) == sorted(camera["camera"] for camera in site["cameras"])
     assert set(walks.CAMERAS) <= set(names)
     rows = browser.see("[...document.querySelectorAll('#ways tr')].map((r) => [...r.cells].map((c) => c.textContent))")
-    assert [(row[0], row[1], int(row[4])) for row in rows] == [
+    assert [(row[0], row[1], int(row[4])) for row in rows if row[2] != "none seen"] == [
         (t["from_camera"], t["to_camera"], t["count"])
         for t in sorted(site["transits"], key=lambda t: (-t["count"], t["from_camera"]))]
+    assert sum(way["count"] for way in site["learned"]) > 20
+    learned = {(way["from_camera"], way["to_camera"]): way for way in site["learned"]}
+    assert set(learned) - {(row[0], row[1]) for row in rows} == set()
+    for row in rows:
+        way = learned.get((row[0], row[1]))
+        told = ["nothing yet", "", "not at all"] if way is None else [
+            row[6], str(way["count"]), f"{int(100 * way['weight'] + 0.5)}%"]
+        assert [row[6], row[7], row[8].partition("under")[0]] == told
+        assert ("is impossible" in row[8]) == (way is not None and way["impossible_s"] is not None)
     # Walkers take so long; what is learned from links is near it.
     for start, (_, _, onward) in walks.CAMERAS.items():
         for end, seconds in onward.items():

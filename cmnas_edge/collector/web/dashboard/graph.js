@@ -11,6 +11,7 @@ const draw = (tag, values) => {
 };
 
 export const key = (device, camera) => `${device}/${camera}`;
+const between = (way) => `${key(way.from_device, way.from_camera)}\n${key(way.to_device, way.to_camera)}`;
 
 export class Graph {
   // Choose: called with the key of a camera.
@@ -35,6 +36,7 @@ export class Graph {
       this.places = new Map(names.map((name, i) => [name, found[i]]));
     }
     this.drawNodes(cameras);
+    this.learned = new Map(site.learned.map((way) => [between(way), way]));
     this.drawWays(site.transits);
   }
 
@@ -101,7 +103,8 @@ export class Graph {
     const end = short(x2, y2, cx, cy, 21);
     const own = this.chosen === from || this.chosen === to;
     const kind = own ? " own" : this.chosen ? " other" : "";
-    const name = `way${kind}`;
+    const learned = this.learned.get(between(t));
+    const name = `way${kind}${learned ? "" : " unlearned"}`;
     const d = `M${start} Q${cx.toFixed(1)},${cy.toFixed(1)} ${end}`;
     const line = draw("path", { d, class: name, "stroke-width": (1.4 + 5.5 * share).toFixed(1) });
     const tip = arrow(end, cx, cy, 5 + 4 * share);
@@ -110,7 +113,7 @@ export class Graph {
     if (t.recent_count && share > 0.3) parts.push(draw("path", { d, class: `flow${kind}` }));
     if (own || (!this.chosen && share > 0.35 && apart > 130)) {
       const label = draw("text", { x: ((x1 + x2) / 2 - uy * bend * 0.62).toFixed(1), y: ((y1 + y2) / 2 + ux * bend * 0.62 + 4).toFixed(1), class: name });
-      label.textContent = words.taking(t.median_s);
+      label.textContent = words.taking((learned ?? t).median_s);
       parts.push(label);
     }
     return parts;

@@ -35,7 +35,7 @@ function drawSummary() {
   words.put($("headline"), site.cameras.length ? words.several(site.cameras.length, "camera") : "No camera heard yet");
   const gone = site.transits.reduce((sum, t) => sum + t.recent_count, 0);
   words.put($("subline"), !site.cameras.length ? "A camera shows up here with its first sighting." :
-    `${quiet ? `${quiet === site.cameras.length ? "All" : words.number(quiet)} quiet, ${quiet === 1 ? "which" : "which"} may mean nobody in view. ` : "All were heard within a minute. "}` +
+    `${quiet ? `${quiet === site.cameras.length ? "All" : words.number(quiet)} quiet, which may mean nobody in view. ` : "All were heard within a minute. "}` +
     `${words.several(gone, "person", "people")} probably went from one to another in the last hour${recorded() ? " of the footage" : ""}.`);
 }
 
@@ -80,16 +80,22 @@ function drawWays() {
   const { site, chosen } = state;
   const names = site.cameras.map((camera) => camera.camera);
   const say = (device, camera) => (names.filter((name) => name === camera).length > 1 ? `${camera}, ${device}` : camera);
-  const rows = site.transits
-    .filter((t) => !chosen || [key(t.from_device, t.from_camera), key(t.to_device, t.to_camera)].includes(chosen))
-    .sort((a, b) => b.count - a.count || (a.from_camera < b.from_camera ? -1 : 1));
-  $("ways").replaceChildren(...rows.slice(0, 200).map((t) => {
+  const rows = joined(site)
+    .filter(([t]) => !chosen || [key(t.from_device, t.from_camera), key(t.to_device, t.to_camera)].includes(chosen));
+  $("ways").replaceChildren(...rows.slice(0, 200).map(([way, seen, learned]) => {
     const row = words.make("tr");
-    const few = t.count < 5;
-    row.append(words.make("td", "", say(t.from_device, t.from_camera)), words.make("td", "", say(t.to_device, t.to_camera)),
-      words.make("td", "figure", words.taking(t.median_s)),
-      words.make("td", "figure muted", few ? "too few to say" : `${words.taking(t.soonest_s)} to ${words.taking(t.latest_s)}`),
-      words.make("td", "figure", words.number(t.count)), words.make("td", "figure", words.number(t.recent_count)));
+    row.append(words.make("td", "", say(way.from_device, way.from_camera)), words.make("td", "", say(way.to_device, way.to_camera)));
+    if (seen) {
+      row.append(words.make("td", "figure", words.taking(seen.median_s)), words.make("td", "figure muted", spread(seen)),
+        words.make("td", "figure", words.number(seen.count)), words.make("td", "figure", words.number(seen.recent_count)));
+    } else row.append(...["none seen", "", "", ""].map((said) => words.make("td", "figure muted", said)));
+    if (learned) {
+      const takes = words.make("td", "figure learned", words.taking(learned.median_s));
+      takes.append(words.make("small", "", spread(learned)));
+      const counts = words.make("td", "counts", `${Math.round(100 * learned.weight)}%`);
+      if (learned.impossible_s !== null) counts.append(words.make("small", "", `under ${words.taking(learned.impossible_s)} is impossible`));
+      row.append(takes, words.make("td", "figure", words.number(learned.count)), counts);
+    } else row.append(words.make("td", "figure muted learned", "nothing yet"), words.make("td"), words.make("td", "counts muted", "not at all"));
     return row;
   }));
   $("no-ways").hidden = rows.length > 0;
@@ -97,6 +103,22 @@ function drawWays() {
   words.put($("longest"), `A transit is the time from one appearance to the same person's next before another camera, if it took at most ` +
     `${words.lasting(site.longest_s)}. Both rest on links, which are probable, not certain.`);
 }
+
+// Every way that was seen or learned, as its names, what was seen and what was learned; those taken most first.
+function joined(site) {
+  const ways = new Map();
+  const put = (at) => (way) => {
+    const name = `${key(way.from_device, way.from_camera)}\n${key(way.to_device, way.to_camera)}`;
+    if (!ways.has(name)) ways.set(name, [way, null, null]);
+    ways.get(name)[at] = way;
+  };
+  site.transits.forEach(put(1));
+  site.learned.forEach(put(2));
+  const times = ([, seen, learned]) => seen?.count ?? learned.count / 1e6;
+  return [...ways.values()].sort((a, b) => times(b) - times(a) || (a[0].from_camera < b[0].from_camera ? -1 : 1));
+}
+
+const spread = (way) => (way.count < 5 ? "too few to say" : `${words.taking(way.soonest_s)} to ${words.taking(way.latest_s)}`);
 
 $("all").addEventListener("click", () => {
   state.chosen = null;
