@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import select
 import socket
 import ssl
 import threading
@@ -12,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cmnas_edge.errors import DeviceError, LinkDown
+from cmnas_edge.errors import LinkDown
+from cmnas_edge.mqtt.client import PACKET_BYTES, bounded, encrypted, open_client
 from cmnas_edge.mqtt.credentials import Address, Credentials, expired_on, said
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ _KEEPALIVE_S = 30       # a connection that says nothing for half as long again 
 _NOBODY = 0x10          # PUBACK, "No matching subscribers"
 _NOT_AUTHORIZED = 0x87
 _VERDICTS = 64
+_PROTOCOL = "Protocol error"    # how the library calls what it cannot read
+_NO_MQTT = "something there that does not speak MQTT 5 as it should"
 _ALERT = re.compile(r"ALERT_([A-Z_]+)")
 
 
@@ -44,7 +46,7 @@ class Connection:
     """
 
     def __init__(self, broker: Address, credentials: Credentials, *, name: str, reads: str,
-                 take: Callable[[Message], None], timeout_s: float, also: str = "",
+                 take: Callable[[Message], None], timeout_s: float, largest: int, also: str = "",
                  sent: Callable[[bytes], None] = lambda _: None,
                  made: Callable[[socket.socket, ssl.SSLContext], None] = lambda *_: None) -> None:
         """Begin to connect, in a thread of its own.
@@ -56,6 +58,7 @@ class Connection:
             reads: Topic filter to subscribe to.
             take: Called with each message, by the connection's thread; must not raise.
             timeout_s: For connecting.
+            largest: Bytes of a message that comes; a broker that sends more loses this connection.
             also: Another filter; a broker that refuses it is used all the same.
             sent: Called with the bytes of MQTT that were written, each time.
             made: Called with a connection that stands, and what it will be encrypted by, before it is.
@@ -75,7 +78,8 @@ class Connection:
         self._verdicts: dict[int, int] = {}     # of the broker, on what was published last, by its number
         self._alert = ""                    # what TLS said last
         context = credentials.context()
-        client = self._client = _client(name, sent, lambda: self._connected(context, timeout_s))
+        self._largest = largest + PACKET_BYTES
+        client = self._client = open_client(name, sent, lambda: self._connected(context, timeout_s), self._largest)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
@@ -92,7 +96,7 @@ class Connection:
         Raises:
             DeviceError: The package for it is missing.
         """
-        _client("", lambda _: None, lambda: None)   # type: ignore[arg-type, return-value]
+        open_client("", lambda _: None, lambda: None, 0)    # type: ignore[arg-type, return-value]
 
     @property
     def ready(self) -> bool:
@@ -176,35 +180,16 @@ class Connection:
         self._client.free()
 
     def _connected(self, context: ssl.SSLContext, timeout_s: float) -> ssl.SSLSocket:
-        """Connect and shake hands, all of it in time, however slowly the other end drips."""
-        deadline = time.monotonic() + timeout_s
-        tcp: socket.socket = socket.create_connection(self._broker, timeout_s)
-        try:
-            self._made(tcp, context)
-            tcp.setblocking(False)
-            tcp = tls = context.wrap_socket(tcp, server_hostname=self._broker.host, do_handshake_on_connect=False)
-            while True:
-                waited: tuple[list[ssl.SSLSocket], list[ssl.SSLSocket], list[ssl.SSLSocket]]
-                try:
-                    tls.do_handshake()
-                except ssl.SSLWantReadError:
-                    waited = select.select([tls], [], [], max(0.0, deadline - time.monotonic()))
-                except ssl.SSLWantWriteError:
-                    waited = select.select([], [tls], [], max(0.0, deadline - time.monotonic()))
-                else:
-                    break
-                if not any(waited):
-                    raise TimeoutError
-            if self.ended:      # by us, meanwhile; greeting the broker now would throw out who came after
-                raise ConnectionAbortedError
-        except BaseException:
-            tcp.close()
-            raise
+        """Connect and shake hands, all of it in time."""
+        tls = encrypted(self._broker, context, timeout_s, self._made)
+        if self.ended:      # by us, meanwhile; greeting the broker now would throw out who came after
+            tls.close()
+            raise ConnectionAbortedError
         return tls
 
     def _run(self) -> None:
         try:
-            self._client.connect(self._broker.host, self._broker.port, _KEEPALIVE_S)
+            self._client.connect(self._broker.host, self._broker.port, _KEEPALIVE_S, properties=bounded(self._largest))
         except Exception as error:      # whatever it was, it is over, and somebody waits to hear why
             self._end(self._sentence(said(error)))
             return
@@ -228,6 +213,10 @@ class Connection:
     def _on_subscribe(self, client: Client, _: Any, number: int, codes: list[Any], ___: Any) -> None:
         if number != self._reads_number:
             return
+        if not codes:
+            self._end(self._sentence(_NO_MQTT))
+            client.disconnect()
+            return
         if any(code.is_failure for code in codes):
             self._end(f"{self._broker}: expected to read {self._reads}, found that the broker does not let this "
                       f"certificate ({codes[0]}); correct the broker's ACL, or the certificate's common name")
@@ -250,7 +239,13 @@ class Connection:
         correlation = getattr(properties, "CorrelationData", b"")
         pairs = dict(getattr(properties, "UserProperty", ()))
         try:
-            self._take(Message(message.topic, bytes(message.payload), bytes(correlation), pairs))
+            topic = message.topic
+        except UnicodeDecodeError:
+            self._end(self._sentence(_NO_MQTT))
+            self._client.disconnect()
+            return
+        try:
+            self._take(Message(topic, bytes(message.payload), bytes(correlation), pairs))
         except BaseException as error:  # else this thread would end and nobody would know
             self._end(f"{self._broker}: a message could not be dealt with ({error!r})")
             raise
@@ -262,10 +257,12 @@ class Connection:
             self._alert = found[1].lower().replace("_", " ")
 
     def _on_disconnect(self, _: Client, __: Any, ___: Any, code: Any, ____: Any) -> None:
-        self._end(self._sentence(f"it said {self._alert!r} of this certificate" if self._alert else
-                                 f"the connection ended ({code})" if self._ready else
-                                 "it ended the connection; it may hold this certificate to be expired, taken back, or "
-                                 "of another authority"))
+        overlong = self._client.overlong
+        self._end(self._sentence(
+            f"it said {self._alert!r} of this certificate" if self._alert else
+            f"it sent a packet of {overlong:,} bytes, and nobody here takes so many" if overlong else
+            _NO_MQTT if str(code) == _PROTOCOL else f"the connection ended ({code})" if self._ready else
+            "it ended the connection; it may hold this certificate to be expired, taken back, or of another authority"))
         with self._changed:
             self._gone = True
             self._changed.notify_all()
@@ -294,28 +291,3 @@ class Connection:
             self.ended = self.ended or why
             self._changed.notify_all()
 
-
-def _client(name: str, sent: Callable[[bytes], None], connected: Callable[[], ssl.SSLSocket]) -> Any:
-    try:
-        import paho.mqtt.client as paho  # noqa: PLC0415 - an extra
-        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
-    except ImportError:
-        raise DeviceError("mqtt: expected the package paho-mqtt, found none; run: pip install 'cmnas-edge[mqtt]'"
-                          ) from None
-
-    class Counting(paho.Client):
-        """Tells what it writes, to a connection that we make."""
-
-        def _create_socket(self) -> ssl.SSLSocket:
-            return connected()
-
-        def free(self) -> None:
-            """Close what its thread was woken by; left to be collected, it would be said to leak."""
-            self._reset_sockets()
-
-        def _sock_send(self, buf: bytes | bytearray) -> int:
-            count = super()._sock_send(buf)
-            sent(bytes(buf[:count]))
-            return count
-
-    return Counting(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, reconnect_on_failure=False)

@@ -63,7 +63,7 @@ class Site:
     def connect(self, name: str, reads: str, take: Callable[[Message], None] = lambda _: None) -> Connection:
         papers = self.papers[name]
         made = Connection(address(self.broker.url, ""), Credentials(*papers, self.authority.certificate),
-                          name=f"{name} {next(_clients)}", reads=reads, take=take, timeout_s=5.0)
+                          name=f"{name} {next(_clients)}", reads=reads, take=take, timeout_s=5.0, largest=1 << 20)
         made.wait_ready(time.monotonic() + 5)
         return made
 
@@ -181,6 +181,15 @@ def test_whoever_reads_along_at_the_broker_sees_no_vector(site: Site, home: Hous
     (item,) = decode_batch(seen[0].body, dimension=16, device="gate", fingerprint=FINGERPRINT, opener=Opener([KEY]))
     assert pack(item.vector[None], "fp16")[0] == stored  # type: ignore[union-attr]
     spy.close()
+    device.close()
+
+
+@needs_mosquitto
+def test_what_is_larger_than_any_batch_the_broker_keeps_from_the_collector(site: Site, home: House) -> None:
+    device = site.device(timeout_s=0.5)
+    with pytest.raises(LinkDown):
+        device.post(bytes(MAX_BATCH_BYTES + 8192))
+    assert result(device.post(batch(1))) == ["stored"]
     device.close()
 
 

@@ -17,8 +17,9 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.receiving.mqtt import MqttReceiver
 from cmnas_edge.errors import LinkDown
+from cmnas_edge.mqtt.client import PACKET_BYTES
 from cmnas_edge.sealing import Opener, Sealer
-from cmnas_edge.wire import decode_answer, encode_batch, encode_sighting
+from cmnas_edge.wire import MAX_BATCH_BYTES, decode_answer, encode_batch, encode_sighting
 from tests.collector.house import House
 from tests.collector.people import People
 from tests.transport.broker import MOSQUITTO, free_port, needs_mosquitto
@@ -59,6 +60,7 @@ def test_the_steps_lead_where_they_say(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["collector", "mqtt-acl", "--config", str(tmp_path / "collector.toml")]) == 0
     (tmp_path / "acl").write_text(capsys.readouterr().out)
     (tmp_path / "acl").chmod(0o600)
+    assert f"message_size_limit {MAX_BATCH_BYTES + PACKET_BYTES}\n" in broker
     (tmp_path / "mosquitto.conf").write_text(broker + "user root\n")
     settings = collector_settings.load(tmp_path / "collector.toml")
     assert settings.mqtt is not None
@@ -107,7 +109,7 @@ def test_each_sentence_the_document_explains_is_one_the_camera_can_say() -> None
     code = re.sub(r'"\s*\n\s*f?"', "", code)
     table = DOCUMENT.read_text("utf-8").partition("| the camera says |")[2]
     said = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
-    assert len(said) == 7
+    assert len(said) == 8
     for sentence in said:
         if sentence != "found: Connection refused":     # the system's own words
             assert re.split(r" \(\.\.\.\)", sentence)[0] in code, sentence

@@ -48,7 +48,7 @@ class Works:
         papers = self.papers[name]
         connection = Connection(address(self.broker.url, ""), Credentials(*papers, self.authority.certificate),
                                 name=f"{name} {next(_names)}", reads=answer_topic(SITE, name), take=lambda _: None,
-                                timeout_s=5.0)
+                                timeout_s=5.0, largest=1 << 20)
         connection.wait_ready(time.monotonic() + 5)
         number = connection._client.publish(topic, body, 1, retain=True).mid
         until(lambda: connection.verdict(number) is not None)

@@ -130,7 +130,8 @@ class MqttTransport:
                 self._account.connected()
                 self._connection = Connection(
                     self._broker, self._credentials, name=self._device, reads=self._answers, take=self._take,
-                    timeout_s=self._timeout_s, also=self._orders, sent=self._account.sent, made=self._made)
+                    timeout_s=self._timeout_s, largest=LARGEST_ANSWER, also=self._orders, sent=self._account.sent,
+                    made=self._made)
             except ConfigError as error:    # files may come back, as a token may
                 raise LinkDown(str(error)) from None
         return self._connection

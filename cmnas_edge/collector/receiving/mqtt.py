@@ -95,7 +95,7 @@ class MqttReceiver:
         try:
             connection = self._connection = Connection(
                 self._broker, self._credentials, name=self._name, reads=batch_topic(self._settings.site, "+"),
-                take=self._take, timeout_s=_TIMEOUT_S)
+                take=self._take, timeout_s=_TIMEOUT_S, largest=MAX_BATCH_BYTES)
             try:
                 connection.wait_ready(time.monotonic() + _TIMEOUT_S)
                 _log.info("reading %s from %s", batch_topic(self._settings.site, "+"), self._broker)
