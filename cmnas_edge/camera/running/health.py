@@ -7,14 +7,17 @@ a name that leads to loopback is not an address.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import TracebackType
 from typing import NamedTuple
 
+from cmnas_edge.camera.until import Until
 from cmnas_edge.errors import unheard
 
 __all__ = ["Health", "Verdict"]
@@ -67,6 +70,11 @@ class Health:
             timeout = _PATIENCE_S
             server_version, sys_version = "cmnas-edge", ""
 
+            def setup(self) -> None:    # all of a question has to come in time, not each byte of it
+                super().setup()
+                self.rfile.close()
+                self.rfile = io.BufferedReader(Until(self.connection, time.monotonic() + _PATIENCE_S))
+
             def do_GET(self) -> None:
                 """Answer for one of three pages."""
                 page = pages.get(self.path.partition("?")[0])
@@ -78,6 +86,7 @@ class Health:
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("Cache-Control", "no-store")
                 self.end_headers()
+                self.connection.settimeout(_PATIENCE_S)
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:

@@ -24,6 +24,7 @@ from cmnas_edge.camera.sending.account import Account
 from cmnas_edge.camera.sending.sent_log import SentLog, keep_keys
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
+from cmnas_edge.camera.until import Until, left_s
 from cmnas_edge.errors import ConfigError, LinkDown
 from cmnas_edge.outgoing.http import Requests
 from cmnas_edge.private import handed, read_secret
@@ -227,12 +228,6 @@ def _offset_s(date: str, asked_at: float, answered_at: float) -> float | None:
     return told + 0.5 - (asked_at + answered_at) / 2
 
 
-def _left_s(deadline: float) -> float:
-    if (left_s := deadline - time.monotonic()) <= 0:
-        raise TimeoutError
-    return left_s
-
-
 class _Counted(http.client.HTTPConnection):
     """Accounts for what it sends, and has all of an exchange done by a deadline, however slowly the peer drips."""
 
@@ -242,14 +237,14 @@ class _Counted(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.account.connected()
-        self.timeout = _left_s(self.deadline)
+        self.timeout = left_s(self.deadline)
         super().connect()
         self.account.opened(self.sock, is_tls=self.is_tls)
 
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        self.sock.settimeout(_left_s(self.deadline))
+        self.sock.settimeout(left_s(self.deadline))
         self.account.sent(bytes(data))      # first: of a write that fails, too, some may have left
         super().send(data)
 
@@ -260,30 +255,10 @@ class _Counted(http.client.HTTPConnection):
             def __init__(self, sock: socket.socket, *rest: Any, **named: Any) -> None:
                 super().__init__(sock, *rest, **named)
                 self.fp.close()
-                self.fp = io.BufferedReader(_Until(sock, deadline))
+                self.fp = io.BufferedReader(Until(sock, deadline))
 
         self.response_class = Answer
         return super().getresponse()
-
-
-class _Until(io.RawIOBase):
-    """What a socket receives before a deadline."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._socket = sock
-        self._raw = sock.makefile("rb", buffering=0)
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._socket.settimeout(_left_s(self._deadline))
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
 
 
 class _CountedTls(http.client.HTTPSConnection, _Counted):

@@ -6,7 +6,9 @@ import errno
 import http.client
 import ipaddress
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -69,6 +71,25 @@ def test_a_name_that_was_made_to_lead_here_reads_nothing(served: Health, host: s
 def test_somebody_who_connects_and_says_nothing_holds_nobody_up_for_long(served: Health) -> None:
     with socket.create_connection(("127.0.0.1", served.port)):
         assert ask(served, "/healthz")[0] == 200
+
+
+def test_somebody_who_drips_holds_nobody_up_for_long(served: Health) -> None:
+    over = threading.Event()
+
+    def drip() -> None:
+        with suppress(OSError):
+            while not over.wait(0.05):
+                slow.sendall(b"X-Mas: y\r\n")
+
+    with socket.create_connection(("127.0.0.1", served.port)) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.1\r\n")
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            assert ask(served, "/healthz")[0] == 200    # its own patience is five times that of the page
+        finally:
+            over.set()
+            dripping.join()
 
 
 def test_somebody_who_hangs_up_is_no_event(served: Health, capfd: pytest.CaptureFixture[str]) -> None:
