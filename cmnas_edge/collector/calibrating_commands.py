@@ -13,18 +13,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from cmnas_edge import bundle
 from cmnas_edge.bundle import Bundle
-from cmnas_edge.calibration import PAIRS, Calibration, Histogram, Pair, Scale, Threshold, encode, read_calibration
-from cmnas_edge.calibration.drift import drift
+from cmnas_edge.calibration import PAIRS, Calibration, Pair, Scale, Threshold, encode, read_calibration
 from cmnas_edge.calibration.fit import Plan, Scores, fit, shortfall
 from cmnas_edge.collector import settings as collector_settings
+from cmnas_edge.collector.drifts import as_alike, held_against
 from cmnas_edge.collector.keeping_commands import keys_of
+from cmnas_edge.collector.person_commands import note
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store.keys import Keys
 from cmnas_edge.collector.store.reading import Reading
@@ -72,7 +72,7 @@ def calibrate(words: list[str], args: argparse.Namespace) -> int:
     """Tell how this site's scores lie, and write a calibration where one is asked for.
 
     Raises:
-        CmnasError: It cannot be done; nothing was written.
+        CmnasError: It cannot be done, or not be noted in the audit log; nothing was written.
     """
     if words or args.config is None:
         raise ConfigError("calibrate: expected the settings file, as in: cmnas-edge collector calibrate --config "
@@ -87,6 +87,7 @@ def calibrate(words: list[str], args: argparse.Namespace) -> int:
         decided = said(journal.decisions())
         seen = read(journal, model.fingerprint, model.dimension, since=0.0, most=settings.hot_limit)
     known = witnessed(seen, decided)
+    note(settings, "calibration", _noted(args, len(seen), known), args.reason)
     sys.stdout.write(f"{len(seen)} tracklets; {known.people} people confirmed to be seen more than once"
                      f"{_contradicted(known)}\n\n")
     sys.stdout.write("\n".join(_drifted(earlier, known)) + "\n")
@@ -184,25 +185,26 @@ def _contradicted(known: Witnessed) -> str:
             "is wrong or the camera follows somebody twice")
 
 
+def _noted(args: argparse.Namespace, tracklets: int, known: Witnessed) -> dict[str, Any]:
+    """What the audit log keeps: what was asked for, and of how much."""
+    pairs = {f"{name}, {of}": len(scores) for name in PAIRS for of, scores in (
+        ("strangers", known.scores[name].impostor), ("one person", known.scores[name].genuine))}
+    return {"do": "calibrate", "rate": args.rate, "out": None if args.out is None else str(args.out),
+            "tracklets": tracklets, "people": known.people, "pairs": pairs}
+
+
 def _drifted(earlier: Calibration, known: Witnessed) -> Iterator[str]:
     yield (f"{'pair':<18} {'of':<10} {'pairs':>9} {'people':>7} {'then':>9} {'median moved':>13} {'index':>7} "
            f"{'by chance':>10} {'gap':>6}  drift")
-    for name in PAIRS:
-        scores, scale = known.scores[name], earlier.scales.get(name)
-        for words, now, people in (("strangers", scores.impostor, scores.impostor_of),
-                                   ("one person", scores.genuine, scores.genuine_of)):
-            then = None if scale is None else scale.impostor if words == "strangers" else scale.genuine
-            moved = None if then is None else drift(then, Histogram.of(now))
-            line = f"{name:<18} {words:<10} {len(now):>9} {len(np.unique(people)):>7} "
-            yield line + ("none to compare" if moved is None else
-                          f"{moved.then_count:>9} {moved.shift:>+13.2f} {moved.index:>7.3f} {moved.by_chance:>10.3f} "
-                          f"{moved.largest_gap:>6.3f}  {moved.word}")
-        if scale is not None and len(scores.impostor):
-            full = scale.genuine.full()
-            median = int(np.searchsorted(np.cumsum(full), full.sum() / 2)) / 100 - 1
-            if (share := float((scores.impostor >= median).mean())) > _TWICE:
-                yield (f"  {share:.1%} of these strangers are as alike as one person: does a camera follow somebody "
-                       "twice at one time?")
+    for held in held_against(earlier, known.scores):
+        line = (f"{held.pair:<18} {'strangers' if held.strangers else 'one person':<10} {len(held.now):>9} "
+                f"{held.people:>7} ")
+        yield line + ("none to compare" if (moved := held.drift) is None else
+                      f"{moved.then_count:>9} {moved.shift:>+13.2f} {moved.index:>7.3f} {moved.by_chance:>10.3f} "
+                      f"{moved.largest_gap:>6.3f}  {moved.word}")
+        if (share := as_alike(earlier, held)) > _TWICE:
+            yield (f"  {share:.1%} of these strangers are as alike as one person: does a camera follow somebody "
+                   "twice at one time?")
 
 
 def _compared(earlier: Calibration, refined: Refined) -> Iterator[str]:

@@ -151,6 +151,11 @@ class Gallery:
             self._decisions = {number: held for number, held in self._decisions.items() if number in numbers}
             self.version += 1
 
+    def made(self) -> list[Decision]:
+        """What people decided, as the journal has it, the oldest first."""
+        with self._lock:
+            return list(self._decisions.values())
+
     def decisions(self, limit: int) -> views.DecisionList:
         """List what people decided, the newest first."""
         with self._lock:
@@ -303,6 +308,16 @@ class Gallery:
         """What has been learned of the ways between cameras; see `Identities.legs`."""
         with self._lock:
             return self._identities.legs()
+
+    def traits(self) -> npt.NDArray[np.void]:
+        """What decides about each tracklet; see `Tracklets.traits`."""
+        with self._lock:
+            return self._identities.table()[0]
+
+    def means(self, opened_by: Sequence[int]) -> tuple[list[bool], F32]:
+        """Which of some tracklets are here, and the mean vectors of those, shape ``(n, d)``."""
+        with self._lock:
+            return self._identities.means(opened_by)
 
     def counts(self) -> tuple[int, int]:
         """Sightings and identities of the hot window."""

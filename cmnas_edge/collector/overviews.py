@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from cmnas_edge.calibration import CalibratedOn, Pair, Scale, Threshold
+from cmnas_edge.calibration import CalibratedOn, Histogram, Pair, Scale, Threshold
 from cmnas_edge.collector.matching.identity import Rule
 from cmnas_edge.collector.views import Camera
 from cmnas_edge.embedding import Modality
 
-__all__ = ["BINS", "CalibrationShown", "LearnedWay", "Moved", "MovedAsked", "MovedLink", "PairShown", "Site", "Traffic",
-           "Transit"]
+__all__ = ["BINS", "CalibrationShown", "DriftShown", "Drifted", "Holds", "LearnedWay", "Moved", "MovedAsked",
+           "MovedLink", "PairShown", "Site", "Traffic", "Transit"]
 
 BINS = 30       # of `Traffic.counts`
 
@@ -101,6 +101,48 @@ class CalibrationShown(Struct, frozen=True, kw_only=True):
     calibrated_on: CalibratedOn
     prior: float | None
     pairs: list[PairShown]
+
+
+Holds = Literal["yes", "no", "too few"]
+
+
+class Drifted(Struct, frozen=True, kw_only=True):
+    """Scores of this site of which the truth is known, against those that the calibration was made on.
+
+    ``count`` pairs of tracklets, of ``people`` people. The share ``wrong`` of them lies on the wrong side of the
+    threshold (null: there are none); the calibration said ``wrong_then``. ``holds``: "no" where it is at least twice
+    that, "too few" where that could not be seen yet. ``shift`` is how much the median has risen, ``index`` the
+    population stability index, which ``by_chance`` it reaches in one of twenty looks at scores that have not moved;
+    null where the calibration holds thresholds alone. ``as_alike``: share of strangers as alike as one person.
+    """
+
+    pair: Pair
+    of: Literal["strangers", "one person"]
+    count: int
+    people: int
+    wrong: float | None
+    wrong_then: float
+    holds: Holds
+    as_alike: float
+    then_count: int | None
+    shift: float | None
+    index: float | None
+    by_chance: float | None
+    moved: Literal["little", "some", "much", "too few"] | None
+    scores: Histogram
+
+
+class DriftShown(Struct, frozen=True, kw_only=True):
+    """What this site knows for certain, held against the calibration in effect.
+
+    Strangers are who stood before one camera at one time, and whom somebody said are two; one person is who was
+    confirmed or merged. ``contradicted`` groups of them were before one camera twice at one time, and are left out.
+    """
+
+    tracklets: int
+    people: int
+    contradicted: int
+    parts: list[Drifted]
 
 
 class MovedAsked(Struct, frozen=True, forbid_unknown_fields=True):

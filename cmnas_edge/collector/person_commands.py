@@ -12,7 +12,9 @@ import os
 import pwd
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cmnas_edge import config, private
 from cmnas_edge.collector import settings as collector_settings
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "file (mode 0600) instead of asking on the terminal")
     parser.add_argument("--no-password", action="store_true", help="person add, password: none; they come in by "
                         "'person link' only")
-    parser.add_argument("--reason", default="", help="person, enrol, revoke, erase: goes into the audit log")
+    parser.add_argument("--reason", default="", help="person, enrol, revoke, erase, calibrate: goes into the audit log")
     parser.add_argument("--verify", action="store_true", help="audit-log: look whether entries were changed or removed")
     parser.add_argument("--noted", metavar="NUMBER:DIGEST", help="audit-log --verify: an entry as it stood before")
 
@@ -138,7 +140,7 @@ def audit_log(words: list[str], args: argparse.Namespace) -> int:
     return 0
 
 
-def note(settings: CollectorSettings, kind: Kind, asked: dict[str, str], reason: str) -> None:
+def note(settings: CollectorSettings, kind: Kind, asked: Mapping[str, Any], reason: str) -> None:
     """Write into the audit log what a command did, and who gave it."""
     AuditLog(settings.data).add(kind, who=user(), asked=asked, reason=reason)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.records import Decision
 from cmnas_edge.embedding import MODALITIES
 
-__all__ = ["Said", "Seen", "Witnessed", "overlaps", "read", "said", "witnessed"]
+__all__ = ["Certain", "Said", "Seen", "Witnessed", "certain", "overlaps", "read", "said", "scored", "witnessed"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -77,6 +77,24 @@ class Witnessed(NamedTuple):
     """
 
     scores: Mapping[Pair, Scores]
+    people: int
+    contradicted: int
+
+
+class Certain(NamedTuple):
+    """Rows of tracklets of which the truth is known.
+
+    Attributes:
+        genuine: Two of one person, shape ``(n, 2)``.
+        impostor: Two of strangers, shape ``(m, 2)``.
+        whose: Of each row: the group that was confirmed, below 0, or whom the collector believes to have seen.
+        people: Groups confirmed, of two tracklets and more.
+        contradicted: Groups of which a camera saw two tracklets at one time; they are left out.
+    """
+
+    genuine: I64
+    impostor: I64
+    whose: I64
     people: int
     contradicted: int
 
@@ -155,15 +173,13 @@ def overlaps(seen: Seen) -> tuple[I64, I64]:
     return (np.concatenate(a), np.concatenate(b)) if a else (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-def witnessed(seen: Seen, found: Said) -> Witnessed:
-    """Find the pairs of which the truth is known, and their scores.
+def certain(seen: Seen, found: Said, *, most: int = _MOST) -> Certain:
+    """Find the pairs of which the truth is known; vectors are not looked at.
 
     Args:
         seen: The site's tracklets.
         found: What people decided about them; about others it counts for nothing.
-
-    Returns:
-        Scores; whose they are is the group that was confirmed, or else whom the collector believes to have seen.
+        most: At most so many of either kind; whose are left out where there are more is drawn, always the same.
     """
     row_of = {int(number): row for row, number in enumerate(seen.opened_by)}
     group = _groups(len(seen), [[row_of[number] for number in about if number in row_of] for about in found.one])
@@ -176,17 +192,40 @@ def witnessed(seen: Seen, found: Said) -> Witnessed:
                               group[np.concatenate([b, [y for _, y in put]]).astype(np.int64)]], axis=1), axis=1)
     clash = {int(one) for one, other in heads if one == other}
     heads = np.unique(heads[(heads[:, 0] != heads[:, 1])], axis=0)
+    if len(heads) > most:
+        heads = heads[np.random.default_rng(0).choice(len(heads), most, replace=False)]
     confirmed = [rows for head, rows in members.items() if len(rows) > 1 and head not in clash]
-    genuine = [two for rows in confirmed for two in combinations(rows, 2) if not _same_view(seen, *two)]
-    impostor = _each(two for one, other in heads.tolist() if one not in clash and other not in clash
-                     for two in product(members[one], members[other]))
+    genuine = _each((two for rows in confirmed for two in combinations(rows, 2) if not _same_view(seen, *two)), most)
+    impostor = _each((two for one, other in heads.tolist() if one not in clash and other not in clash
+                      for two in product(members[one], members[other])), most)
     whose = np.where(np.array([len(members[head]) > 1 for head in group.tolist()], bool), -1 - group, seen.identity)
-    return Witnessed(_scored(seen, whose, np.array(genuine, np.int64).reshape(-1, 2), impostor), len(confirmed),
-                     len(clash))
+    genuine, impostor = (rows[seen.transform[rows[:, 0]] == seen.transform[rows[:, 1]]]
+                         for rows in (genuine, impostor))
+    return Certain(genuine, impostor, whose, len(confirmed), len(clash))
 
 
-def _each(pairs: Iterator[tuple[int, int]]) -> I64:
-    flat = np.fromiter((row for _, two in zip(range(_MOST), pairs, strict=False) for row in two), np.int64)
+def witnessed(seen: Seen, found: Said) -> Witnessed:
+    """Find the pairs of which the truth is known, and their scores; see `certain` and `scored`."""
+    known = certain(seen, found)
+    return Witnessed(scored(seen, known), known.people, known.contradicted)
+
+
+def scored(seen: Seen, known: Certain) -> dict[Pair, Scores]:
+    """Score pairs of which the truth is known.
+
+    Returns:
+        Scores; whose they are is the group that was confirmed, or else whom the collector believes to have seen.
+    """
+    scores: dict[Pair, Scores] = {}
+    for name in PAIRS:
+        one, two = (rows[_of(seen, rows, name)] for rows in (known.genuine, known.impostor))
+        scores[name] = Scores(_cosines(seen.mean, one), known.whose[one[:, 0]], _cosines(seen.mean, two),
+                              known.whose[two])
+    return scores
+
+
+def _each(pairs: Iterator[tuple[int, int]], most: int) -> I64:
+    flat = np.fromiter((row for two in islice(pairs, most) for row in two), np.int64)
     return flat.reshape(-1, 2)
 
 
@@ -203,15 +242,6 @@ def _groups(count: int, together: Sequence[Sequence[int]]) -> I64:
             heads = np.unique(head[list(rows)])
             head[np.isin(head, heads)] = heads[0]
     return head
-
-
-def _scored(seen: Seen, whose: I64, genuine: I64, impostor: I64) -> dict[Pair, Scores]:
-    scores: dict[Pair, Scores] = {}
-    kept = [rows[seen.transform[rows[:, 0]] == seen.transform[rows[:, 1]]] for rows in (genuine, impostor)]
-    for name in PAIRS:
-        one, two = (rows[_of(seen, rows, name)] for rows in kept)
-        scores[name] = Scores(_cosines(seen.mean, one), whose[one[:, 0]], _cosines(seen.mean, two), whose[two])
-    return scores
 
 
 def _of(seen: Seen, rows: I64, name: Pair) -> npt.NDArray[np.bool_]:

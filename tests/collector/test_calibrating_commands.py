@@ -15,6 +15,7 @@ from cmnas_edge.calibration.fit import Plan, Scores
 from cmnas_edge.cli import main
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.calibrating_commands import model_of, refine
+from cmnas_edge.collector.person_commands import user
 from cmnas_edge.collector.store.records import Decision
 from cmnas_edge.errors import ConfigError
 from tests.calibrations import calibration
@@ -104,6 +105,31 @@ def test_the_settings_name_it_and_it_judges(config: Path, site: House) -> None:
     assert model.calibrated_on == "site"
     assert model.thresholds == read_calibration(out.read_bytes(), FINGERPRINT.hex(), "here").thresholds
     assert model.fingerprint == FINGERPRINT
+
+
+def test_who_calibrates_and_from_how_much_stands_in_the_audit_log_or_nothing_is_written(
+        config: Path, site: House, capsys: pytest.CaptureFixture[str]) -> None:
+    out = config.parent / "site.json"
+    assert calibrate(config, "--out", str(out), "--rate", "0.05", "--reason", "new cameras") == 0
+    assert calibrate(config) == 0
+    looked, made = site.audit_log.page(limit=2)
+    assert (made.kind, made.who, made.origin, made.reason) == ("calibration", user(), "command", "new cameras")
+    assert made.asked == {
+        "do": "calibrate", "rate": 0.05, "out": str(out), "tracklets": 4 * COUNT, "people": COUNT,
+        "pairs": {"visible-visible, strangers": 4 * COUPLES, "visible-visible, one person": COUNT,
+                  "infrared-infrared, strangers": 4 * COUPLES, "infrared-infrared, one person": COUNT,
+                  "visible-infrared, strangers": 8 * COUPLES, "visible-infrared, one person": 4 * COUNT}}
+    assert (looked.kind, looked.asked["out"], looked.asked["rate"]) == ("calibration", None, None)
+    out.unlink()
+    site.close()
+    (site.folder / "audit.log").unlink()
+    (site.folder / "audit.log").mkdir()
+    capsys.readouterr()
+    assert calibrate(config, "--out", str(out), "--rate", "0.05") == 78
+    said = capsys.readouterr()
+    assert "audit.log" in said.err
+    assert said.out == ""
+    assert not out.exists()
 
 
 def test_without_a_file_to_write_drift_is_told_and_nothing_written(

@@ -30,7 +30,7 @@ from cmnas_edge.private import hand_to_folders_owner
 __all__ = ["KINDS", "AuditLog", "Check", "Entry", "Kind"]
 
 Kind = Literal["log-in", "log-in refused", "log-out", "search", "export", "erasure", "decision", "audit log", "people",
-               "devices", "torn"]
+               "devices", "calibration", "torn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _NOTHING = "0" * 64
 _LONGEST = 1 << 20      # bytes of a line; what is asked is at most 256 KiB

@@ -103,6 +103,11 @@ class Identities:
         """A copy of `Tracklets.traits`, and device and name of each camera by its number there."""
         return self._tracklets.traits.copy(), self._tracklets.cameras
 
+    def means(self, opened_by: Sequence[int]) -> tuple[list[bool], F32]:
+        """Which of some tracklets are here, by what opened them, and the mean vectors of those, shape ``(n, d)``."""
+        found = [self._tracklets.opened_by(number) for number in opened_by]
+        return [one is not None for one in found], self._tracklets.means([one for one in found if one is not None])
+
     def tracklet(self, opened_by: int) -> Tracklet | None:
         """Return the tracklet that a sighting opened, if it has not left the window."""
         return self._tracklets.opened_by(opened_by)

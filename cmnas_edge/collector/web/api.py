@@ -24,6 +24,7 @@ from cmnas_edge.collector.access.audit_log import AuditLog, Kind
 from cmnas_edge.collector.access.people import People
 from cmnas_edge.collector.access.roles import Caller, Role
 from cmnas_edge.collector.access.sessions import Sessions
+from cmnas_edge.collector.drifts import Drifts
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.intake import Intake
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
@@ -75,6 +76,7 @@ ROUTES = (
     Route("GET", "/v1/site", "site", views.Nothing, overviews.Site, "viewer"),
     Route("GET", "/v1/calibration", "calibration", views.Nothing, overviews.CalibrationShown, "viewer"),
     Route("GET", "/v1/calibration/moved", "moved", overviews.MovedAsked, overviews.Moved, "viewer"),
+    Route("GET", "/v1/calibration/drift", "drift", views.Nothing, overviews.DriftShown, "viewer"),
     Route("POST", "/v1/search", "search", views.Query, views.MatchList, "operator", audit="search",
           asks_only=True),
     Route("GET", "/v1/accounts", "accounts", views.Nothing, AccountList, "admin"),
@@ -116,6 +118,7 @@ class Api(Administration):
                  clock: Callable[[], float] = time.time) -> None:
         super().__init__(people, sessions, devices)
         self._gallery = gallery
+        self._drifts = Drifts(gallery)
         self._intake = intake
         self._audit_log = audit_log
         self._reasons = reasons
@@ -198,6 +201,11 @@ class Api(Administration):
     def moved(self, asked: overviews.MovedAsked) -> overviews.Moved:
         """Say which links another threshold of a pair would change."""
         return glance.moved(self._gallery, asked)
+
+    def drift(self, asked: views.Nothing) -> overviews.DriftShown:
+        """Hold this site's scores of which the truth is known against those the calibration was made on."""
+        del asked
+        return self._drifts.look()
 
     def search(self, asked: views.Query) -> views.MatchList:
         """Find the sightings nearest to a stored one or to a vector."""

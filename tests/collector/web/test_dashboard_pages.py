@@ -14,6 +14,7 @@ from tests.collector import walks
 from tests.collector.browser import CHROMIUM, Browser
 from tests.collector.people import DIMENSION, People
 from tests.collector.process import Process
+from tests.collector.served import Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
               pytest.mark.timeout(120)]
@@ -213,6 +214,24 @@ def test_the_calibration_says_on_whom_and_that_links_across_only_suggest(busy: P
     assert "suggestions only" in text(browser, "suggests")
     valuetext = browser.see("document.getElementById('slider').getAttribute('aria-valuetext')")
     assert "strangers match" in valuetext
+
+
+def test_the_calibration_says_whether_it_holds_here_and_what_to_do_if_not(served: Served, browser: Browser) -> None:
+    house, people = served.house, People(1, noise=0.2)
+    browser.open(f"{served.url}/calibration")
+    browser.wait("document.querySelectorAll('#drift li').length === 3")
+    said = text(browser, "drift")
+    assert said.count("too early to say") == 3
+    assert "No two strangers seen together yet" in said
+    assert "Nobody is confirmed so far" in text(browser, "drift-sum")
+    vector = people.vector(1)
+    house.send(*[people.sighting(n, at=1000.0 + n / 10, lasting=20.0, vector=vector) for n in range(6)])
+    house.settle()
+    house.api._drifts._known = None     # half a minute later
+    browser.wait("document.querySelector('#drift li').innerText.includes('holds no more')")
+    first = browser.see("document.querySelector('#drift li').innerText")
+    assert "Of 15 pairs of strangers, 100 in 100 would be taken for one person; 1 in 1,000 was promised." in first
+    assert "raise the threshold below" in first
 
 
 def test_health_tells_cameras_losses_versions_storage_and_retention(busy: Process, browser: Browser) -> None:

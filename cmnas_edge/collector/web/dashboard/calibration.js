@@ -2,6 +2,7 @@
 
 import { ask, query } from "./ask.js";
 import { across, errors, histogram } from "./charts.js";
+import { drawDrift } from "./drift.js";
 import { Person } from "./person.js";
 import { Rates } from "./rates.js";
 import { begin } from "./shell.js";
@@ -11,11 +12,13 @@ const STEP = 0.01;
 const ASK_MS = 160;     // after the last move
 const $ = (id) => document.getElementById(id);
 const person = new Person(() => {});
-const state = { shown: null, pair: "visible-visible", scores: new Map(), rates: new Map(), timer: 0, asked: 0 };
+const state = { shown: null, drift: null, pair: "visible-visible", scores: new Map(), rates: new Map(), timer: 0, asked: 0 };
 const ON = { drawn: "drawn people", dataset: "a data set", site: "this site" };
 
 async function refresh() {
-  const shown = await ask("/v1/calibration");
+  const [shown, drift] = await Promise.all([ask("/v1/calibration"), ask("/v1/calibration/drift")]);
+  state.drift = drift;
+  drawDrift(drift, $("drift-sum"), $("drift"));
   if (JSON.stringify(shown) !== JSON.stringify(state.shown)) {
     state.shown = shown;
     state.rates = new Map(shown.pairs.filter((each) => each.scale).map((each) => [each.pair, new Rates(each.scale)]));
@@ -27,6 +30,8 @@ async function refresh() {
 const own = () => state.shown.pairs.find((each) => each.pair === state.pair);
 const rates = () => state.rates.get(state.pair);
 const score = () => state.scores.get(state.pair) ?? own().threshold.score;
+// This site's own scores of the pair, where there are enough for a shape.
+const here = () => state.drift.parts.filter((part) => part.pair === state.pair && part.count >= 50).map((part) => part.scores);
 const range = () => {
   const [low, high] = rates()?.range ?? [0, 1];
   return [Math.min(low, own().threshold.score) - 0.02, Math.min(1, Math.max(high, own().threshold.score) + 0.02)];
@@ -61,7 +66,8 @@ function drawThreshold() {
   $("back").hidden = !moved;
   if (scale) {
     const found = rates();
-    histogram($("histogram"), $("histogram").firstElementChild, found, range(), { score: at, unsure_from: scale.unsure_from, own: threshold.score });
+    histogram($("histogram"), $("histogram").firstElementChild, found, range(), { score: at, unsure_from: scale.unsure_from, own: threshold.score, here: here() });
+    $("here-key").hidden = !here().length;
     errors($("errors"), $("errors").firstElementChild, found, range(), at);
     slider.style.left = `${across($("histogram"), range()).x(at)}px`;
     words.put($("fmr"), words.oneIn(found.falseMatch(at)));

@@ -19,8 +19,9 @@ export function across(box, [low, high]) {
     score: (x) => low + ((x - left) / (right - left)) * (high - low) };
 }
 
-// Strangers on one person's pairs; what a threshold gets wrong of each is in the warning colour.
-export function histogram(box, svg, rates, range, { score, unsure_from, own }) {
+// Strangers on one person's pairs; what a threshold gets wrong of each is in the warning colour. Here: the scores that
+// this site has, as outlines.
+export function histogram(box, svg, rates, range, { score, unsure_from, own, here }) {
   const [w, h] = [box.clientWidth, box.clientHeight];
   const { x } = across(box, range);
   const floor = h - 26;
@@ -40,6 +41,14 @@ export function histogram(box, svg, rates, range, { score, unsure_from, own }) {
       bars[wrong(at) ? "wrong" : "right"] += `M${x(at).toFixed(1)},${floor}V${top.toFixed(1)}H${(x(at + 0.01) + 0.3).toFixed(1)}V${floor}Z`;
     });
     parts.push(draw("path", { class: kind, d: bars.right }), draw("path", { class: `${kind} wrong`, d: bars.wrong }));
+  }
+  for (const { first, counts } of here) {
+    const most = Math.max(...counts);
+    const steps = counts.map((count, at) => {
+      const left = (first + at) / 100 - 1;
+      return `V${(floor - part(count, most) * (floor - 16)).toFixed(1)}H${x(left + 0.01).toFixed(1)}`;
+    });
+    parts.push(draw("path", { class: "here", d: `M${x(first / 100 - 1).toFixed(1)},${floor}${steps.join("")}V${floor}` }));
   }
   parts.push(draw("line", { class: "floor", x1: 0, x2: w, y1: floor, y2: floor }));
   for (let tick = Math.ceil(range[0] * 5) / 5; tick <= range[1] + 1e-9; tick += 0.2) {
