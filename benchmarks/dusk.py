@@ -3,6 +3,9 @@
     python -m benchmarks.dusk                                   # drawn dusks, and 30 days of six cameras
     python -m benchmarks.dusk --footage CLIP ... --seeds 9      # colour clips of yours, too; other seeds
 
+The same command picks up where it was stopped: what results hold, measured by the code as it is, is not measured
+again, unless ``--again`` asks for it.
+
 Drawn dusks (`benchmarks.dusks`) pass through a real H.264 encoder and decoder; the machine looks at each frame, raw
 and coded, and the whole pipeline (motion detector, tracker, selection of views) at one quality. A *mixed* sighting
 has views from both sides of a move of the filter. Days are series of chroma and brightness, one a second
@@ -14,8 +17,9 @@ with seeds 1, 2 and 101 in view; the default one was held out. Real infrared foo
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import tee
 from pathlib import Path
 from typing import Any
@@ -24,9 +28,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.dusk_series import CAMERAS, DAY_S, count
+from benchmarks.dusk_series import CAMERAS, DAY_S, Kind, count
 from benchmarks.dusks import DUSKS, Drawn, Dusk, Stage, coded
-from benchmarks.records import RESULTS, keep
+from benchmarks.records import RESULTS, keep, kept
 from cmnas_edge.camera.frames.footage import video
 from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.camera.people.detect import open_detector
@@ -36,6 +40,7 @@ from cmnas_edge.camera.settings import CameraSettings, DetectorSettings, SourceS
 from cmnas_edge.camera.spectrum import Spectrum, chroma
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.embedding import Modality
+from cmnas_edge.progress import Progress
 
 __all__ = ["Sightings", "Told", "main", "sightings", "watch"]
 
@@ -45,6 +50,10 @@ _PEOPLE = 5
 _QUALITIES = (None, 28, 40)     # None: as drawn
 _PLOTTED = ("dusk", "flapping", "purple", "sodium lamp", "snow, a night", "headlights, visible")
 _CROP = (256, 128)
+_REAL = "real colour, then without"
+# What decides what is found: how it is drawn, and the machine. Crops are the pipeline's, and are not looked at.
+_DRAWN = ("benchmarks/dusks.py", "cmnas_edge/camera/spectrum.py")
+_SERIES = ("benchmarks/dusk_series.py", "cmnas_edge/camera/spectrum.py")
 
 
 @dataclass
@@ -73,49 +82,64 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[202], help="of days and places (default: 202)")
     parser.add_argument("--days", type=int, default=30, help="of each camera; 0 for none (default: 30)")
     parser.add_argument("--footage", type=Path, nargs="*", default=[], help="clips in colour")
+    parser.add_argument("--again", action="store_true", help="measure what has been measured, too")
     args = parser.parse_args()
     if args.days < 0:
         parser.error(f"--days: expected 0 or more, found {args.days}; give more")
-    days(args.seeds, args.days)
-    for clip in args.footage:
-        real(clip)
-    trails = {name: drawn(name, args.seeds) for name in DUSKS}
+    tasks: list[tuple[dict[str, object], Sequence[str], Callable[[], None]]] = [
+        ({"question": "drawn", "dusk": name, "seed": seed}, _DRAWN, partial(drawn, name, seed))
+        for seed in args.seeds for name in DUSKS]
+    tasks += [({"question": _REAL, "clip": clip.name}, _DRAWN[1:], partial(real, clip)) for clip in args.footage]
+    tasks += [({"question": "days", "seed": seed, "camera": kind.name, "days": args.days}, _SERIES,
+               partial(days, kind, seed, args.days)) for seed in args.seeds for kind in CAMERAS if args.days]
+    for number, (which, measured, measure) in enumerate(tasks, 1):
+        row = None if args.again else kept("dusk", which, measured)
+        print(f"{number} of {len(tasks)}: " + ", ".join(map(str, which.values())) + (
+            f": measured on {row['date']}" if row else ""), flush=True)
+        if row is None:
+            measure()
+    trails = {}
+    for name in _PLOTTED:
+        dusk = DUSKS[name]
+        trails[name] = list(watch(_filmed(name, args.seeds[0], "for the picture"), dusk))[-1]
     draw(trails, RESULTS / "dusk.png")
 
 
-def days(seeds: Sequence[int], number: int) -> None:
-    """Count switches over days of every camera."""
-    for seed in seeds if number else ():
-        for kind in CAMERAS:
-            found = count(kind, seed, number)
-            late = ([round(float(value), 1) for value in np.quantile(found.delays_s, (0.5, 0.95, 1))]
-                    if found.delays_s else [None] * 3)
-            row = {**found._asdict(), "delays_s": {"median": late[0], "p95": late[1], "most": late[2]}}
-            print(f"{number} days, seed {seed}, {kind.name}: {found.false_switches} false of {found.switches} "
-                  f"switches, {found.missed} of {found.moves} moves missed, delay median {late[0]} s, most {late[2]} "
-                  f"s, uncertain {100 * found.uncertain_s / DAY_S / number:.2f} % of the time", flush=True)
-            keep("dusk", {"question": "days", "seed": seed, "camera": kind.name, **row})
+def days(kind: Kind, seed: int, number: int) -> None:
+    """Count switches over days of a camera."""
+    found = count(kind, seed, number)
+    late = ([round(float(value), 1) for value in np.quantile(found.delays_s, (0.5, 0.95, 1))]
+            if found.delays_s else [None] * 3)
+    row = {**found._asdict(), "delays_s": {"median": late[0], "p95": late[1], "most": late[2]}}
+    print(f"{number} days, seed {seed}, {kind.name}: {found.false_switches} false of {found.switches} "
+          f"switches, {found.missed} of {found.moves} moves missed, delay median {late[0]} s, most {late[2]} "
+          f"s, uncertain {100 * found.uncertain_s / DAY_S / number:.2f} % of the time", flush=True)
+    keep("dusk", {"question": "days", "seed": seed, "camera": kind.name, **row})
 
 
-def drawn(name: str, seeds: Sequence[int]) -> Told:
-    """Film one dusk at each seed and look at it at every quality; returns what was told of the first, as drawn."""
+def drawn(name: str, seed: int) -> None:
+    """Film one dusk and look at it at every quality."""
     dusk = DUSKS[name]
-    first: Told | None = None
-    for seed in seeds:
-        films = tee(Stage(seed, dusk.seconds, _PEOPLE, _FPS).film(dusk), len(_QUALITIES) + 1)
-        walks = zip(*(watch(_sent(film, quality), dusk) for film, quality in zip(films, _QUALITIES, strict=False)),
-                    sightings(_sent(films[-1], 28)), strict=True)
-        *told, sent = list(walks)[-1]   # in step, so that no film has to be kept
-        first = first or told[0]
-        figures = {str(quality or "raw"): _without_trail(one) for quality, one in zip(_QUALITIES, told, strict=True)}
-        print(f"{name} ({dusk.about}), seed {seed}: " + "; ".join(
-            f"{quality} delay {one['delays_s']}, {one['false_switches']} false, wrong {100 * one['wrong_share']:.1f} "
-            f"%, uncertain {100 * one['uncertain_share']:.0f} %" for quality, one in figures.items())
-              + f"; {sent.count} sightings, {sent.mixed} mixed, {sent.wrong} wrong", flush=True)
-        keep("dusk", {"question": "drawn", "dusk": name, "seed": seed, "fps": _FPS, "by_crf": figures,
-                      "sightings": asdict(sent)})
-    assert first is not None
-    return first
+    films = tee(_filmed(name, seed, name), len(_QUALITIES) + 1)
+    walks = zip(*(watch(_sent(film, quality), dusk) for film, quality in zip(films, _QUALITIES, strict=False)),
+                sightings(_sent(films[-1], 28)), strict=True)
+    *told, sent = list(walks)[-1]   # in step, so that no film has to be kept
+    figures = {str(quality or "raw"): _without_trail(one) for quality, one in zip(_QUALITIES, told, strict=True)}
+    print(f"{name} ({dusk.about}), seed {seed}: " + "; ".join(
+        f"{quality} delay {one['delays_s']}, {one['false_switches']} false, wrong {100 * one['wrong_share']:.1f} "
+        f"%, uncertain {100 * one['uncertain_share']:.0f} %" for quality, one in figures.items())
+          + f"; {sent.count} sightings, {sent.mixed} mixed, {sent.wrong} wrong", flush=True)
+    keep("dusk", {"question": "drawn", "dusk": name, "seed": seed, "fps": _FPS, "by_crf": figures,
+                  "sightings": asdict(sent)})
+
+
+def _filmed(name: str, seed: int, note: str) -> Iterator[Drawn]:
+    """A dusk as it is drawn, which is what takes the time."""
+    dusk = DUSKS[name]
+    with Progress("frames") as told:
+        for number, one in enumerate(Stage(seed, dusk.seconds, _PEOPLE, _FPS).film(dusk), 1):
+            yield one
+            told(number, round(dusk.seconds * _FPS), note)
 
 
 def real(clip: Path) -> None:
@@ -138,7 +162,7 @@ def real(clip: Path) -> None:
     told = list(watch(film(), dusk))[-1]
     sent = list(sightings(film()))[-1]
     print(f"{clip.name}, real, without its colour from {at_s:.1f} s: {_without_trail(told)}; {sent}")
-    keep("dusk", {"question": "real colour, then without", "clip": clip.name, **_without_trail(told),
+    keep("dusk", {"question": _REAL, "clip": clip.name, **_without_trail(told),
                   "sightings": asdict(sent)})
 
 

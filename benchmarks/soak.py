@@ -33,6 +33,7 @@ import numpy as np
 
 from benchmarks.records import RESULTS, keep
 from benchmarks.soak_figures import picture, verdicts
+from benchmarks.soak_leaks import LEAKS, plant
 from cmnas_edge import bundle, log
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.daemon import Daemon
@@ -54,7 +55,6 @@ from cmnas_edge.engine import open_engine
 from cmnas_edge.errors import SourceLost
 from cmnas_edge.synthetic.crops import draw_set
 
-LEAKS = ("memory", "file", "thread", "spool", "lag")
 CAMERAS = ("entrance", "hall")
 _FPS = 2.0
 _LOOP_S = 120
@@ -222,7 +222,7 @@ def _device(folder: Path, hours: float, minutes: float, leak: str | None, port: 
                         preprocessing=model.manifest.preprocessing, spool=spool, transport=transport, tally=tally,
                         open_from=lambda source: Footage(films[source.location], speed, began, starts_at),
                         backoff=lambda: Backoff(0.05, 0.2))
-        _plant(leak, spool, transport, tally)
+        plant(leak, spool, transport, tally)
         over = threading.Event()
         sampling = threading.Thread(target=_sample, args=(settings.spool.path, spool, tally, began, speed, 60 * minutes,
                                                           daemon, over))
@@ -273,34 +273,6 @@ def _sample(path: Path, spool: Spool, tally: Tally, began: float, speed: float, 
         if at > lasts_s and not asked:
             asked = True
             daemon.stop()
-
-
-def _plant(leak: str | None, spool: Any, transport: Any, tally: Tally) -> None:
-    """Spoil it on purpose, a little with every request."""
-    kept: list[object] = []
-    post, settle, lag = transport.post, spool.settle, tally.lag
-
-    def leaking_post(body: bytes) -> Any:
-        if leak == "memory":
-            kept.append(os.urandom(100_000))
-        elif leak == "file":
-            kept.append(os.fdopen(os.open("/dev/null", os.O_RDONLY)))
-        elif leak == "thread":
-            thread = threading.Thread(target=threading.Event().wait, daemon=True)
-            thread.start()
-            kept.append(thread)
-        elif leak == "lag":
-            kept.append(None)
-        return post(body)
-
-    def leaking_settle(sequences: Any, name: str | None = None) -> Any:
-        return settle([number for number in sequences if number % 8], name)
-
-    transport.post = leaking_post
-    if leak == "spool":
-        spool.settle = leaking_settle
-    elif leak == "lag":
-        tally.lag = lambda seconds: lag(seconds + 1e-4 * len(kept))  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
