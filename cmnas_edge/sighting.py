@@ -1,16 +1,17 @@
 """A sighting: one person in front of one camera for a while. What may be said of it, and no more.
 
 `sighting.proto` is the form of it on the wire; the limits here are what makes that schema a
-closed one. `faults` is the one definition of what is legal.
+closed one. `faults` and `read_vectors` are the one definition of what is legal.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +19,7 @@ from cmnas_edge import sighting_pb2 as pb
 from cmnas_edge.embedding import Modality, Packing, packed_size, unpack
 
 __all__ = ["MAX_DIMENSION", "MAX_SEQUENCE", "EngineName", "Gap", "Outcome", "Precision", "Refusal", "Result",
-           "Sighting", "faults", "gap_faults", "is_name", "is_spool", "key_id", "vector_fault"]
+           "Sighting", "faults", "gap_faults", "is_name", "is_spool", "key_id", "read_vectors"]
 
 F32 = npt.NDArray[np.float32]
 EngineName = Literal["onnxruntime", "openvino", "tensorrt"]
@@ -54,8 +55,7 @@ ENGINES: dict[int, EngineName] = {number: word for word, number in ENGINE_NUMBER
 PRECISIONS: dict[int, Precision] = {number: word for word, number in PRECISION_NUMBERS.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """One person in front of one camera for a while.
 
     ``vector`` is float32 of shape ``(d,)``, unit length; decoded, it is what the packing
@@ -76,15 +76,18 @@ class Sighting:
     engine: EngineName
     precision: Precision
     packing: Packing
-    vector: F32 = field(repr=False)     # biometric: it belongs in no log
+    vector: F32
     transform: int = 0
     sealed: bool = False                # as it came; the vector here is open
     spool: str = ""
     sequence: int = 0
 
+    def __repr__(self) -> str:
+        """Say which record it is; its vector is biometric, and belongs in no log."""
+        return f"Sighting({self.device!r}, {self.camera!r}, {self.spool!r}, {self.sequence}, {self.modality!r})"
 
-@dataclass(frozen=True)
-class Gap:
+
+class Gap(msgspec.Struct, frozen=True):
     """Records ``first`` to ``last`` of a spool, ``count`` of them lost on the camera."""
 
     spool: str
@@ -93,8 +96,7 @@ class Gap:
     count: int
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A record of a batch that is not taken, and why. Spool and sequence as far as readable.
 
     ``for_good`` is false for one that may be taken later, by a collector with other keys or another time.
@@ -106,8 +108,7 @@ class Refusal:
     for_good: bool = True
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of one record. A gap's outcome carries its ``last`` as sequence."""
 
     spool: str
@@ -134,6 +135,8 @@ def key_id(transform: int) -> str:
 def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = None,
            fingerprint: bytes | None = None, transform: int | None = None) -> dict[str, str]:
     """Say of each field that is not legal why: what was expected, what was found.
+
+    What an open vector holds is left to `read_vectors`, which looks at those of many records at once.
 
     Args:
         m: A record as parsed.
@@ -185,38 +188,53 @@ def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = No
         wrong["seal"] = f"seal: {reason}"
     if m.packing not in PACKINGS:
         wrong["vector"] = "vector: expected a known packing, found bytes nobody can read"
-    elif m.HasField("seal"):
-        if reason := _size_fault(len(m.vector) - _SEAL_ADDED_BYTES, PACKINGS[m.packing], dimension):
-            wrong["vector"] = f"vector: {reason}, sealed"
-    elif reason := vector_fault(m.vector, PACKINGS[m.packing], dimension):
-        wrong["vector"] = f"vector: {reason}"
+    elif m.HasField("seal") and (reason := _size_fault(len(m.vector) - _SEAL_ADDED_BYTES, PACKINGS[m.packing],
+                                                       dimension)):
+        wrong["vector"] = f"vector: {reason}, sealed"
     return wrong
 
 
-def vector_fault(data: bytes, packing: Packing, dimension: int | None) -> str:
-    """Say why these bytes are no packed unit vector, or nothing.
+def read_vectors(packed: Sequence[bytes], packing: Packing, dimension: int | None) -> list[F32 | str]:
+    """Unpack unit vectors of strangers, all of them at once; of what is none say why.
 
     A unit vector packed and unpacked is off unit length by no more than rounding moves it:
     fp16 rounds an entry by ``2**-11`` of itself, or ``2**-25`` near zero; int8 by half a
     step of its scale.
+
+    Args:
+        packed: One byte string per vector.
+        packing: Of all of them.
+        dimension: Entries they must have; None takes any up to `MAX_DIMENSION`.
+
+    Returns:
+        Per byte string a vector of shape ``(d,)``, float32, with memory of its own; or what was expected and found.
     """
-    if reason := _size_fault(len(data), packing, dimension):
-        return reason
-    wanted = _width(len(data), packing)
-    with np.errstate(over="ignore", invalid="ignore"):
-        entries = unpack([data], packing, wanted)[0].astype(np.float64)
-        norm = math.sqrt(entries.dot(entries))      # also infinite or NaN
-    if packing == "fp16":
-        slack = 2.0**-11 + math.sqrt(wanted) * 2.0**-25
-    else:
-        codes = np.abs(np.frombuffer(data, np.int8, offset=4).astype(np.int16))
-        step = float(np.frombuffer(data, "<f4", 1)[0])
-        if codes.max() != 127 or not 0 < step <= 1.001 / 127:
-            return "expected int8 codes that reach 127 at a scale of at most 1/127, found others"
-        slack = math.sqrt(wanted) * step / 2
-    if not abs(norm - 1) <= slack + _FLOAT32_SLACK:  # also true of NaN
-        return f"expected unit length, found {norm:.4g}"
-    return ""
+    read: list[F32 | str] = [_size_fault(len(data), packing, dimension) for data in packed]
+    for size in {len(data) for data, reason in zip(packed, read, strict=True) if not reason}:
+        places = [place for place, data in enumerate(packed) if len(data) == size]
+        wanted = _width(size, packing)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = unpack([packed[place] for place in places], packing, wanted)
+            entries = rows.astype(np.float64)
+            norms = np.sqrt(np.einsum("nd,nd->n", entries, entries))    # also infinite or NaN
+        if packing == "fp16":
+            slack = np.full(len(places), 2.0**-11 + math.sqrt(wanted) * 2.0**-25)
+            spread = np.ones(len(places), np.bool_)
+        else:
+            bytewise = np.frombuffer(b"".join(packed[place] for place in places), np.uint8).reshape(-1, size)
+            steps = np.ascontiguousarray(bytewise[:, :4]).view("<f4")[:, 0].astype(np.float64)
+            reach = np.abs(bytewise[:, 4:].view(np.int8).astype(np.int16)).max(1)
+            spread = (reach == 127) & (steps > 0) & (steps <= 1.001 / 127)
+            slack = math.sqrt(wanted) * steps / 2
+        whole = np.abs(norms - 1) <= slack + _FLOAT32_SLACK     # not of NaN
+        for place, row, norm, is_spread, is_whole in zip(places, rows, norms, spread, whole, strict=True):
+            if not is_spread:
+                read[place] = "expected int8 codes that reach 127 at a scale of at most 1/127, found others"
+            elif not is_whole:
+                read[place] = f"expected unit length, found {norm:.4g}"
+            else:
+                read[place] = row.copy()    # whoever keeps one of them does not keep the others
+    return read
 
 
 def _width(size: int, packing: Packing) -> int:

@@ -1,6 +1,6 @@
 """The sighting on the wire: `sighting.proto` encoded, and decoded without trust.
 
-One definition of what is legal (`cmnas_edge.sighting.faults`) serves two questions: may this
+One definition of what is legal (`cmnas_edge.sighting`) serves two questions: may this
 record be stored (`decode_batch`), and how many of these bytes are accounted for
 (`explained_bytes`). A field counts only if it is in the schema, stands there once, is encoded
 as short as it can be, and holds a value a camera could have meant; everything else is a fault
@@ -12,16 +12,17 @@ times and of numbers. That channel is bounded by `MAX_SIGHTING_BYTES`; it cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from google.protobuf.message import DecodeError
 
 from cmnas_edge import sighting_pb2 as pb
-from cmnas_edge.embedding import pack, unpack
+from cmnas_edge.embedding import Packing, pack
 from cmnas_edge.sealing import Opener, Seal, Sealer
 from cmnas_edge.sighting import (
     ENGINE_NUMBERS,
     ENGINES,
+    F32,
     MAX_SEQUENCE,
     MODALITIES,
     MODALITY_NUMBERS,
@@ -40,7 +41,7 @@ from cmnas_edge.sighting import (
     gap_faults,
     is_name,
     is_spool,
-    vector_fault,
+    read_vectors,
 )
 
 __all__ = ["MAX_BATCH_BYTES", "MAX_GAPS", "MAX_REASON", "MAX_SIGHTINGS", "MAX_SIGHTING_BYTES", "EngineName",
@@ -138,7 +139,7 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
     """
     if len(data) > MAX_BATCH_BYTES:
         raise WireError(f"batch: expected at most {MAX_BATCH_BYTES} bytes, found {len(data)}; send fewer")
-    items: list[Sighting | Gap | Refusal] = []
+    items: list[pb.Sighting | Gap | Refusal] = []
     counts = {1: 0, 2: 0}
     for number, body in _split(data):
         if number not in counts or isinstance(body, int):
@@ -150,7 +151,7 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
     if counts[1] > MAX_SIGHTINGS or counts[2] > MAX_GAPS:
         raise WireError(f"batch: expected at most {MAX_SIGHTINGS} sightings and {MAX_GAPS} gaps, "
                         f"found {counts[1]} and {counts[2]}; send fewer")
-    return items
+    return _with_vectors(items, dimension)
 
 
 def explained_bytes(data: bytes) -> int:
@@ -198,7 +199,8 @@ def decode_answer(data: bytes) -> list[Outcome]:
 
 def _decode_one(body: bytes, dimension: int | None, device: str | None,
                 fingerprint: bytes | None, transform: int | None, opener: Opener | None,
-                only_sealed: bool) -> Sighting | Refusal:
+                only_sealed: bool) -> pb.Sighting | Refusal:
+    """Return a record that is legal but for its vector, which is open but not looked at yet."""
     if len(body) > MAX_SIGHTING_BYTES:
         return Refusal(*_named(body), f"expected at most {MAX_SIGHTING_BYTES} bytes, found {len(body)}")
     message = pb.Sighting()
@@ -212,26 +214,39 @@ def _decode_one(body: bytes, dimension: int | None, device: str | None,
         return Refusal(*_named(body), reason)
     if of_another_key:
         return Refusal(*_named(body), of_another_key, for_good=False)
-    packing = PACKINGS[message.packing]
-    if sealed := message.HasField("seal"):
+    if message.HasField("seal"):
         if opener is None or not opener.has(message.seal.key):
             return Refusal(*_named(body), "seal: expected one this collector has the key to, found another "
                            f"({message.seal.key.hex()}); give it that key, in seal_keys", for_good=False)
         if (plain := _opened(message, opener)) is None:
             return Refusal(*_named(body), "seal: expected one unbroken, found that the record was changed after it was "
                            "sealed; look at the camera's disk")
-        if reason := vector_fault(plain, packing, dimension):
-            return Refusal(*_named(body), f"vector: {reason}")
         message.vector = plain
-    size = len(message.vector)
-    width = size // 2 if packing == "fp16" else size - 4
+    return message
+
+
+def _with_vectors(items: Sequence[pb.Sighting | Gap | Refusal], dimension: int | None
+                  ) -> list[Sighting | Gap | Refusal]:
+    """Look at the vectors of a batch, those of one packing together."""
+    read: dict[int, F32 | str] = {}
+    for number, packing in PACKINGS.items():
+        places = [place for place, item in enumerate(items) if isinstance(item, pb.Sighting) and item.packing == number]
+        read.update(zip(places, read_vectors([items[place].vector for place in places], packing, dimension),  # type: ignore[union-attr]
+                        strict=True))
+    return [_read(item, PACKINGS[item.packing], read[place]) if isinstance(item, pb.Sighting) else item
+            for place, item in enumerate(items)]
+
+
+def _read(message: pb.Sighting, packing: Packing, vector: F32 | str) -> Sighting | Refusal:
+    if isinstance(vector, str):
+        return Refusal(message.spool, message.sequence, f"vector: {vector}")
     return Sighting(
         device=message.device, camera=message.camera, spool=message.spool, sequence=message.sequence,
         seen_from=message.seen_from, seen_at=message.seen_at, modality=MODALITIES[message.modality],
         tracklet=message.tracklet, view_count=message.view_count, quality=message.quality,
         box_width=message.box_width, box_height=message.box_height, fingerprint=message.fingerprint,
-        engine=ENGINES[message.engine], precision=PRECISIONS[message.precision],
-        transform=message.transform, sealed=sealed, packing=packing, vector=unpack([message.vector], packing, width)[0])
+        engine=ENGINES[message.engine], precision=PRECISIONS[message.precision], transform=message.transform,
+        sealed=message.HasField("seal"), packing=packing, vector=vector)
 
 
 def _beside(message: pb.Sighting) -> bytes:
@@ -294,10 +309,19 @@ def _explained_record(message: pb.Sighting | pb.Gap, body: bytes) -> int:
     except DecodeError:
         return 0
     message.DiscardUnknownFields()
-    wrong = faults(message) if isinstance(message, pb.Sighting) else gap_faults(message)
+    wrong = _all_faults(message) if isinstance(message, pb.Sighting) else gap_faults(message)
     for field in wrong:
         message.ClearField(field)
     return message.ByteSize()
+
+
+def _all_faults(message: pb.Sighting) -> dict[str, str]:
+    wrong = faults(message)
+    if message.packing in PACKINGS and not message.HasField("seal"):
+        (vector,) = read_vectors([message.vector], PACKINGS[message.packing], None)
+        if isinstance(vector, str):
+            wrong["vector"] = vector
+    return wrong
 
 
 def _varint(value: int) -> bytes:

@@ -38,7 +38,7 @@ from cmnas_edge.errors import ConfigError, unheard
 from cmnas_edge.log import Repeats
 from cmnas_edge.notify import Notifier
 
-__all__ = ["serve", "server_config"]
+__all__ = ["listening", "serve", "server_config"]
 
 _log = logging.getLogger("cmnas.collector")
 
@@ -56,7 +56,7 @@ def serve(settings: CollectorSettings) -> int:
     opener = sealing.Opener.read(settings.seal_keys) if settings.seal_keys else None
     if settings.mqtt is not None:
         mqtt.check(settings.mqtt)
-    listener = _listen(settings)
+    listener = listening(settings)
     journal = Journal(settings.data, keys=settings.keys, master_key=settings.master_key,
                       limit_mib=settings.journal_mib)
     if journal.keys.made_master:
@@ -193,13 +193,20 @@ def server_config(settings: CollectorSettings, app: object) -> uvicorn.Config:
     return server
 
 
-def _listen(settings: CollectorSettings) -> socket.socket:
+def listening(settings: CollectorSettings) -> socket.socket:
+    """Open the socket that devices and people reach it by; who connects from here on waits, and is not turned away.
+
+    Raises:
+        ConfigError, Transient: Nobody can listen there.
+    """
     host, port = config.address(settings.listen, "listen")
-    listener = socket.socket(socket.AF_INET6 if host.version == 6 else socket.AF_INET)
+    # asyncio sends without delay only where the protocol is named; else an answer waits until its head is acknowledged.
+    listener = socket.socket(socket.AF_INET6 if host.version == 6 else socket.AF_INET, socket.SOCK_STREAM,
+                             socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((str(host), port))
-        listener.listen(1024)   # from here on a device that connects waits, it is not turned away
+        listener.listen(1024)
     except OSError as error:
         listener.close()
         raise unheard("listen", settings.listen, error) from None

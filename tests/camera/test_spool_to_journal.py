@@ -19,6 +19,7 @@ KILLS = 334 if PROVING else 4     # of each of three kinds: a thousand
 _CAMERA = """
 import random
 from pathlib import Path
+from msgspec.structs import replace
 from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.memory_first import MemoryFirst
 from cmnas_edge.camera.sending.outbox import Outbox
@@ -53,7 +54,7 @@ def run(*numbers):
                 for _ in range(rng.randint(*((100, 300) if kind == "overflowing" else (1, 5)))):
                     number += 1
                     one = people.sighting(number % 5, at=1000.0 + number, device=kind, tracklet=number, sequence=0)
-                    object.__setattr__(one, "spool", "")
+                    one = replace(one, spool="")
                     bodies.append(encode_sighting(one))
                 say("makes", number)
                 outbox.put(bodies)

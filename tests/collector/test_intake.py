@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.matching.index import F32
@@ -92,7 +92,7 @@ def test_a_sighting_never_linked_is_linked_though_another_bundle_made_links_sinc
     house.settle()
     kill_before_linking(house, people.sighting(1, at=1050, camera="south"))
     swapped = House(tmp_path / "data", model=other)
-    swapped.send(dataclasses.replace(people.sighting(2, at=1100), fingerprint=other.fingerprint))
+    swapped.send(structs.replace(people.sighting(2, at=1100), fingerprint=other.fingerprint))
     swapped.settle()
     swapped.close()
     for _ in range(2):

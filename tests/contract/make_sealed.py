@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from msgspec import structs
 
 from cmnas_edge.sealing import Sealer
 from cmnas_edge.wire import address, encode_batch, encode_sighting
@@ -24,7 +25,7 @@ def sealed() -> bytes:
     sealer = Sealer(KEY.public_key().public_bytes_raw())
     bodies = []
     for one in sightings():
-        spoolless = {**vars(one), "spool": "", "sequence": 0}
+        spoolless = {**structs.asdict(one), "spool": "", "sequence": 0}
         bodies.append(address(encode_sighting(type(one)(**spoolless), sealer), SPOOL, one.sequence))
     return encode_batch(bodies, gaps())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from cmnas_edge import wire
 from cmnas_edge.sealing import Opener
@@ -25,7 +26,7 @@ def test_a_batch_of_an_earlier_release_reads_as_it_was_meant(path: Path) -> None
     assert found[3:] == [Gap(g.spool, g.first, g.last, g.count) for g in gaps()]
     for item, meant in zip(found[:3], sightings(), strict=True):
         assert isinstance(item, Sighting), item
-        for name, value in {**vars(meant), "sealed": sealed}.items():
+        for name, value in {**structs.asdict(meant), "sealed": sealed}.items():
             if name != "vector":
                 assert getattr(item, name) == value, name
         # A step of int8 is max|x| / 127; fp16 rounds finer.

@@ -7,7 +7,6 @@ import importlib.util
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,12 +16,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
+from msgspec.structs import replace
 
 from cmnas_edge import sealing, wire
 from cmnas_edge import sighting_pb2 as pb
-from cmnas_edge.embedding import pack, unit
+from cmnas_edge.embedding import Packing, pack, unit
 from cmnas_edge.sealing import Opener, Sealer
-from cmnas_edge.sighting import MAX_DIMENSION, MAX_SEQUENCE
+from cmnas_edge.sighting import MAX_DIMENSION, MAX_SEQUENCE, read_vectors
 from cmnas_edge.wire import Gap, Outcome, Refusal, Sighting, WireError
 
 F32 = npt.NDArray[np.float32]
@@ -59,8 +60,8 @@ def refusal(record: bytes) -> str:
     return item.reason
 
 
-def fields(item: object) -> dict[str, object]:
-    return {name: value for name, value in vars(item).items() if name != "vector"}
+def fields(item: Sighting) -> dict[str, object]:
+    return {name: value for name, value in structs.asdict(item).items() if name != "vector"}
 
 
 @pytest.mark.parametrize("packing", ["fp16", "int8"])
@@ -71,6 +72,22 @@ def test_a_sighting_arrives_as_it_was_sent(packing: str) -> None:
     assert fields(got) == fields(sent)
     # int8 moves an entry by half a step of max|x| / 127; fp16 by less.
     assert np.abs(got.vector - sent.vector).max() <= np.abs(sent.vector).max() / 254 + 1e-6
+
+
+def _packed(packing: Packing, length: float = 1.0) -> st.SearchStrategy[bytes]:
+    return st.integers(0, 9).map(lambda seed: pack(np.float32(length) * vector(seed=seed)[None], packing)[0])
+
+
+@given(st.lists(st.one_of(_packed("fp16"), _packed("int8"), _packed("fp16", 3), _packed("int8", 3),
+                          st.binary(max_size=140), st.binary(min_size=68, max_size=68),
+                          st.binary(min_size=128, max_size=128))),
+       st.sampled_from(["fp16", "int8"]), st.sampled_from([None, 64]))
+def test_vectors_looked_at_together_are_judged_as_each_alone(packed: list[bytes], packing: Packing,
+                                                              dimension: int | None) -> None:
+    alone = [read_vectors([data], packing, dimension)[0] for data in packed]
+    for ours, theirs in zip(read_vectors(packed, packing, dimension), alone, strict=True):
+        assert np.array_equal(ours, theirs) if isinstance(ours, np.ndarray) else ours == theirs
+        assert isinstance(ours, str) or ours.base is None     # who keeps one keeps no other
 
 
 @given(st.integers(1, 300), st.integers(0, 2**32), st.floats(0.0, 12.0), st.sampled_from(["fp16", "int8"]))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+from msgspec.structs import replace
 
 from cmnas_edge import sealing
 from cmnas_edge.camera.sending.link import Link
@@ -248,7 +249,7 @@ class Camera:
         for _ in range(count):
             number = len(self.seen) + 1
             one = self._people.sighting(number % 5, at=1000.0 + 10 * number, device=DEVICE, tracklet=number, sequence=0)
-            object.__setattr__(one, "spool", "")
+            one = replace(one, spool="")
             self.seen.append(pack(one.vector[None], one.packing)[0])
             bodies.append(encode_sighting(one, self._sealer))
         self.spool.put(bodies)

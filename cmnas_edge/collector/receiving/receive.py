@@ -16,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -91,7 +90,7 @@ class Receiver:
             body = await read_body(request, MAX_BATCH_BYTES)
             if body is None:
                 return _problem(413, f"body: expected at most {MAX_BATCH_BYTES} bytes, found more; send fewer records")
-            return _response(await asyncio.wrap_future(await run_in_threadpool(self.offer, body, device)))
+            return _response(await asyncio.wrap_future(self.offer(body, device)))
         except (asyncio.TimeoutError, ClientDisconnect):  # the same only from Python 3.11
             return _problem(408, f"body: expected it within {BODY_S:.0f} s, found it unfinished; send it again")
         finally:

@@ -211,8 +211,39 @@ class Journal(Reading):
 
     def _store(self, arrival: Arrival) -> list[int | None]:
         day, vectors = self.keys.day_for(arrival.received_at), _packed(arrival.items)
-        return [self._note_gap(arrival, item) if isinstance(item, Gap) else self._insert(arrival, item, day, vectors)
-                for item in arrival.items]
+        held = self._held(arrival)
+        stored: list[int | None] = []
+        rows: list[tuple[object, ...]] = []
+        for item in arrival.items:
+            if isinstance(item, Gap):
+                stored.append(self._note_gap(arrival, item))
+                continue
+            vector, name = next(vectors), (item.spool, item.sequence)
+            if name in held or self._gone.has(arrival.device, *name):
+                stored.append(None)     # stored once, here or erased or past since: its acknowledgement was lost
+                continue
+            held.add(name)
+            self._last += 1     # never the number of one that is gone
+            stored.append(self._last)
+            rows.append(self._row(arrival, item, day, vector))
+        self._db.executemany(
+            f"INSERT INTO sighting ({FIELDS}, fingerprint, packing, vector, day) "  # noqa: S608  no input in it
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        return stored
+
+    def _held(self, arrival: Arrival) -> set[tuple[str, int]]:
+        """Which of its sightings are stored already, by spool and number."""
+        numbers: dict[str, list[int]] = {}
+        for item in arrival.items:
+            if isinstance(item, Sighting):
+                numbers.setdefault(item.spool, []).append(item.sequence)
+        held: set[tuple[str, int]] = set()
+        for spool, asked in numbers.items():
+            marks = ", ".join("?" * len(asked))
+            held.update((spool, number) for number, in self._db.execute(
+                f"SELECT sequence FROM sighting WHERE device = ? AND spool = ? AND sequence IN ({marks})",  # noqa: S608
+                (arrival.device, spool, *asked)))
+        return held
 
     def _note_gap(self, arrival: Arrival, gap: Gap) -> int:
         # A gap that grows before it is acknowledged is sent again, longer.
@@ -222,23 +253,13 @@ class Journal(Reading):
             (arrival.device, gap.spool, gap.first, gap.last, gap.count, arrival.received_at))
         return 0
 
-    def _insert(self, arrival: Arrival, item: Sighting, day: int, vectors: Iterator[bytes]) -> int | None:
-        vector = next(vectors)
-        if self._gone.has(arrival.device, item.spool, item.sequence):
-            return None     # stored once, and since then erased or past: its acknowledgement was lost
-        # Numbers beyond SQLite's 63 bits stand as text.
+    def _row(self, arrival: Arrival, item: Sighting, day: int, vector: bytes) -> tuple[object, ...]:
         sealed = self.keys.seal(day, vector, beside(arrival.device, item.spool, item.sequence, item.packing))
-        cursor = self._db.execute(
-            f"INSERT INTO sighting ({FIELDS}, fingerprint, packing, vector, day) "  # noqa: S608  no input in it
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (self._last + 1, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera,
-             item.seen_from, item.seen_at, item.modality, str(item.tracklet), item.view_count, item.quality,
-             item.box_width, item.box_height, item.engine, item.precision, str(item.transform), item.fingerprint,
-             item.packing, sealed, day))
-        if not cursor.rowcount:
-            return None
-        self._last += 1     # never the number of one that is gone
-        return self._last
+        # Numbers beyond SQLite's 63 bits stand as text.
+        return (self._last, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera,
+                item.seen_from, item.seen_at, item.modality, str(item.tracklet), item.view_count, item.quality,
+                item.box_width, item.box_height, item.engine, item.precision, str(item.transform), item.fingerprint,
+                item.packing, sealed, day)
 
     def space(self) -> tuple[int, int]:
         """Bytes that the journal takes, its log included, and bytes that are free where it lies."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import sqlite3
 import threading
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from cmnas_edge import wire
 from cmnas_edge.collector.receiving import body as body_module
@@ -30,8 +30,8 @@ people = People()
 
 def test_a_batch_is_answered_record_by_record(house: House) -> None:
     new, foreign = people.sighting(1, at=10), people.sighting(2, at=20)
-    stranger = dataclasses.replace(people.sighting(3, at=30), device="yard")
-    other_bundle = dataclasses.replace(foreign, fingerprint=bytes(32))
+    stranger = structs.replace(people.sighting(3, at=30), device="yard")
+    other_bundle = structs.replace(foreign, fingerprint=bytes(32))
     gap = Gap(SPOOL, 1000, 1005, 4)
     outcomes = house.send(new, stranger, other_bundle, new, gap)
     assert [o.result for o in outcomes] == ["stored", "refused", "refused", "duplicate", "stored"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import httpx
 import pytest
+from msgspec import structs
 
 from cmnas_edge import cli
 from cmnas_edge.sighting import Sighting, key_id
@@ -21,7 +21,7 @@ OLD, NEW = SiteKey(bytes(32)), SiteKey(bytes(range(32)))
 
 def turned(sighting: Sighting, key: SiteKey) -> Sighting:
     rotation = key.rotation(DIMENSION)
-    return dataclasses.replace(sighting, transform=key.transform, vector=rotation.turn(sighting.vector[None])[0])
+    return structs.replace(sighting, transform=key.transform, vector=rotation.turn(sighting.vector[None])[0])
 
 
 def test_turned_vectors_stay_on_the_camera_and_both_sides_say_whose_key_is_asked_for(
@@ -49,7 +49,7 @@ def test_a_collector_with_a_key_takes_no_mix_and_loses_nothing_of_it(tmp_path: P
 
 
 def test_what_is_wrong_in_another_way_too_is_refused_for_good(house: House) -> None:
-    other = dataclasses.replace(turned(People().sighting(1, at=10), NEW), device="yard")
+    other = structs.replace(turned(People().sighting(1, at=10), NEW), device="yard")
     assert [(o.result, o.reason.partition(":")[0]) for o in house.send(other)] == [("refused", "device")]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import resource
 import sqlite3
 import stat
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.journal import Arrival, Decision, Journal, Record
@@ -29,11 +29,11 @@ def stored(journal: Journal) -> list[Record]:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(deliveries=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), max_size=10))
+@given(deliveries=st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=40), max_size=6))
 def test_records_delivered_any_number_of_times_in_any_order_are_stored_once(
         deliveries: list[list[int]], tmp_path_factory: pytest.TempPathFactory) -> None:
     people = People()
-    sightings = {n: people.sighting(n, at=10.0 * n, sequence=n) for n in range(1, 13)}
+    sightings = {n: people.sighting(n, at=10.0 * n, sequence=n) for n in range(1, 51)}
     journal = Journal(tmp_path_factory.mktemp("journal"))
     seen: set[int] = set()
     for numbers in deliveries:
@@ -63,7 +63,7 @@ def test_everything_but_the_device_and_time_comes_back_as_it_was_sent(tmp_path: 
 
 def test_vectors_of_two_packings_and_lengths_in_one_batch_stay_each_its_own(tmp_path: Path) -> None:
     rng, journal = np.random.default_rng(0), Journal(tmp_path)
-    sent = [dataclasses.replace(People().sighting(1, at=1, sequence=n), packing=packing, fingerprint=bytes([size]) * 32,
+    sent = [structs.replace(People().sighting(1, at=1, sequence=n), packing=packing, fingerprint=bytes([size]) * 32,
                                 vector=unit(rng.standard_normal((1, size), np.float32))[0])
             for n, (packing, size) in enumerate([("fp16", 64), ("int8", 64), ("fp16", 128), ("fp16", 128),
                                                  ("int8", 64)])]
@@ -142,7 +142,7 @@ def test_a_journal_that_may_not_grow_stores_nothing_of_a_batch_and_goes_on_once_
 def test_a_batch_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
     people = People()
     journal = Journal(tmp_path)
-    broken = dataclasses.replace(people.sighting(1, at=1), quality=None)    # type: ignore[arg-type]
+    broken = structs.replace(people.sighting(1, at=1), quality=None)    # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         journal.append([Arrival("gate", [people.sighting(1, at=1), broken], 1.0)], [Link(1, 1, 1, "opened")])
     assert (journal.count(), journal.last_identity()) == (0, 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sqlite3
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Erasures, Selection, chain_fault
@@ -433,7 +433,7 @@ def test_vectors_of_a_day_are_equal_though_the_clock_steps_back_over_midnight(tm
     for at in (10.5 * DAY_S, 9.5 * DAY_S, 10.6 * DAY_S):
         each = people.sighting(1, at=at)
         vectors.append(each.vector.astype(np.float16))
-        journal.append([Arrival("gate", [dataclasses.replace(each)], at)])
+        journal.append([Arrival("gate", [structs.replace(each)], at)])
     found = [vector for _, vector in journal.sightings(FINGERPRINT, DIMENSION, since=0, most=9)]
     assert all((a == b).all() for a, b in zip(vectors, found, strict=True))
     assert journal.days() == [9, 10]
