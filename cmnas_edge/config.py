@@ -8,7 +8,6 @@ file that holds one (`cmnas_edge.private`).
 
 from __future__ import annotations
 
-import ast
 import difflib
 import ipaddress
 import re
@@ -25,18 +24,17 @@ import msgspec
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.log import scrub
 from cmnas_edge.private import handed
+from cmnas_edge.wording import either, in_words, is_struct, quotes_a_pattern, sentence, shortened, standing, words_of
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["address", "in_words", "keys", "load", "located", "place", "read", "show"]
+__all__ = ["address", "keys", "load", "located", "place", "read", "show"]
 
 T = TypeVar("T")
-_LONGEST_SHOWN = 100
 _LARGEST = 1 << 20  # bytes; a thousand cameras take less
-_REGEX = re.compile(r"""Expected `str` matching regex ('.*'|".*")(?= - at `|$)""")    # as msgspec says it
 _KEY = re.compile(r"""\s*(?P<key>[\w"'.-]+)\s*=""")
 _HEADER = re.compile(r"""\s*(?P<open>\[{1,2})\s*(?P<name>[\w"'.-]+)\s*\]{1,2}""")
 
@@ -65,7 +63,7 @@ def load(path: Path, kind: type[T]) -> T:
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
         line = _line_of(text, (*where, key))
         table = f" in [{_dotted(where)}]" if where else ""
-        raise ConfigError(f"{path}{line}: unknown key {key!r}{table}; {hint}")
+        raise ConfigError(f"{path}{line}: unknown key {shortened(key)}{table}; {hint}")
     folder = path.resolve().parent
 
     def hook(wanted: type, value: Any) -> Any:
@@ -80,15 +78,15 @@ def load(path: Path, kind: type[T]) -> T:
         spots = re.finditer(r"\.?([\w-]+)|\[(\d+)\]", spot.rstrip("`"))
         steps = tuple(int(part[2]) if part[2] else part[1] for part in spots)
         at = f" at {_dotted(steps)}" if steps else ""
-        found, words = _standing(tree, steps), _words(tree, kind, steps)
-        said = _sentence(in_words(reason, kind))
+        found, words = standing(tree, steps), words_of(tree, kind, steps)
+        said = sentence(in_words(reason, kind))
         if words:
             near = difflib.get_close_matches(str(found), words, n=1, cutoff=0.5)
             then = f"did you mean {near[0]!r}?" if near else "correct it"
-            raise ConfigError(f"{path}{_line_of(text, steps)}: expected {_either(words)}{at}, found {found!r}; "
+            raise ConfigError(f"{path}{_line_of(text, steps)}: expected {either(words)}{at}, found {shortened(found)}; "
                               f"{then}") from None
-        if re.fullmatch("expected '(int|float)' [<>]=? .*", said) or _REGEX.search(reason):
-            said += f", found {_cut(found)}"    # which msgspec leaves out
+        if re.fullmatch("expected '(int|float)' [<>]=? .*", said) or quotes_a_pattern(reason):
+            said += f", found {shortened(found)}"    # which msgspec leaves out
         raise ConfigError(f"{path}{_line_of(text, steps)}: {said}{at}; correct it") from None
 
 
@@ -154,8 +152,8 @@ def address(text: str, where: str) -> tuple[ipaddress.IPv4Address | ipaddress.IP
             raise ValueError
         return ipaddress.ip_address(match[1]), int(match[2])
     except ValueError:
-        raise ConfigError(f"{where}: expected a numeric address and a port such as 127.0.0.1:8700, found {text!r}; "
-                          "correct it") from None
+        raise ConfigError(f"{where}: expected a numeric address and a port such as 127.0.0.1:8700, found "
+                          f"{shortened(text)}; correct it") from None
 
 
 def keys(path: Path) -> set[str] | None:
@@ -184,48 +182,6 @@ def located(folder: Path, text: str) -> Path:
         raise ValueError(f"expected a path, found {text!r}, whose user does not exist here") from None
 
 
-def in_words(reason: str, kind: Any) -> str:
-    """Say of a text that breaks a pattern what is allowed: `Meta` has it as ``description``, beside the pattern.
-
-    Args:
-        reason: What msgspec found wrong.
-        kind: With what it was read.
-    """
-    if found := _REGEX.search(reason):
-        pattern = ast.literal_eval(found[1])
-        words = next((it.description for it in _metas(kind, set()) if it.pattern == pattern and it.description), "")
-        if words:
-            return f"{reason[:found.start()]}Expected {words}{reason[found.end():]}"
-    return reason
-
-
-def _metas(kind: Any, seen: set[Any]) -> Iterator[msgspec.Meta]:
-    """Everything that is said of the values which a type is made of."""
-    arms = typing.get_args(kind)
-    if typing.get_origin(kind) is typing.Annotated:
-        yield from (arm for arm in arms[1:] if isinstance(arm, msgspec.Meta))
-        arms = arms[:1]
-    if _is_struct(kind) and kind not in seen:
-        seen.add(kind)
-        arms = tuple(field.type for field in msgspec.structs.fields(kind))
-    for arm in arms:
-        yield from _metas(arm, seen)
-
-
-def _cut(found: Any) -> str:
-    text = repr(found)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
-def _sentence(reason: str) -> str:
-    """Say in this project's form what msgspec found: expected, found."""
-    reason = reason.replace("`", "'")
-    if missing := re.fullmatch(r"Object missing required field ('.*')", reason):
-        return f"expected the key {missing[1]}, found none"
-    reason = reason.replace(", got ", ", found ")
-    return reason[:1].lower() + reason[1:]
-
-
 def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
                   ) -> Iterator[tuple[tuple[str | int, ...], str, list[str]]]:
     """Yield (table, key, known keys) for each key that no field of ``kind`` takes."""
@@ -233,7 +189,7 @@ def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
         kind = typing.get_args(kind)[0]
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
-        structs = [arm for arm in typing.get_args(kind) if _is_struct(arm)]
+        structs = [arm for arm in typing.get_args(kind) if is_struct(arm)]
         if len(structs) > 1 and isinstance(tree, dict):  # a tag says which one is meant
             structs = [arm for arm in structs if tree.get(arm.__struct_config__.tag_field) == arm.__struct_config__.tag]
         if len(structs) == 1:
@@ -245,57 +201,13 @@ def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
     elif origin is dict and isinstance(tree, dict):
         for key, item in tree.items():
             yield from _unknown_keys(item, typing.get_args(kind)[1], (*where, key))
-    elif _is_struct(kind) and isinstance(tree, dict):
+    elif is_struct(kind) and isinstance(tree, dict):
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
         for key, item in tree.items():
             if key in fields:
                 yield from _unknown_keys(item, fields[key], (*where, key))
             elif key != kind.__struct_config__.tag_field and kind.__struct_config__.forbid_unknown_fields:
                 yield where, key, list(fields)
-
-
-def _standing(tree: Any, steps: tuple[str | int, ...]) -> Any:
-    """What stands at a place; None if nothing does."""
-    for step in steps:
-        try:
-            tree = tree[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return tree
-
-
-def _words(tree: Any, kind: Any, steps: tuple[str | int, ...]) -> list[str]:
-    """The words of which one has to stand at a place; none where other things may."""
-    if typing.get_origin(kind) is typing.Annotated:
-        kind = typing.get_args(kind)[0]
-    origin, arms = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Literal:
-        return [] if steps else [str(word) for word in arms]
-    if origin in (typing.Union, types.UnionType):
-        tags = {arm.__struct_config__.tag: arm for arm in arms if _is_struct(arm)}
-        if len(tags) > 1 and steps:
-            field = next(iter(tags.values())).__struct_config__.tag_field
-            chosen = tags.get(_standing(tree, (field,)))
-            return [str(tag) for tag in tags] if steps == (field,) else _words(tree, chosen, steps)
-        each = [_words(tree, arm, steps) for arm in arms if arm is not types.NoneType]
-        return [word for some in each for word in some] if steps or all(each) else []
-    if not steps:
-        return []
-    below, rest = _standing(tree, steps[:1]), steps[1:]
-    if origin in (list, tuple):
-        return _words(below, arms[0], rest)
-    if origin is dict:
-        return _words(below, arms[1], rest)
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)} if _is_struct(kind) else {}
-    return _words(below, fields.get(str(steps[0])), rest)
-
-
-def _either(words: list[str]) -> str:
-    return ", ".join(words[:-1]) + f" or {words[-1]}" if len(words) > 1 else words[0]
-
-
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _dotted(steps: tuple[str | int, ...]) -> str:

@@ -16,14 +16,19 @@ from collections.abc import Callable
 __all__ = ["Repeats", "configure", "scrub"]
 
 _SECRETS = (
-    (re.compile(r"(?<=://)[^/\s]*@(?=[^/\s])"), "***@"),      # rtsp://user:password@host, rtsp://key@host
+    # rtsp://user:password@host, rtsp://key@host; and a password with a slash, though none should stand so in a URL
+    (re.compile(r"(?<=://)(?:[^/\s:@]*:\S*|[^/\s]*)@(?=[^/\s])"), "***@"),
+    # What cameras take in a query or a path, and GStreamer as a property: ?user=a&password=b, user-pw=b
+    (re.compile(r"(?i)(?<![^\W_])((?:[a-z]*(?:pass|passw(?:or)?d|passphrase|pas|pwd|pw)|(?:api|access)?_?(?:token|key)"
+                r"|secret|auth)=)[^\s&;,\"'!]+"),
+     r"\1***"),
     (re.compile(r"(?i)(?<=bearer )\S+"), "***"),
     (re.compile(r"cmnas_[A-Za-z0-9_-]{16,}"), "cmnas_***"),     # a device's token
 )
 
 
 def scrub(text: str) -> str:
-    """Replace credentials in URLs, bearer tokens and device tokens by ``***``.
+    """Replace credentials in URLs, wherever they stand there, bearer tokens and device tokens by ``***``.
 
     Examples:
         >>> scrub("rtsp://admin:hunter2@10.0.0.7/live")

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration.pairs import PAIRS, CalibratedOn, Pair
-from cmnas_edge.config import in_words
 from cmnas_edge.errors import BundleError
+from cmnas_edge.wording import in_words
 
 __all__ = ["BINS", "SCHEMA", "Calibration", "Count", "Digest", "Histogram", "Judged", "Point", "Rate", "Scale",
            "Threshold", "Verdict", "decode", "encode", "printable", "read_calibration"]

@@ -22,11 +22,11 @@ import onnxruntime
 from cmnas_edge import __version__
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.calibration import Digest, printable
-from cmnas_edge.config import in_words
 from cmnas_edge.engine import tensorrt
 from cmnas_edge.engine.tensorrt.cache import cache_folder, write_together
 from cmnas_edge.errors import DeviceError
 from cmnas_edge.sighting import EngineName, Precision
+from cmnas_edge.wording import in_words
 
 __all__ = ["SAFE", "Choice", "Entrant", "Machine", "Race", "Row", "bundle_digest", "chosen", "keep", "kept",
            "machine", "race_command", "race_path", "table"]

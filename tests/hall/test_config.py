@@ -147,6 +147,17 @@ def test_a_file_larger_than_any_settings_is_refused_and_not_read_to_its_end(tmp_
     assert config.place(path, "name") == str(path)
 
 
+def test_a_value_without_end_is_not_quoted_to_its_end(tmp_path: Path) -> None:
+    long = "x" * 9000
+    for text in (f'[[cameras]]\nname = "a"\nsource.light = "{long}"\n', f'{long} = 1\n', f'cameras = "{long}"\n'):
+        with pytest.raises(ConfigError) as raised:
+            config.load(write(tmp_path, f'device = "d"\n{text}'), Settings)
+        assert len(str(raised.value)) < 400 + len(str(tmp_path))
+    with pytest.raises(ConfigError) as raised:
+        config.address("x" * 9000, "health")
+    assert len(str(raised.value)) < 300
+
+
 def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
     text = 'device = "d"\n[[cameras]]\nname = "a b"\nsource = { silence_s = 2 }\n'
     first = config.load(write(tmp_path, text), Settings)

@@ -21,13 +21,25 @@ def test_no_password_in_a_url_survives_the_scrubber(user: str, password: str) ->
     assert scrubbed == "cannot open rtsp://***@camera.example/live, trying again"
 
 
+@pytest.mark.parametrize("url", [
+    "rtsp://admin:hun/ter2@10.0.0.9/live", "rtsp://admin:h@un/ter2@10.0.0.9/live", "http://cam/v.cgi?user=admin&pwd=hunter2",
+    "rtsp://cam:554/user=admin&password=hunter2&channel=1", "rtsp://cam/user=admin_password=hunter2_channel=1_stream=0",
+    "http://cam/snap?loginuse=admin&loginpas=hunter2", "rtspsrc name=source user-id=admin user-pw=hunter2 ! x",
+    "http://cam/live?Token=hunter2", "https://cam/a.m3u8?auth=hunter2&x=1"])
+def test_no_password_survives_where_cameras_take_it(url: str) -> None:
+    said = log.scrub(f"cannot open {url}, trying again")
+    assert "ter2" not in said
+    assert said.endswith("trying again")
+
+
 def test_tokens_are_scrubbed() -> None:
     assert log.scrub("Authorization: Bearer abc.def") == "Authorization: Bearer ***"
     assert log.scrub("token cmnas_" + "A1-_" * 10 + " refused") == "token cmnas_*** refused"
 
 
 def test_text_without_secrets_is_left_alone() -> None:
-    text = "http://127.0.0.1:8700/v1 camera a@b: 3 frames"
+    text = ("http://127.0.0.1:8700/v1 camera a@b: 3 frames; expected the key 'token', monkey=3 compass = 4 keys=5 "
+            'token = "gate.token"')
     assert log.scrub(text) == text
 
 

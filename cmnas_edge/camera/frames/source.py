@@ -122,6 +122,9 @@ def source_name(settings: SourceSettings) -> str:
     if not host or parts.scheme not in _SCHEMES:
         raise ConfigError(f"source: expected a location that begins with {', '.join(s + '://' for s in _SCHEMES)} "
                           f"or {_DEVICES}, found another URL; write the camera's address")
+    if port is not None and "@" not in parts.netloc and "@" in parts.path:  # else a password would be taken for a port
+        raise ConfigError("source.location: expected user and password before the first '/', found a '/' among them; "
+                          "write it %2F (and an '@' of the path %40)")
     at = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{at}" + (f":{port}" if port else "")
 

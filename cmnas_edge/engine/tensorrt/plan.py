@@ -21,10 +21,10 @@ import msgspec
 
 from cmnas_edge.bundle import Bundle, FileRecord, Precision, weights_name
 from cmnas_edge.calibration import printable
-from cmnas_edge.config import in_words
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine.tensorrt.device import Device
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
+from cmnas_edge.wording import in_words
 
 __all__ = ["Found", "Graph", "Plan", "Profile", "Settings", "Tensor", "bundle_graph", "check", "detector_graph", "find",
            "plan_path", "read_bytes", "read_manifest"]
