@@ -23,7 +23,7 @@ __all__ = ["Backlog", "Untold", "Waiting"]
 
 _MOST_RECORDED = 64     # picks of recorded footage that may wait
 _MOST_CROPS = 2048      # of live cameras: 50 MB of 128x64, 200 MB of 256x128
-_REMEMBERED = 1 << 12   # tracklets of which it is known when they were last told: far more than are in view
+_REMEMBERED = 1 << 10   # tracklets of which it is known when they were last told: more than are in view
 _FADES = 0.8            # how fast a slow turn is forgotten
 
 
