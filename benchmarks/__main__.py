@@ -15,6 +15,7 @@ from benchmarks import (
     dusk,
     flat,
     identity,
+    ingest,
     latency,
     linkability,
     loader,
@@ -31,7 +32,7 @@ from benchmarks import (
 )
 
 _SHORT = (latency, throughput, draw, loader, pipeline, protocol, resize, sealing, search_step, spool)
-_LONG = (calibration, cameras, dusk, flat, identity, linkability, match, probe, quantisation)
+_LONG = (calibration, cameras, dusk, flat, identity, ingest, linkability, match, probe, quantisation)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__,

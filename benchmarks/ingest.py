@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("--sealed", action="store_true", help="vectors sealed to the collector's key, too")
     parser.add_argument("--only", nargs="+", choices=("flood", "steady", "crowd", "hostile"))
     args = parser.parse_args()
+    for name in ("seconds", "connections", "rate", "devices"):
+        if not (found := getattr(args, name)) >= 1:
+            parser.error(f"--{name}: expected at least 1, found {found:g}; give more")
     seconds, figures = args.seconds, dict[str, Any](batch=BATCH, seconds=args.seconds, sealed=args.sealed)
     questions: dict[str, tuple[int, float, Callable[[Site], dict[str, Any]]]] = {
         "flood": (args.connections, 0.0, lambda site: flood(site, args.connections, seconds)),

@@ -7,12 +7,16 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import calibration, dusk, linkability, loader, protocol, spool
+from benchmarks import calibration, dusk, ingest, linkability, loader, protocol, spool
 
 
 @pytest.mark.parametrize(("module", "words", "code", "said"), [
     (protocol, ["--rounds", "0"], 2, "--rounds: expected at least 1, found 0; give more"),
     (dusk, ["--days", "-1"], 2, "--days: expected 0 or more, found -1; give more"),
+    (ingest, ["--seconds", "nan"], 2, "--seconds: expected at least 1, found nan; give more"),
+    (ingest, ["--connections", "0"], 2, "--connections: expected at least 1, found 0; give more"),
+    (ingest, ["--rate", "-1"], 2, "--rate: expected at least 1, found -1; give more"),
+    (ingest, ["--devices", "0"], 2, "--devices: expected at least 1, found 0; give more"),
     (calibration, ["--people", "1"], 2, "--people: expected at least 60, found 1; give more"),
     (linkability, ["--people", "1"], 2, "--people: expected at least 2, found 1; give more"),
     (linkability, ["--views", "0"], 2, "--views: expected at least 1, found 0; give more"),
