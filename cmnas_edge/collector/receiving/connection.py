@@ -9,13 +9,14 @@ the one that has waited longest without a request gives way, so that a new one a
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import ssl
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from cmnas_edge.collector.receiving.listening import Listener
+from cmnas_edge.collector.receiving.peer import peer_of
 from cmnas_edge.log import Repeats
 
 __all__ = ["HEAD_S", "MOST_OF_ONE_PEER", "Connection"]
@@ -43,9 +44,11 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, in the place of another where its peer has too many."""
         super().connection_made(transport)
+        if (ours := transport.get_extra_info("socket")) is not None:
+            Listener.heard(ours.fileno())
         # uvicorn hands this to every request as its state; who a device is, TLS has proven before a byte of it came.
         self.app_state = {**self.app_state, "certificate": _certified(transport.get_extra_info("ssl_object"))}
-        self.peer = _peer(self.client[0] if self.client else "")
+        self.peer = peer_of(self.client[0] if self.client else "")
         self.waits_since = self.loop.time()
         self._watch()
         theirs = [other for other in self.connections if isinstance(other, Connection) and other is not self
@@ -106,14 +109,3 @@ def _certified(tls: ssl.SSLObject | None) -> str:
     shown: dict[str, Any] = {} if tls is None else dict(tls.getpeercert() or {})
     names = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
     return str(names[0]) if len(names) == 1 else ""
-
-
-def _peer(host: str) -> object:
-    """Who that is: an IPv4 address, or the network of an IPv6 one, whose owner has all of it."""
-    try:
-        found = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(found, ipaddress.IPv6Address):
-        return found.ipv4_mapped or int(found) >> 64
-    return found

@@ -110,8 +110,15 @@ class Keys:
         self._master = self._open_master(names)
 
     def days(self) -> set[int]:
-        """Return the days that have a key."""
-        return days_in(self.folder)
+        """Return the days that have a key.
+
+        Raises:
+            ConfigError: The folder cannot be read.
+        """
+        try:
+            return days_in(self.folder)
+        except OSError as error:
+            raise unwritable(self.folder, "keys", error, "correct keys or its mode") from None
 
     def dropped(self) -> set[int]:
         """Return the days whose keys were dropped."""

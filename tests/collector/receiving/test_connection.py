@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from cmnas_edge.collector.receiving import connection
 from cmnas_edge.collector.receiving.connection import Connection
+from cmnas_edge.collector.receiving.peer import peer_of
 from tests.collector.people import People
 from tests.collector.process import Process
 
@@ -103,7 +104,7 @@ def test_one_more_of_a_peer_takes_the_place_of_the_one_that_waited_longest(monke
 
 
 def test_addresses_of_one_network_are_one_peer() -> None:
-    peer = connection._peer
+    peer = peer_of
     assert peer("2001:db8::1") == peer("2001:db8::ffff") != peer("2001:db8:0:1::1")
     assert peer("192.0.2.1") == peer("::ffff:192.0.2.1") != peer("192.0.2.2")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sqlite3
 from pathlib import Path
@@ -31,6 +33,18 @@ def test_what_is_sealed_opens_beside_what_it_was_sealed_with_and_only_there(tmp_
                               (20_000, sealed[:-1] + bytes([sealed[-1] ^ 1]), b"gate 7"), (20_000, b"", b"gate 7")):
         with pytest.raises(Locked, match="was changed"):
             again.open(day, data, beside)
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                                         ) -> None:
+    keys = Keys(tmp_path / "keys")
+
+    def nothing_left(_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "scandir", nothing_left)
+    with pytest.raises(ConfigError, match="found Too many open files"):
+        keys.days()
 
 
 def test_a_dropped_day_opens_no_more_and_no_key_stands_for_it_again(tmp_path: Path) -> None:
