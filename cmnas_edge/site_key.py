@@ -6,7 +6,7 @@ with different keys do not compare, which is why each sighting names its key by 
 
 What that is worth is measured by ``python -m benchmarks.linkability`` and said in docs/keys.md: it
 renews templates; it does not encrypt them. Whoever has the key turns them back, and so does
-whoever knows about d vectors in both forms.
+whoever knows about d vectors in both forms; whoever holds thousands of turned ones gets part of the way.
 
 The matrix follows from the key alone, by arithmetic that no library's release can change:
 SHAKE-256 gives bits, Box and Muller (1958) make them Gaussian, and the Q of their QR

@@ -4,8 +4,8 @@ ONNX Runtime's processor kernels widen float16 to float32 and may never round in
 reaches 160,000 passes them unharmed, and is infinite in real half. So every value that is float16 in the graph is
 rounded to it and widened again, explicitly, and everything between is float32. That is also how tensor cores add
 up: wide inside, rounded where a value leaves. The same with bfloat16 is the float32 graph as OpenVINO runs it, which
-also leaves the unit vectors in float32: OSNet x0.25's worst of 64 crops turned by a cosine of 4.1e-4 there and by
-4.5e-4 here (OpenVINO 2026.4.1, a processor with AVX-512 BF16).
+also leaves the unit vectors in float32; how near the two come on a device is bf16's ``worst cosine`` in the table of
+``cmnas-edge engine race``; the least that it must be stands in the bundle's manifest, as `golden_cosine`.
 """
 
 from __future__ import annotations
