@@ -145,5 +145,5 @@ def _plan(identities: Identities, kind: Kind, about: list[Tracklet], moves: Mapp
     if sides is not None:
         body["sides"] = [[one.opened_by for one in side] for side in sides]
     links = [Link(one.sightings[-1], one.opened_by, moves[one.opened_by], "decided",
-                  fingerprint=identities.fingerprint) for one in about if one.opened_by in moves]
+                  fingerprint=identities.fingerprints[0]) for one in about if one.opened_by in moves]
     return Plan(kind, body, [(opened_by, to) for opened_by, to in moves.items()], links)

@@ -2,9 +2,9 @@
 
 Three things are added as log-likelihood ratios (nats): how many times as often they are seen with one person as with
 two. The *score*, by the calibration: a mean cosine with an identity's newest tracklets (`prototypes`), of the probe's
-own modality where the identity has any, being the better evidence; else of the other. The *way*: how long it took
-from where the identity was before (`transit`). And everybody else: the probe is one of these identities or a newcomer,
-and with n of them a stranger has n chances to look alike. So (Bayes)
+own modality where the identity has any, being the better evidence; else of the other (`compare`). The *way*: how long
+it took from where the identity was before (`transit`). And everybody else: the probe is one of these identities or a
+newcomer, and with n of them a stranger has n chances to look alike. So (Bayes)
 
     p(i) = exp(e_i) / (newcomer * (n + FEW) + sum over j of exp(e_j)),    e = score + way.
 
@@ -15,29 +15,28 @@ threshold, found on drawn people, decides; no probability is told then, for nobo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.calibration import PAIRS, Calibration, Pair, pair
-from cmnas_edge.collector.matching.prototypes import NEWEST, Prototypes
+from cmnas_edge.calibration import Pair, pair
+from cmnas_edge.collector.matching.compare import Comparer, Known
+from cmnas_edge.collector.matching.prototypes import NEWEST
 from cmnas_edge.collector.matching.tracklet import Tracklet, Tracklets
 from cmnas_edge.collector.matching.transit import LIMIT, Transit
 from cmnas_edge.embedding import MODALITIES
 
-__all__ = ["FEW", "JOIN", "NEWCOMER", "UNSURE", "Evidence", "Judge", "Scales"]
+__all__ = ["FEW", "JOIN", "NEWCOMER", "UNSURE", "Evidence", "Judge"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 JOIN = 0.7
 UNSURE = 0.2    # from here on somebody else is worth a look
 NEWCOMER = 0.4
 FEW = 16        # on an empty site most people are new
-FALLBACK = (5.0, 10.0)  # evidence at the threshold, and on the way from there to a cosine of 1
 # Who isn't where people go next may have gone anywhere: no way says more against somebody, unless it is impossible.
 # Of 1, 2 and 3, 1 finds most, on drawn days and where all walk about at once.
 _ABSENT = 1.0
@@ -54,42 +53,25 @@ class Evidence(msgspec.Struct, frozen=True):
     against: int
     probability: float
     way: float      # evidence of where it was before, in nats
-
-
-class Scales:
-    """A calibration as two numbers a pair of modalities: evidence is ``slope * score + offset``."""
-
-    def __init__(self, calibration: Calibration) -> None:
-        self.known = all(name in calibration.scales for name in PAIRS)
-        self._slope, self._offset = np.zeros((2, 2)), np.zeros((2, 2))
-        for a, b in ((a, b) for a in range(2) for b in range(2)):
-            name = pair(MODALITIES[a], MODALITIES[b])
-            if (scale := calibration.scales.get(name)) is not None:
-                self._slope[a, b], self._offset[a, b] = scale.slope, scale.offset
-            else:
-                threshold = calibration.thresholds[name].score
-                self._slope[a, b] = FALLBACK[1] / max(1e-6, 1.0 - threshold)
-                self._offset[a, b] = FALLBACK[0] - self._slope[a, b] * threshold
-
-    def evidence(self, scores: F64, a: int | I64, b: I64) -> F64:
-        """What cosines between modalities ``a`` and ``b`` (0 or 1) are worth, in nats; shapes broadcast."""
-        found: F64 = self._slope[a, b] * scores + self._offset[a, b]
-        return found
-
-    def score(self, evidence: float, a: int, b: int) -> float:
-        """The cosine that would be worth so much, within -1 to 1."""
-        return float(np.clip((evidence - self._offset[a, b]) / self._slope[a, b], -1.0, 1.0))
+    bundle: int     # which compared them
 
 
 class Judge:
-    """Holds tracklets and identities against identities."""
+    """Holds tracklets and identities against identities.
 
-    def __init__(self, tracklets: Tracklets, prototypes: Prototypes, transit: Transit, scales: Scales, *,
+    Args:
+        tracklets: Everything seen.
+        known: By bundle, the leading one first.
+        transit: The ways between cameras.
+        newcomer: How many strangers count as much as one person known.
+    """
+
+    def __init__(self, tracklets: Tracklets, known: Sequence[Known], transit: Transit, *,
                  newcomer: float = NEWCOMER) -> None:
         self._tracklets = tracklets
-        self._prototypes = prototypes
+        self._known = known
+        self._comparer = Comparer(tracklets, known)
         self._transit = transit
-        self._scales = scales
         self._newcomer = newcomer
 
     def best(self, probe: Tracklet, chains: Mapping[int, list[Tracklet]], barred: Iterable[int]) -> Evidence | None:
@@ -100,13 +82,7 @@ class Judge:
             chains: Tracklets of each identity by time.
             barred: Identities that are no candidates.
         """
-        own, mean = MODALITIES.index(probe.modality), self._tracklets.mean([probe])
-        fit = self._prototypes.traits["transform"] == np.uint64(probe.transform)
-        fit &= (self._prototypes.traits["modality"] == own) | ~self._prototypes.traits["both"]
-        rows = self._without(fit, barred)
-        traits = self._prototypes.traits[rows]
-        likeness = self._scales.evidence((self._prototypes.vectors @ mean)[rows].astype(np.float64), own,
-                                         traits["modality"])
+        rows, traits, likeness, _, _, place = self._comparer.tracklet(probe, barred)
         way = self._transit.evidence(traits["camera"], np.full(len(rows), self._tracklets.camera(probe)),
                                      probe.seen_from - traits["last_at"])
         late = np.flatnonzero(traits["last_from"] > probe.seen_from)
@@ -117,11 +93,12 @@ class Judge:
         total = likeness + way
         everybody = self._everybody(total, len(chains))
         for at in _best(total, traits["identity"], 1):
-            identity, row = int(traits["identity"][at]), int(rows[at])
-            score = float(mean.astype(np.float64) @ self._prototypes.vectors[row].astype(np.float64))
+            identity, bundle = int(traits["identity"][at]), self._comparer.bundle(place[at])
+            mean, theirs = self._tracklets.mean([probe], bundle), self._known[bundle].prototypes.vectors[rows[at]]
+            score = float(mean.astype(np.float64) @ theirs.astype(np.float64))
             chain = [one for one in chains[identity] if one.transform == probe.transform]
-            return self._told(chain, identity, mean, score, (own, int(traits["modality"][at])), float(way[at]),
-                              float(total[at]), everybody)
+            sides = MODALITIES.index(probe.modality), int(traits["modality"][at])
+            return self._told(bundle, chain, identity, mean, score, sides, float(way[at]), float(total[at]), everybody)
         return None
 
     def weigh(self, identity: int, chains: Mapping[int, list[Tracklet]], most: int) -> list[Evidence]:
@@ -130,21 +107,10 @@ class Judge:
         Returns:
             The most probable first, at most so many.
         """
-        traits, vectors = self._prototypes.traits, self._prototypes.vectors
-        parts: list[tuple[I64, F64, I64, Mask]] = []    # rows there, likeness, row here, whether of one modality
-        for mine in self._prototypes.rows(identity):
-            own = int(traits["modality"][mine])
-            rows = self._without(traits["transform"] == traits["transform"][mine], (identity,))
-            likeness = self._scales.evidence((vectors @ vectors[mine])[rows].astype(np.float64), own,
-                                             traits["modality"][rows])
-            parts.append((rows, likeness, np.full(len(rows), mine), traits["modality"][rows] == own))
-        rows, likeness, ours, same = (np.concatenate(part) for part in zip(*parts, strict=True))
+        rows, traits, likeness, weight, ours, place = self._comparer.identity(identity)
         if not len(rows):
             return []
-        use = same | ~np.isin(traits["identity"][rows], traits["identity"][rows[same]])
-        rows, likeness, ours = rows[use], likeness[use], ours[use]
-        weight = (traits["count"][rows] * traits["count"][ours]).astype(np.float64)
-        names, column = np.unique(traits["identity"][rows], return_inverse=True)
+        names, column = np.unique(traits["identity"], return_inverse=True)
         mean = np.bincount(column, weight * likeness) / np.bincount(column, weight)
         order = np.lexsort((-likeness, column))
         likest = order[np.unique(column[order], return_index=True)[1]]
@@ -155,26 +121,18 @@ class Judge:
         everybody = self._everybody(total, len(chains))
         found = []
         for at in _best(total, names, most):
-            mine, theirs = int(ours[likest[at]]), int(rows[likest[at]])
-            sides = int(traits["modality"][mine]), int(traits["modality"][theirs])
-            chain = [one for one in chains[int(names[at])] if one.transform == int(traits["transform"][mine])]
-            found.append(self._told(chain, int(names[at]), vectors[mine],
-                                    self._scales.score(float(mean[at]), *sides), sides, float(way[at]),
+            bundle, mine, theirs = self._comparer.bundle(place[likest[at]]), int(ours[likest[at]]), traits[likest[at]]
+            prototypes, scales = self._known[bundle]
+            sides = int(prototypes.traits["modality"][mine]), int(theirs["modality"])
+            chain = [one for one in chains[int(names[at])] if one.transform == int(theirs["transform"])]
+            found.append(self._told(bundle, chain, int(names[at]), prototypes.vectors[mine],
+                                    scales.score(float(mean[at]), *sides), sides, float(way[at]),
                                     float(total[at]), everybody))
         return found
 
     def likeness(self, chain: list[Tracklet]) -> F64:
-        """What the scores of each with the next are worth, in nats, shape ``(len(chain) - 1,)``."""
-        x = self._tracklets.means(chain)
-        scores = np.einsum("nd,nd->n", x[:-1], x[1:], dtype=np.float64)
-        sides = np.array([MODALITIES.index(one.modality) for one in chain])
-        return self._scales.evidence(scores, sides[:-1], sides[1:])
-
-    def _without(self, fit: Mask, barred: Iterable[int]) -> I64:
-        for identity in barred:
-            fit[self._prototypes.rows(identity)] = False
-        rows: I64 = np.flatnonzero(fit)
-        return rows
+        """What the scores of each with the next are worth; see `Comparer.likeness`."""
+        return self._comparer.likeness(chain)
 
     def _between(self, probe: Tracklet, chain: list[Tracklet]) -> float:
         """Evidence of a tracklet's place in a chain: of the legs it makes, less that of the one it breaks."""
@@ -226,14 +184,14 @@ class Judge:
         top = max(new, float(total.max(initial=-np.inf)))
         return top + math.log(math.exp(new - top) + float(np.exp(total - top).sum()))
 
-    def _told(self, chain: list[Tracklet], identity: int, mean: F32, score: float, sides: tuple[int, int], way: float,
-              total: float, everybody: float) -> Evidence:
+    def _told(self, bundle: int, chain: list[Tracklet], identity: int, mean: F32, score: float,
+              sides: tuple[int, int], way: float, total: float, everybody: float) -> Evidence:
         share = min(1.0 - 1e-9, math.exp(total - everybody))
         needed = math.log(JOIN / (1 - JOIN)) + everybody + math.log1p(-share) - way
-        alike = [one for one in chain if MODALITIES.index(one.modality) == sides[1]][-NEWEST:]
-        nearest = alike[int(np.argmax(self._tracklets.means(alike) @ mean))]
-        return Evidence(identity, score, self._scales.score(needed, *sides),
-                        pair(MODALITIES[sides[0]], MODALITIES[sides[1]]), nearest.opened_by, share, way)
+        alike = [one for one in chain if MODALITIES.index(one.modality) == sides[1] and bundle in one.means][-NEWEST:]
+        nearest = alike[int(np.argmax(self._tracklets.means(alike, bundle) @ mean))]
+        return Evidence(identity, score, self._known[bundle].scales.score(needed, *sides),
+                        pair(MODALITIES[sides[0]], MODALITIES[sides[1]]), nearest.opened_by, share, way, bundle)
 
 
 def _beyond_crowd(way: F64) -> F64:

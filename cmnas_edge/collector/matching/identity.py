@@ -13,6 +13,9 @@ Every sighting belongs to a tracklet; an *identity* is a set of tracklets. The r
               younger tracklet leaves and is matched again.
 ``decided``   A person said so (`cmnas_edge.collector.matching.deciding`).
 
+While two bundles are accepted they never compare, but a tracklet that a camera tells of by both is one tracklet, so
+whoever is known by the one is known by the other from then on.
+
 How probable somebody is, is `cmnas_edge.collector.matching.evidence`. Each decision is a `Link`; the links in
 order, and what people decided, give the identities back exactly.
 """
@@ -28,7 +31,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import Calibration, Pair, pair
-from cmnas_edge.collector.matching.evidence import JOIN, NEWCOMER, UNSURE, Evidence, Judge, Scales
+from cmnas_edge.collector.matching.compare import Known, Scales
+from cmnas_edge.collector.matching.evidence import JOIN, NEWCOMER, UNSURE, Evidence, Judge
 from cmnas_edge.collector.matching.held import Held
 from cmnas_edge.collector.matching.prototypes import NEWEST, Prototypes
 from cmnas_edge.collector.matching.tracklet import Seen, Tracklet, Tracklets
@@ -75,19 +79,26 @@ class Identities:
     Args:
         dimension: Entries of a vector.
         calibration: What scores are worth.
+        also: The same of each further bundle that is accepted.
         last: The highest identity number given so far; numbers are never used twice.
         newcomer: How many strangers count as much as one person known; see `evidence`.
+
+    Attributes:
+        fingerprints: Of the bundles, the leading one first.
     """
 
-    def __init__(self, dimension: int, calibration: Calibration, *, last: int = 0, newcomer: float = NEWCOMER) -> None:
+    def __init__(self, dimension: int, calibration: Calibration, *, also: Sequence[tuple[int, Calibration]] = (),
+                 last: int = 0, newcomer: float = NEWCOMER) -> None:
+        bundles = ((dimension, calibration), *also)
+        self.fingerprints = [bytes.fromhex(each.fingerprint) for _, each in bundles]
+        self._bundles = {None: 0, **{fingerprint: bundle for bundle, fingerprint in enumerate(self.fingerprints)}}
         self.held = Held()
-        self._tracklets = Tracklets(dimension)
-        self._prototypes = Prototypes(dimension)
+        self._tracklets = Tracklets(*(entries for entries, _ in bundles))
+        self._known = [Known(Prototypes(entries, bundle), Scales(each))
+                       for bundle, (entries, each) in enumerate(bundles)]
+        self._thresholds = [each.thresholds for _, each in bundles]
         self._transit = Transit()
-        self._scales = Scales(calibration)
-        self._judge = Judge(self._tracklets, self._prototypes, self._transit, self._scales, newcomer=newcomer)
-        self._thresholds = {name: threshold.score for name, threshold in calibration.thresholds.items()}
-        self.fingerprint = bytes.fromhex(calibration.fingerprint)
+        self._judge = Judge(self._tracklets, self._known, self._transit, newcomer=newcomer)
         self._chains: dict[int, list[Tracklet]] = {}    # by time
         self._legs: dict[int, list[tuple[int, int, float]]] = {}    # learned from each identity
         self._last = last
@@ -121,17 +132,19 @@ class Identities:
         cameras = self._tracklets.cameras
         return [(cameras[leg.start], cameras[leg.end], leg) for leg in self._transit.legs()]
 
-    def add(self, seen: Seen, vector: F32) -> list[Link]:
+    def add(self, seen: Seen, vector: F32, fingerprint: bytes | None = None) -> list[Link]:
         """Decide who a sighting shows.
 
         Args:
             seen: The sighting.
             vector: Its unit vector, shape ``(d,)``.
+            fingerprint: Of the bundle that made it; None: the leading one.
 
         Returns:
             The decisions in order, at least one; the first places the sighting itself.
         """
-        tracklet, fresh = self._tracklets.extend(seen, vector)
+        bundle = self._bundles[fingerprint]
+        tracklet, fresh = self._tracklets.extend(seen, vector, bundle=bundle)
         links: list[Link] = []
         if fresh:
             links.append(self._place(tracklet, seen.id, "joined"))
@@ -141,23 +154,27 @@ class Identities:
             self._renew(tracklet.identity)
             same = pair(tracklet.modality, tracklet.modality)
             links.append(Link(seen.id, tracklet.opened_by, tracklet.identity, "tracklet",
-                              float(self._tracklets.scores_between([tracklet], [tracklet])[0, 0]),
-                              self._thresholds[same], same, tracklet.opened_by, None, self.fingerprint))
+                              float(self._tracklets.scores_between([tracklet], [tracklet], bundle)[0, 0]),
+                              self._thresholds[bundle][same].score, same, tracklet.opened_by, None,
+                              self.fingerprints[bundle]))
             links.extend(self._part(tracklet, seen.id))
-        if len(tracklet.sightings).bit_count() == 1:    # what has doubled may look another
-            links.extend(self._merge(tracklet.identity, seen.id))
+        if tracklet.told[bundle].bit_count() == 1:  # what has doubled may look another
+            # What another bundle adds counts for those whom the first of this tracklet's cannot compare with.
+            links.extend(self._merge(tracklet.identity, seen.id, None if bundle == min(tracklet.told) else bundle))
         return links
 
-    def restore(self, seen: Seen, vector: F32, identity: int, *, opened_by: int = 0) -> Tracklet:
+    def restore(self, seen: Seen, vector: F32, identity: int, *, fingerprint: bytes | None = None,
+                opened_by: int = 0) -> Tracklet:
         """Take a sighting as it was decided before.
 
         Args:
             seen: The sighting; ids count up.
             vector: Its unit vector, shape ``(d,)``.
             identity: The one its tracklet was last given.
+            fingerprint: Which of the bundles made it; None: the leading one.
             opened_by: The sighting that opened its tracklet; 0 finds out.
         """
-        tracklet, fresh = self._tracklets.extend(seen, vector, opened_by=opened_by)
+        tracklet, fresh = self._tracklets.extend(seen, vector, bundle=self._bundles[fingerprint], opened_by=opened_by)
         if fresh:
             self.move(tracklet, identity)
         else:
@@ -235,11 +252,11 @@ class Identities:
                 self._leave(younger)
                 yield self._place(younger, sighting, "parted")
 
-    def _merge(self, identity: int, sighting: int) -> list[Link]:
-        """Make one identity of two that most probably are, each the likeliest for the other."""
+    def _merge(self, identity: int, sighting: int, by: int | None = None) -> list[Link]:
+        """Make one identity of two that most probably are, each the likeliest for the other; only as a bundle says."""
         ours = self._chains[identity]
         for there in self._judge.weigh(identity, self._chains, 1):
-            if there.probability < MERGE:
+            if there.probability < MERGE or by not in (None, there.bundle):
                 break
             theirs = self._chains[there.identity]
             back = [one for one in self._judge.weigh(there.identity, self._chains, 1) if one.identity == identity]
@@ -276,13 +293,14 @@ class Identities:
             self._transit.add(*leg)
         if legs:
             self._legs[identity] = legs
-        self._prototypes.put(identity, chain, self._tracklets)
+        for known in self._known:
+            known.prototypes.put(identity, chain, self._tracklets)
         if not chain:
             del self._chains[identity]
 
     def _link(self, sighting: int, tracklet: Tracklet, rule: Rule, evidence: Evidence | None) -> Link:
-        if evidence is None:
-            return Link(sighting, tracklet.opened_by, tracklet.identity, rule, fingerprint=self.fingerprint)
-        return Link(sighting, tracklet.opened_by, tracklet.identity, rule, evidence.score, evidence.threshold,
-                    evidence.pair, evidence.against, evidence.probability if self._scales.known else None,
-                    self.fingerprint)
+        bundle = min(tracklet.told) if evidence is None else evidence.bundle
+        link = Link(sighting, tracklet.opened_by, tracklet.identity, rule, fingerprint=self.fingerprints[bundle])
+        return link if evidence is None else msgspec.structs.replace(
+            link, score=evidence.score, threshold=evidence.threshold, pair=evidence.pair, against=evidence.against,
+            probability=evidence.probability if self._known[bundle].scales.known else None)

@@ -1,4 +1,4 @@
-"""What each identity looks like, per modality: the mean of its newest tracklets, one row of a table.
+"""What each identity looks like, per modality: the mean of its newest tracklets, one row of a table for each bundle.
 
 A score against an identity is the mean cosine with those tracklets: noise of single tracklets goes, and the cost is
 one row a person and modality, however long somebody stays. Each row also says where the identity was last, for the way
@@ -25,9 +25,10 @@ NEWEST = 32     # of a modality; with more an old coat would count for ever
 
 
 class Prototypes:
-    """A dense table of prototypes. Removing one moves the last row into its place."""
+    """A dense table of prototypes by one bundle. Removing one moves the last row into its place."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, bundle: int = 0) -> None:
+        self._bundle = bundle
         self._vectors: F32 = np.zeros((64, dimension), np.float32)
         self._traits: Traits = np.zeros(64, _TRAITS)
         self._rows: dict[int, list[int]] = {}   # of each identity
@@ -52,11 +53,11 @@ class Prototypes:
 
         Args:
             identity: Which.
-            members: Its tracklets by time; none: it is no more.
+            members: Its tracklets by time, also those that this bundle did not tell of; none: it is no more.
             tracklets: The table they stand in.
         """
         kinds: dict[tuple[int, int], list[Tracklet]] = {}
-        for one in members:
+        for one in (one for one in members if self._bundle in one.means):
             kinds.setdefault((MODALITIES.index(one.modality), one.transform), []).append(one)
         rows = self._rows.setdefault(identity, [])
         while len(rows) > len(kinds):
@@ -64,12 +65,12 @@ class Prototypes:
         while len(rows) < len(kinds):
             rows.append(self._room())
             self._traits[rows[-1]]["identity"] = identity
-        if not members:
+        if not kinds:
             del self._rows[identity]
             return
         last, last_at = members[-1], max(one.seen_at for one in members[-NEWEST:])
         for row, ((modality, transform), some) in zip(rows, sorted(kinds.items()), strict=True):
-            self._vectors[row] = tracklets.mean(some[-NEWEST:])
+            self._vectors[row] = tracklets.mean(some[-NEWEST:], self._bundle)
             self._traits[row] = (identity, modality, transform, min(len(some), NEWEST),
                                  (1 - modality, transform) in kinds, last.seen_from, last_at, tracklets.camera(last))
 

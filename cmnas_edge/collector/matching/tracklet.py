@@ -4,6 +4,9 @@ The mean is the plain one of the unit vectors, not scaled to length one again: t
 of two means is then the *mean cosine* over all pairs of their sightings. That is the
 quantity thresholds are calibrated on, with less noise; the cosine of two normalised means
 would be larger for friends and strangers alike.
+
+While a site changes from one bundle to another, cameras tell of a tracklet by both: it is one tracklet then, with a
+mean for each bundle. Bundles are numbers here, the leading one 0; vectors of two are never compared.
 """
 
 from __future__ import annotations
@@ -76,6 +79,8 @@ class Tracklet:
     row: int                        # in the matrix of `Tracklets`
     identity: int = 0               # set by `Tracklets.assign`
     sightings: list[int] = field(default_factory=list)     # ids, counting up
+    told: dict[int, int] = field(default_factory=dict)     # how many of them, by bundle
+    means: dict[int, int] = field(default_factory=dict)    # row of its mean, by bundle
 
     @property
     def device(self) -> str:
@@ -86,6 +91,11 @@ class Tracklet:
     def camera(self) -> str:
         """Which camera saw it."""
         return self.key[2]
+
+    @property
+    def sighting_count(self) -> int:
+        """How often it was told of; by two bundles at once is once."""
+        return max(self.told.values())
 
     def continues(self, seen: Seen) -> bool:
         """Say whether a sighting under this tracklet's number is still this tracklet."""
@@ -100,16 +110,51 @@ def cannot_link(a: Tracklet, b: Tracklet) -> bool:
             and max(a.seen_from, b.seen_from) <= min(a.seen_at, b.seen_at))
 
 
+class _Means:
+    """Mean vectors by one bundle, dense: removing one moves the last row into its place."""
+
+    def __init__(self, bundle: int, dimension: int) -> None:
+        self.vectors: F32 = np.zeros((64, dimension), np.float32)
+        self._bundle = bundle
+        self._owners: list[Tracklet] = []
+
+    def take(self, tracklet: Tracklet, vector: F32) -> None:
+        """Count a vector in."""
+        if self._bundle not in tracklet.means:
+            tracklet.means[self._bundle], tracklet.told[self._bundle] = len(self._owners), 0
+            self._owners.append(tracklet)
+            if len(self._owners) > len(self.vectors):
+                self.vectors = np.concatenate([self.vectors, np.zeros_like(self.vectors)])
+            self.vectors[len(self._owners) - 1] = 0
+        tracklet.told[self._bundle] += 1
+        mean = self.vectors[tracklet.means[self._bundle]]
+        mean += (vector - mean) / tracklet.told[self._bundle]
+
+    def remove(self, tracklet: Tracklet) -> None:
+        """Forget those of a tracklet, if there are any."""
+        row = tracklet.means.pop(self._bundle, None)
+        if row is None:
+            return
+        last = self._owners.pop()
+        if last is not tracklet:
+            self.vectors[row] = self.vectors[len(self._owners)]
+            self._owners[row] = last
+            last.means[self._bundle] = row
+
+
 class Tracklets:
-    """The tracklets of the hot window and their mean vectors, as one dense table.
+    """The tracklets of the hot window, as one dense table, and their mean vectors, one for each bundle.
 
     Removing one moves the last row into its place, so there are no holes; memory doubles
     when it is full.
+
+    Args:
+        dimensions: Entries of a vector, by bundle.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, *dimensions: int) -> None:
         self._rows: list[Tracklet] = []
-        self._means: F32 = np.zeros((64, dimension), np.float32)
+        self._means = [_Means(bundle, dimension) for bundle, dimension in enumerate(dimensions)]
         self._traits: Traits = np.zeros(64, _TRAITS)
         self._by_key: dict[Key, Tracklet] = {}
         self._by_opening: dict[int, Tracklet] = {}
@@ -131,12 +176,13 @@ class Tracklets:
         """Device and name of each camera, by its number in `traits`."""
         return list(self._cameras)
 
-    def extend(self, seen: Seen, vector: F32, *, opened_by: int = 0) -> tuple[Tracklet, bool]:
+    def extend(self, seen: Seen, vector: F32, *, bundle: int = 0, opened_by: int = 0) -> tuple[Tracklet, bool]:
         """Add a sighting to its tracklet, or open one.
 
         Args:
             seen: The sighting.
             vector: Its unit vector, shape ``(d,)``.
+            bundle: Which made it.
             opened_by: The tracklet it was put in before; 0 finds out. It is never decided twice:
                 what lies between its sightings may be here now and was not then, or the reverse.
 
@@ -153,8 +199,7 @@ class Tracklets:
         tracklet.seen_at = max(tracklet.seen_at, seen.seen_at)
         self._traits["seen_from"][tracklet.row] = tracklet.seen_from
         self._traits["seen_at"][tracklet.row] = tracklet.seen_at
-        mean = self._means[tracklet.row]
-        mean += (vector - mean) / len(tracklet.sightings)
+        self._means[bundle].take(tracklet, vector)
         return tracklet, fresh
 
     def assign(self, tracklet: Tracklet, identity: int) -> None:
@@ -165,8 +210,9 @@ class Tracklets:
     def remove(self, tracklet: Tracklet) -> None:
         """Forget a tracklet."""
         last = self._rows.pop()
+        for means in self._means:
+            means.remove(tracklet)
         if last is not tracklet:
-            self._means[tracklet.row] = self._means[last.row]
             self._traits[tracklet.row] = self._traits[last.row]
             last.row = tracklet.row
             self._rows[last.row] = last
@@ -174,24 +220,24 @@ class Tracklets:
         if self._by_key.get(tracklet.key) is tracklet:
             del self._by_key[tracklet.key]
 
-    def means(self, some: list[Tracklet]) -> F32:
-        """Mean vectors of some tracklets, shape ``(n, d)``."""
-        found: F32 = self._means[[t.row for t in some]]
+    def means(self, some: list[Tracklet], bundle: int = 0) -> F32:
+        """Mean vectors by one bundle of some tracklets that all have one, shape ``(n, d)``."""
+        found: F32 = self._means[bundle].vectors[[t.means[bundle] for t in some]]
         return found
 
-    def mean(self, some: list[Tracklet]) -> F32:
-        """Mean of the mean vectors of some tracklets, shape ``(d,)``."""
-        found: F32 = self._means[some[0].row] if len(some) == 1 else self.means(some).mean(0)
+    def mean(self, some: list[Tracklet], bundle: int = 0) -> F32:
+        """Mean of these mean vectors, shape ``(d,)``."""
+        found: F32 = (self._means[bundle].vectors[some[0].means[bundle]] if len(some) == 1
+                      else self.means(some, bundle).mean(0))
         return found
 
     def camera(self, tracklet: Tracklet) -> int:
         """The number of a tracklet's camera in `cameras`."""
         return int(self._traits["camera"][tracklet.row])
 
-    def scores_between(self, some: list[Tracklet], others: list[Tracklet]) -> F32:
-        """Mean cosine of each of some tracklets with each of others, shape ``(n, m)``."""
-        a, b = (self._means[[t.row for t in side]] for side in (some, others))
-        scores: F32 = a @ b.T
+    def scores_between(self, some: list[Tracklet], others: list[Tracklet], bundle: int = 0) -> F32:
+        """Mean cosine by one bundle of each of some tracklets with each of others, shape ``(n, m)``."""
+        scores: F32 = self.means(some, bundle) @ self.means(others, bundle).T
         return scores
 
     def conflicts(self, some: list[Tracklet], others: list[Tracklet] | None = None) -> Mask:
@@ -212,10 +258,8 @@ class Tracklets:
     def _open(self, seen: Seen, key: Key, opened_by: int) -> Tracklet:
         row = len(self._rows)
         tracklet = Tracklet(opened_by, key, seen.modality, seen.transform, seen.seen_from, seen.seen_at, row)
-        if row == len(self._means):
-            self._means = np.concatenate([self._means, np.zeros_like(self._means)])
+        if row == len(self._traits):
             self._traits = np.concatenate([self._traits, np.zeros_like(self._traits)])
-        self._means[row] = 0
         self._traits[row] = (opened_by, 0, self._cameras.setdefault((seen.device, seen.camera), len(self._cameras)),
                              MODALITIES.index(seen.modality), seen.transform, seen.seen_from, seen.seen_at)
         self._rows.append(tracklet)
