@@ -117,24 +117,26 @@ def audit_log(words: list[str], args: argparse.Namespace) -> int:
                           "cmnas-edge collector audit-log --config collector.toml [--verify]")
     settings = collector_settings.load(args.config)
     path = settings.data / "audit.log"
+    log = AuditLog(settings.data)
     if not args.verify:
-        try:
-            with path.open("rb") as log:
-                for line in log:
-                    sys.stdout.write(line.decode("utf-8", "backslashreplace"))
-        except OSError as error:
-            raise ConfigError(f"{path}: expected an audit log, found {error.strerror}; correct data") from None
+        if not log.page(limit=1):
+            raise ConfigError(f"{path}: expected an audit log, found none; correct data")
+        for line in log.lines():
+            sys.stdout.write(line.decode("utf-8", "backslashreplace"))
         return 0
     noted = _NOTED.fullmatch(args.noted or "")
     if args.noted and noted is None:
         raise ConfigError(f"--noted: expected an entry's number and its 64 hexadecimal digits, as 17:3f…, found "
                           f"{args.noted[:80]!a}; copy what --verify printed")
-    found = AuditLog(settings.data).check((int(noted[1]), noted[2]) if noted else None)
+    found = log.check((int(noted[1]), noted[2]) if noted else None)
     if found.faults:
         raise Unaccounted(f"{path}: expected every entry as it was written, found: {'; '.join(found.faults[:5])}"
                           + (f"; and {len(found.faults) - 5} more" if len(found.faults) > 5 else "")
                           + "; compare it with a backup, and ask who could write there")
-    sys.stdout.write(f"{found.last} entries, none changed or removed; the last is {found.last}:{found.digest}\n")
+    sys.stdout.write(f"{found.last - found.let_go} entries, none changed or removed; the last is "
+                     f"{found.last}:{found.digest}\n")
+    if found.let_go:
+        sys.stdout.write(f"# the first {found.let_go} are kept no longer, as access.audit_days says\n")
     if found.torn:
         sys.stdout.write(f"# {found.torn} times a crash left half an entry, whose question was not answered\n")
     return 0

@@ -25,6 +25,7 @@ from cmnas_edge.collector.receiving import mqtt
 from cmnas_edge.collector.receiving.admission import Admission
 from cmnas_edge.collector.receiving.connection import Connection
 from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.receiving.listening import Listener, may_open
 from cmnas_edge.collector.receiving.rates import Rates
 from cmnas_edge.collector.receiving.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
@@ -50,6 +51,7 @@ def serve(settings: CollectorSettings) -> int:
         CmnasError: It cannot begin, or what it writes to cannot be written.
     """
     notifier = Notifier()
+    may_open()
     model = calibrating_commands.model_of(settings)
     devices = Devices(settings.data)
     devices.known()
@@ -79,10 +81,16 @@ def serve(settings: CollectorSettings) -> int:
     if model.calibration.only_suggests("visible-infrared"):
         _log.warning("links across visible and infrared are suggestions: their threshold was found on drawn people; "
                      "confirm links, then run cmnas-edge collector calibrate")
+    audit_log = AuditLog(settings.data, keep_s=settings.access.audit_days * 86400 or None)
+
+    def turn() -> None:
+        notifier.alive()
+        audit_log.turn()
+
     rates = Rates(settings.device_rate)
     intake = Intake(journal, gallery, hot_window_s=settings.hot_window_h * 3600, hot_limit=settings.hot_limit,
                     unwritten=unwritten, upkeep=upkeep, on_failure=lambda: setattr(server, "should_exit", True),
-                    on_turn=notifier.alive)
+                    on_turn=turn)
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
     receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
                         opener=opener, only_sealed=settings.only_sealed, rates=rates,
@@ -91,7 +99,6 @@ def serve(settings: CollectorSettings) -> int:
     access = Database(settings.data)
     people, passwords = People(access), Passwords()
     sessions = Sessions(access, idle_s=settings.access.idle_h * 3600, longest_s=settings.access.longest_h * 3600)
-    audit_log = AuditLog(settings.data)
     _tell_of_access(people, audit_log)
     log_in = LogIn(people, sessions, passwords, audit_log)
     api = Api(gallery, intake, devices, audit_log, people=people, sessions=sessions,
@@ -200,9 +207,7 @@ def listening(settings: CollectorSettings) -> socket.socket:
         ConfigError, Transient: Nobody can listen there.
     """
     host, port = config.address(settings.listen, "listen")
-    # asyncio sends without delay only where the protocol is named; else an answer waits until its head is acknowledged.
-    listener = socket.socket(socket.AF_INET6 if host.version == 6 else socket.AF_INET, socket.SOCK_STREAM,
-                             socket.IPPROTO_TCP)
+    listener = Listener(socket.AF_INET6 if host.version == 6 else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((str(host), port))

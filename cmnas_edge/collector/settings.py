@@ -47,11 +47,14 @@ class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         longest_h: And after so long in any case.
         reasons: Which questions need a reason, which goes into the audit log with them: ``search``, ``export``,
             ``erasure``, ``decision``. Without one they are refused.
+        audit_days: Entries of the audit log are kept for so many days, and until the file they are in is over, 31 days
+            more at most; then that file goes, and the log says so. 0: for good.
     """
 
     idle_h: Annotated[float, msgspec.Meta(ge=0.05, le=168)] = 2.0
     longest_h: Annotated[float, msgspec.Meta(ge=0.05, le=168)] = 12.0
     reasons: tuple[Literal["search", "export", "erasure", "decision"], ...] = ("export", "erasure")
+    audit_days: Annotated[float, msgspec.Meta(ge=0)] = 400.0
 
 
 class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -151,8 +151,10 @@ def restore(source: Path, data: Path, keys: Path, *, retention_h: float, master_
                     raise Transient(f"{staging}: another program reads it; end that, and give the same command again")
             finally:
                 journal.close()
+            noted = (data / "audit.log").exists()   # since: that log's files are one chain, and take in none of another
             for name in sorted(manifest.files, key=JOURNAL.__eq__):     # it last: from then on there is a collector
-                if not (data / name).exists():      # enrolled since: a file that is there stays
+                if not (data / name).exists() and not (noted and name.startswith("audit")):
+                    # Enrolled since: a file that is there stays.
                     (staging / name).rename(data / name)
                     hand_to_folders_owner(data / name)
                     _sync(data)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cmnas_edge.collector.access.audit_log import AuditLog
 from cmnas_edge.collector.store.backup import back_up, restore
 from cmnas_edge.collector.store.erasures import Erasures, Selection
 from cmnas_edge.collector.store.journal import Arrival, Journal
@@ -168,6 +169,22 @@ def test_what_root_restores_and_erases_belongs_to_whom_the_folder_does(tmp_path:
                     "journal.lock", "journal.sqlite-wal", "day-1970-04-16.key"}
     assert {path.stat().st_uid for path in new.rglob("*")} == {4711}
     journal.close()
+
+
+def test_an_audit_log_of_several_files_comes_back_whole_or_beside_one_begun_since_not_at_all(tmp_path: Path) -> None:
+    filled(tmp_path / "data").close()
+    log = AuditLog(tmp_path / "data", file_bytes=300)
+    for number in range(6):
+        log.add("search", who="anna", asked={"k": number})
+    keys = tmp_path / "data" / "keys"
+    back_up(tmp_path / "data", tmp_path / "backup", keys, clock=lambda: 103 * DAY_S)
+    restore(tmp_path / "backup", tmp_path / "new", keys, retention_h=1000, clock=lambda: 103 * DAY_S)
+    assert AuditLog(tmp_path / "new").check() == log.check()
+    begun = AuditLog(tmp_path / "used")
+    begun.add("people", who="root", asked={"do": "add"})
+    restore(tmp_path / "backup", tmp_path / "used", keys, retention_h=1000, clock=lambda: 103 * DAY_S)
+    found = AuditLog(tmp_path / "used").check()
+    assert (found.last, found.faults) == (1, [])
 
 
 def test_a_restore_into_a_used_folder_and_a_backup_over_something_change_nothing(tmp_path: Path) -> None:
