@@ -1,4 +1,4 @@
-"""Killed at any moment, a collector loses nothing it acknowledged, stores nothing twice, and what was erased stays so.
+"""Killed at any moment, a collector loses nothing it acknowledged, stores nothing twice, and keeps what people decided.
 
 A few times in ``make test``, 200 in ``make prove``.
 """
@@ -8,16 +8,12 @@ from __future__ import annotations
 import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from contextlib import closing
 
 import httpx
 import pytest
 
-from cmnas_edge.collector.access.database import Database
-from cmnas_edge.collector.access.people import People as Staff
-from cmnas_edge.collector.access.sessions import Sessions
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.store.erasures import chain_fault
 from cmnas_edge.collector.store.journal import Journal
@@ -25,6 +21,7 @@ from cmnas_edge.sighting import Sighting
 from cmnas_edge.wire import decode_answer, encode_batch
 from tests.collector.people import Model, People
 from tests.collector.process import Process
+from tests.collector.staff import Officer, Operator
 from tests.proof import KILLS, PROVING
 
 ENDS = 200 if PROVING else KILLS
@@ -69,48 +66,6 @@ class Device:
         self.deliver(url)
 
 
-class Officer:
-    """Has some seconds of one device erased, now and then."""
-
-    def __init__(self, collector: Process, devices: list[Device]) -> None:
-        self._devices, self._rng = devices, random.Random(7)
-        self._database = Database(collector.folder / "data")
-        staff = Staff(self._database)
-        staff.add("grace", "privacy", "")
-        found = staff.find("grace")
-        assert found is not None
-        self._token = Sessions(self._database).open("grace", found[0].changed_at)
-        self.perhaps: dict[str, set[int]] = {device.device: set() for device in devices}    # asked for
-        self.surely: dict[str, set[int]] = {device.device: set() for device in devices}     # and answered
-        self.receipts: list[str] = []
-        self.asking = threading.Event()
-        self.lasts = 1.0        # seconds, the last that was answered
-
-    def work(self, url: str) -> None:
-        """Ask once; what was acknowledged before that is gone for good when it is answered."""
-        device = self._rng.choice(self._devices)
-        cookie = {"Cookie": f"cmnas-session-{urlsplit(url).port}={self._token}"}
-        known = set(device.acknowledged)
-        if not known:
-            httpx.get(f"{url}/v1/health", headers=cookie)   # it may be gone before anything came
-            return
-        first = self._rng.randint(1, max(known))
-        wanted = set(range(first, first + 8))
-        self.perhaps[device.device] |= wanted
-        began = time.monotonic()
-        self.asking.set()
-        answer = httpx.post(f"{url}/v1/erasures", timeout=20, headers=cookie, json={
-            "device": device.device, "seen_from": 10.0 * first + 3, "seen_to": 10.0 * (first + 7), "reason": "asked"})
-        assert answer.status_code == 200, answer.text
-        self.surely[device.device] |= {number for number in wanted & known if number != first}
-        self.receipts.append(answer.json()["id"])
-        self.lasts = time.monotonic() - began
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
-
-
 def until_gone(work: Callable[[str], None], url: str) -> threading.Thread:
     """Do something from a thread of its own until nobody answers."""
     def run() -> None:
@@ -132,11 +87,13 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_stored_twice(
     record_property("kills", ENDS)
     rng = random.Random(ENDS)
     devices = [Device(name, collector.enrol(name), seed) for seed, name in enumerate(("gate", "yard", "roof"))]
-    officer = Officer(collector, devices)
+    officer, operator = Officer(collector, [*devices]), Operator(collector)
+    so = 0
     for number in range(ENDS):
         collector.start()
         officer.asking.clear()
-        threads = [until_gone(each.work, collector.url) for each in (*devices, officer)]
+        at_work = [*(device.work for device in devices), officer.work, operator.work]
+        threads = [until_gone(work, collector.url) for work in at_work]
         if number % 2:      # in the midst of an erasure, or right behind it, however slow the machine
             officer.asking.wait(20)
             threads[0].join(rng.uniform(0, min(1.2 * officer.lasts, 10)))
@@ -147,6 +104,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_stored_twice(
             thread.join(30)
             assert not thread.is_alive()
         stored = journal_rows(collector)
+        so += decided(collector, operator)
         for device in devices:
             assert_kept(device, officer, stored.get(device.device, set()))
     collector.start()
@@ -155,10 +113,14 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_stored_twice(
             device.deliver(collector.url)
         assert len(device.stored) == len(set(device.stored))
     officer.work(collector.url)
+    operator.work(collector.url)
+    assert decided(collector, operator) + so
+    record_property("decisions", sum(operator.kinds.values()))
     for device in devices:
         assert_kept(device, officer, journal_rows(collector)[device.device])
     assert collector.stop() == 0
     officer.close()
+    operator.close()
     receipts = (collector.folder / "data" / "keys" / "receipts.jsonl").read_bytes()
     assert chain_fault(receipts) == ""
     assert all(receipts.count(number.encode()) == 1 for number in officer.receipts)
@@ -182,6 +144,12 @@ def journal_rows(collector: Process) -> dict[str, set[int]]:
         return rows
     finally:
         reader.close()
+
+
+def decided(collector: Process, operator: Operator) -> int:
+    """Hold the journal against what was decided; how many of the decisions were found to be so."""
+    with closing(sqlite3.connect(f"file:{collector.folder}/data/journal.sqlite?mode=ro", uri=True)) as reader:
+        return operator.holds(reader)
 
 
 def assert_identities_are_whole(collector: Process) -> None:
