@@ -24,7 +24,7 @@ from cmnas_edge.camera.daemon import Daemon, check_camera
 from cmnas_edge.camera.engines import open_engines
 from cmnas_edge.camera.frames.source import source_name
 from cmnas_edge.camera.override import Orders
-from cmnas_edge.camera.running.metrics import Exposition
+from cmnas_edge.camera.running.metrics import exposition
 from cmnas_edge.camera.running.vitals import Vitals
 from cmnas_edge.camera.sending.memory_first import MemoryFirst
 from cmnas_edge.camera.sending.spool import Spool
@@ -133,7 +133,7 @@ def _check(settings: DeviceSettings) -> int:
     for camera in settings.cameras:
         check_camera(camera)
     if settings.health is not None:
-        Exposition(lambda: Vitals(cameras=()))
+        exposition(lambda: Vitals(cameras=()))
     rotation = _rotation(model, settings)
     _writable(settings.spool.path, "[spool] path", makes_folders=True)
     for path, key in ((settings.trace, "trace"), (settings.report, "report")):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
-from cmnas_edge.camera.running.spread import Spreading
+from cmnas_edge.monitoring.spread import Spreading
 
 __all__ = ["Count", "Stage", "Tally"]
 

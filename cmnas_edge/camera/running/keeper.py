@@ -8,12 +8,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from cmnas_edge import config
-from cmnas_edge.camera.running.health import Health, Verdict
-from cmnas_edge.camera.running.metrics import Exposition
+from cmnas_edge.camera.running.metrics import exposition
 from cmnas_edge.camera.running.pulse import Pulse
 from cmnas_edge.camera.running.vitals import Vitals
 from cmnas_edge.errors import CmnasError
 from cmnas_edge.log import Repeats
+from cmnas_edge.monitoring.health import Health, Verdict
 from cmnas_edge.notify import Notifier
 
 __all__ = ["Keeper"]
@@ -70,7 +70,7 @@ class Keeper:
         """
         if address is None:
             return nullcontext()
-        served = Health(config.address(address, "health"), metrics=Exposition(self._look).page, alive=self.alive,
+        served = Health(config.address(address, "health"), metrics=exposition(self._look).page, alive=self.alive,
                         ready=self.ready)
         _log.info("health: /metrics, /healthz and /readyz at port %d", served.port)
         return served

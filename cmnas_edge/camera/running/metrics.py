@@ -5,34 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cmnas_edge import __version__
-from cmnas_edge.camera.running.vitals import CameraVitals, Spread, Vitals
+from cmnas_edge.camera.running.vitals import CameraVitals, Vitals
 from cmnas_edge.embedding import MODALITIES
-from cmnas_edge.errors import DeviceError
+from cmnas_edge.monitoring.exposition import Exposition, Metric, Samples, Values
 
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.core import Metric as Family
-
-__all__ = ["METRICS", "Exposition", "Metric"]
+__all__ = ["METRICS", "exposition"]
 
 _THERMAL = Path("/sys/class/thermal")
 _RESULTS = ("stored", "duplicate", "refused", "dropped")
 _STATES = ("starting", "live", "lost", "failed", "ended")
-
-
-class Metric(NamedTuple):
-    """One metric: its name as scraped, what kind it is, its labels and what it says."""
-
-    name: str
-    kind: Literal["gauge", "counter", "histogram"]
-    labels: tuple[str, ...]
-    says: str
-
 
 METRICS = (
     Metric("cmnas_camera_state", "gauge", ("camera", "state"), "1 for the state a camera is in, 0 for the others"),
@@ -65,75 +50,29 @@ METRICS = (
     Metric("cmnas_temperature_celsius", "gauge", ("zone",), "Of this machine, where its kernel tells"),
     Metric("cmnas_bundle_info", "gauge", ("bundle", "modality", "engine", "version"), "Always 1: what runs"),
 )
-_BY_NAME = {metric.name: metric for metric in METRICS}
 
 
-class Exposition:
-    """Writes vitals down as Prometheus reads them, with what its client tells of a process by itself."""
+def exposition(look: Callable[[], Vitals], thermal: Path = _THERMAL) -> Exposition:
+    """Write vitals down as Prometheus reads them.
 
-    def __init__(self, look: Callable[[], Vitals], thermal: Path = _THERMAL) -> None:
-        """Prepare.
+    Args:
+        look: Takes the vitals; called for each page, by the thread that serves it.
+        thermal: Where the kernel tells temperatures.
 
-        Args:
-            look: Takes the vitals; called for each page, by the thread that serves it.
-            thermal: Where the kernel tells temperatures.
-
-        Raises:
-            DeviceError: The package for it is missing.
-        """
-        try:
-            from prometheus_client import CollectorRegistry, ProcessCollector  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise DeviceError("health: expected the package prometheus-client, found none; run: pip install "
-                              "'cmnas-edge[metrics]'") from None
-        self._look = look
-        self._thermal = thermal
-        self._registry: CollectorRegistry = CollectorRegistry()     # not the process's own: others may use that
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-
-    def page(self) -> bytes:
-        """The page that Prometheus scrapes."""
-        from prometheus_client import generate_latest  # noqa: PLC0415
-
-        return bytes(generate_latest(self._registry))
-
-    def describe(self) -> list[Family]:
-        """Nothing beforehand: looking is not free."""
-        return []
-
-    def collect(self) -> Iterator[Family]:
-        """Every metric, once, with all its labels."""
-        from prometheus_client import core  # noqa: PLC0415
-
-        makers = {"gauge": core.GaugeMetricFamily, "counter": core.CounterMetricFamily}
-        values = dict(_values(self._look(), self._thermal))
-        assert values.keys() == _BY_NAME.keys(), values.keys() ^ _BY_NAME.keys()
-        for name, kind, labels, says in METRICS:
-            found = values[name]
-            if kind == "histogram":
-                assert isinstance(found, Spread)
-                ends = (*map(_number, found.bounds), "+Inf")
-                yield core.HistogramMetricFamily(name, says, list(zip(ends, found.counts, strict=True)), found.total)
-                continue
-            assert not isinstance(found, Spread)
-            family = makers[kind](name.removesuffix("_total"), says, labels=labels)
-            for at, value in found:
-                family.add_metric(at, value)
-            yield family
+    Raises:
+        DeviceError: The package for it is missing.
+    """
+    return Exposition(METRICS, lambda: _values(look(), thermal))
 
 
-_Samples = list[tuple[tuple[str, ...], float]]
-
-
-def _values(now: Vitals, thermal: Path) -> Iterator[tuple[str, _Samples | Spread]]:
-    def each(value: Callable[[CameraVitals], float | None]) -> _Samples:
+def _values(now: Vitals, thermal: Path) -> Values:
+    def each(value: Callable[[CameraVitals], float | None]) -> Samples:
         return [((camera.name,), found) for camera in now.cameras if (found := value(camera)) is not None]
 
-    def one(value: float | None) -> _Samples:
+    def one(value: float | None) -> Samples:
         return [] if value is None else [((), value)]
 
-    def which(words: Iterable[str], value: Callable[[CameraVitals], str]) -> _Samples:
+    def which(words: Iterable[str], value: Callable[[CameraVitals], str]) -> Samples:
         return [((camera.name, word), float(value(camera) == word)) for camera in now.cameras for word in words]
 
     count = now.counts
@@ -168,7 +107,7 @@ def _values(now: Vitals, thermal: Path) -> Iterator[tuple[str, _Samples | Spread
                                 for modality, engine in now.engines.items()]
 
 
-def _temperatures(thermal: Path) -> _Samples:
+def _temperatures(thermal: Path) -> Samples:
     found: dict[str, float] = {}
     for zone in sorted(thermal.glob("thermal_zone*")):
         try:
@@ -177,7 +116,3 @@ def _temperatures(thermal: Path) -> _Samples:
         except (OSError, ValueError):   # a zone that is asleep refuses to be read
             continue
     return [((name,), value) for name, value in found.items()]
-
-
-def _number(value: float) -> str:
-    return repr(float(value))

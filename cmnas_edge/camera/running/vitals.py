@@ -10,25 +10,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cmnas_edge.embedding import Modality
+from cmnas_edge.monitoring.spread import NONE, Spread
 
-__all__ = ["CameraState", "CameraVitals", "Spread", "Vitals"]
+__all__ = ["CameraState", "CameraVitals", "Vitals"]
 
 CameraState = Literal["starting", "live", "lost", "failed", "ended"]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How values of one kind lie: cumulative counts below bounds, as Prometheus keeps them.
-
-    Attributes:
-        bounds: Upper ends, ascending, without infinity.
-        counts: How many values lie at or below each bound, and last how many there are; one more than ``bounds``.
-        total: Their sum.
-    """
-
-    bounds: tuple[float, ...]
-    counts: tuple[int, ...]
-    total: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +77,8 @@ class Vitals:
     cameras: tuple[CameraVitals, ...]
     counts: Mapping[str, int] = field(default_factory=dict)
     stage_s: Mapping[str, float] = field(default_factory=dict)
-    embed_s: Spread = Spread((1.0,), (0, 0), 0.0)
-    batch: Spread = Spread((1.0,), (0, 0), 0.0)
+    embed_s: Spread = NONE
+    batch: Spread = NONE
     hanging: tuple[str, ...] = ()
     busy_s: float = 0.0
     spool_count: int = 0

@@ -24,10 +24,10 @@ from cmnas_edge.camera.sending.account import Account
 from cmnas_edge.camera.sending.sent_log import SentLog, keep_keys
 from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.camera.until import Until, left_s
 from cmnas_edge.errors import ConfigError, LinkDown
 from cmnas_edge.outgoing.http import Requests
 from cmnas_edge.private import handed, read_secret
+from cmnas_edge.until import Until, left_s
 from cmnas_edge.wire import MAX_REASON
 
 __all__ = ["LARGEST_ANSWER", "HttpTransport", "Reply", "StandsBy", "Transport", "read_token"]

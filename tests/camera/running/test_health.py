@@ -12,8 +12,8 @@ from contextlib import suppress
 
 import pytest
 
-from cmnas_edge.camera.running.health import Health, Verdict
 from cmnas_edge.errors import CmnasError, ConfigError, Transient, unheard
+from cmnas_edge.monitoring.health import Health, Verdict
 
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 

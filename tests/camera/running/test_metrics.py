@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from cmnas_edge.camera.running.metrics import METRICS, Exposition
-from cmnas_edge.camera.running.spread import Spreading
-from cmnas_edge.camera.running.vitals import CameraVitals, Spread, Vitals
+from cmnas_edge.camera.running.metrics import METRICS, exposition
+from cmnas_edge.camera.running.vitals import CameraVitals, Vitals
 from cmnas_edge.camera.tally import Count
 from cmnas_edge.errors import DeviceError
+from cmnas_edge.monitoring.spread import Spread, Spreading
 
 COUNTS = {name: row + 1 for row, name in enumerate(get_args(Count))}
 NORTH = CameraVitals(
@@ -34,7 +34,7 @@ VITALS = Vitals(
 
 def scraped(vitals: Vitals, thermal: Path = Path("/nowhere")) -> Mapping[str, Mapping[tuple[str, ...], float]]:
     found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
-    for family in text_string_to_metric_families(Exposition(lambda: vitals, thermal).page().decode()):
+    for family in text_string_to_metric_families(exposition(lambda: vitals, thermal).page().decode()):
         for sample in family.samples:
             found[sample.name][tuple(sample.labels.values())] = sample.value
     return found
@@ -76,7 +76,7 @@ def test_every_vital_is_read_back_from_the_page_under_its_name() -> None:
 
 
 def test_no_metric_is_missing_from_the_table_or_beyond_it() -> None:
-    page = Exposition(lambda: VITALS).page().decode()
+    page = exposition(lambda: VITALS).page().decode()
     found = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE cmnas_")}
     assert found == {metric.name for metric in METRICS}
     for metric in METRICS:
@@ -119,7 +119,7 @@ def test_without_the_package_one_sentence_says_what_brings_it(monkeypatch: pytes
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(DeviceError, match=r"pip install 'cmnas-edge\[metrics\]'"):
-        Exposition(lambda: VITALS)
+        exposition(lambda: VITALS)
 
 
 @given(st.lists(st.floats(0, 10), max_size=50))

@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import TracebackType
 from typing import NamedTuple
 
-from cmnas_edge.camera.until import Until
 from cmnas_edge.errors import unheard
+from cmnas_edge.until import Until
 
 __all__ = ["Health", "Verdict"]
 

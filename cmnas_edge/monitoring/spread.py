@@ -5,11 +5,28 @@ from __future__ import annotations
 import bisect
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from cmnas_edge.camera.running.vitals import Spread
+__all__ = ["NONE", "Spread", "Spreading"]
 
-__all__ = ["Spreading"]
+
+@dataclass(frozen=True)
+class Spread:
+    """How values of one kind lie: cumulative counts below bounds, as Prometheus keeps them.
+
+    Attributes:
+        bounds: Upper ends, ascending, without infinity.
+        counts: How many values lie at or below each bound, and last how many there are; one more than ``bounds``.
+        total: Their sum.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+NONE = Spread((1.0,), (0, 0), 0.0)
 
 
 class Spreading:
