@@ -30,15 +30,17 @@ from cmnas_edge.collector.store.ranges import Ranges
 from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.records import FIELDS, LINK_FIELDS, Arrival, Decision, JournalGap, Record
 from cmnas_edge.collector.store.removal import Removed, forget_decisions, remove
+from cmnas_edge.collector.store.room import lacking
 from cmnas_edge.collector.store.schema import beside, prepare
 from cmnas_edge.embedding import pack
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, DiskFull
 from cmnas_edge.private import hand_to_folders_owner
 from cmnas_edge.sighting import Gap, Sighting
 
 __all__ = ["Arrival", "Decision", "Journal", "JournalGap", "Record"]
 
 _CHUNK = 2000       # sightings removed in one commit: a tenth of a second in which nobody is answered
+_FEW = 50           # on a full disk
 
 
 class Journal(Reading):
@@ -134,6 +136,8 @@ class Journal(Reading):
             ConfigError: The file is damaged; nothing of it was stored.
         """
         with self._committed():
+            if why := lacking(self.path.parent, self._db):
+                raise DiskFull(f"{self.path}: no room for more sightings ({why}); free disk space")
             self._link(links)
             return [self._store(arrival) for arrival in arrivals]
 
@@ -158,13 +162,22 @@ class Journal(Reading):
         Raises:
             DiskFull, Transient, ConfigError: As `append`.
         """
-        removed = Removed()
-        for start in range(0, len(ids), _CHUNK):
-            with self._committed():
-                part, gone = remove(self._db, ids[start:start + _CHUNK],
-                                    {"sighting": self._last, "identity": self._last_identity})
-                self._note_gone(gone)
-            removed += part
+        removed, start, most = Removed(), 0, _CHUNK
+        while start < len(ids):
+            try:
+                with self._committed():
+                    part, gone = remove(self._db, ids[start:start + most],
+                                        {"sighting": self._last, "identity": self._last_identity})
+                    self._note_gone(gone)
+            except DiskFull:
+                if most == _FEW:
+                    raise
+                most = _FEW
+            else:
+                removed += part
+                start += most
+            if most == _FEW:
+                self.empty_log()    # the next has that room
         return removed
 
     def erase(self, erasure: Erasure) -> Removed:
@@ -192,10 +205,17 @@ class Journal(Reading):
         return removed
 
     def empty_log(self) -> bool:
-        """Empty the log beside the file, which may hold what was removed; false while another program reads it."""
-        with self.explained():
-            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return not busy
+        """Empty the log beside the file, which may hold what was removed.
+
+        Returns:
+            False while another program reads it, or while the disk has no room to.
+        """
+        try:
+            with self.explained():
+                busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return not busy
+        except DiskFull:
+            return False
 
     def _note_gone(self, gone: Ranges) -> None:
         for each in gone:

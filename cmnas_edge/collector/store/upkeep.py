@@ -173,7 +173,7 @@ class Upkeep:
         trouble = self._copy.trouble
         if self._log_full:
             trouble = trouble or ("the journal's log may still hold what was let go, for another program, as a backup, "
-                                  "reads it; it is emptied when that ends")
+                                  "reads it, or the disk is full; it is emptied when that ends")
         ends = self._retention_h < float("inf")
         self.view = UpkeepView(self._retention_h if ends else None, oldest,
                                oldest + self._retention_h * 3600 if ends and oldest is not None else None,
