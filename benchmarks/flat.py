@@ -1,9 +1,12 @@
-"""Does a sighting cost more when a million are stored, if as many are in memory?
+"""Does a sighting cost more when a million are stored, if as many are in memory? And with more people in memory?
 
-Run it with ``python -m benchmarks.flat``. People come and go before one collector: every sighting is stored in the
-journal, matched against a hot window of fixed size, and its links are written with the next batch, as the intake does.
-Processor time a sighting is taken in turns of 2,000, with 10,000 stored and with a million; the rest of the million is
-stored in between, with its links and without a look. What counts is the ratio.
+Run it with ``OPENBLAS_NUM_THREADS=1 python -m benchmarks.flat``, which is what ``cmnas-edge`` sets. People come and go
+before one collector: every sighting is stored in the journal, matched against a hot window of fixed size, and its links
+are written with the next batch, as the intake does. Processor time a sighting is taken in turns of 2,000, with 10,000
+stored and with a million; the rest of the million is stored in between, with its links and without a look. What counts
+is the ratio.
+
+Then people alone: what it costs to decide about a new tracklet, where so many identities are in memory.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +23,7 @@ import numpy as np
 from benchmarks.records import keep
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.collector.gallery import Gallery
-from cmnas_edge.collector.matching.identity import Link
+from cmnas_edge.collector.matching.identity import Identities, Link
 from cmnas_edge.collector.store.journal import Arrival, Journal, Record
 from cmnas_edge.embedding import unit
 from cmnas_edge.sighting import Sighting
@@ -29,6 +33,7 @@ __all__ = ["main"]
 _FEW = 10_000
 _TURN = 2_000
 _BATCH = 64
+_STRANGERS = 100
 _SPOOL = "00000000000000aa"
 
 
@@ -81,13 +86,40 @@ class _Site:
         return 1e6 * (time.process_time() - began) / (len(batches) * _BATCH)
 
 
+def by_people(counts: Sequence[int]) -> dict[str, int]:
+    """Microseconds of processor time that a stranger's tracklet takes to decide about, by identities in memory."""
+    bundle, rng = Bundle.open(default_path()), np.random.default_rng(0)
+    identities, number, found = Identities(bundle.dimension, bundle.calibration), 0, dict[str, int]()
+    for count in sorted(counts):
+        strangers = unit(rng.standard_normal((count - number + _STRANGERS, bundle.dimension)).astype(np.float32))
+        for vector in strangers[:-_STRANGERS]:
+            number += 1
+            identities.restore(_passer_by(number), vector, number)
+        began = time.process_time()
+        for vector in strangers[-_STRANGERS:]:
+            number += 1
+            identities.add(_passer_by(number), vector)
+        found[str(count)] = round(1e6 * (time.process_time() - began) / _STRANGERS)
+    return found
+
+
+def _passer_by(number: int) -> Record:
+    at = float(number)
+    return Record(number, "site", _SPOOL, number, at, f"c{number % 6}", at, at + 0.5, "visible", number, 1, 1.0, 40, 96,
+                  "onnxruntime", "fp32", 0)
+
+
 def main() -> None:
     """Measure, print, and append it to the tracked results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stored", type=int, default=1_000_000)
     parser.add_argument("--hot", type=int, default=2_000, help="sightings of the hot window")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--people", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000],
+                        help="identities in memory, for the second question")
     args = parser.parse_args()
+    if (least := min(args.people)) < 1:
+        parser.error(f"--people: expected at least 1, found {least}; give more")
     if args.stored <= 4 * _FEW or args.turns < 1 or args.hot < 1:
         parser.error(f"expected more than {4 * _FEW} stored, and a turn and a hot sighting at least; correct them")
     with tempfile.TemporaryDirectory() as folder:
@@ -101,8 +133,10 @@ def main() -> None:
     ratio = statistics.median(many) / statistics.median(few)
     print(f"{statistics.median(few):.0f} us a sighting with {_FEW} stored, {statistics.median(many):.0f} us with "
           f"{args.stored}, {args.hot} of them in memory: {ratio:.2f} times")
+    people = by_people(args.people)
+    print("a stranger's tracklet: " + ", ".join(f"{us} us with {count} people" for count, us in people.items()))
     keep("flat", {"stored": args.stored, "hot": args.hot, "us few": [round(x) for x in few],
-                  "us many": [round(x) for x in many], "ratio": round(ratio, 3)})
+                  "us many": [round(x) for x in many], "ratio": round(ratio, 3), "us by people": people})
 
 
 if __name__ == "__main__":
