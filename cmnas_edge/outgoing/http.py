@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cmnas_edge.outgoing import NOTHING, Sent, payload
+from cmnas_edge.outgoing import NOTHING, Sent, Vocabulary, payload
 
 __all__ = ["Requests", "explained"]
 
@@ -19,13 +19,16 @@ _HEADERS = {
     b"user-agent": re.compile(rb"cmnas-edge/[\w.]{1,16}"),
     b"connection": re.compile(rb"keep-alive|close"),
 }
+_LENGTH = re.compile(rb"(?i)(?<=\r\ncontent-length: )\d+")    # the one thing in a head that changes
 _LONGEST_HEAD = 1 << 16     # no head is so long; what does not end is not one
 
 
 class Requests:
     """Judges the bytes of one connection, in the order they were sent and however they were cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Vocabulary | None = None) -> None:
+        """Begin; with a vocabulary, heads and names beyond it explain nothing."""
+        self._words = words
         self._held = bytearray()
         self._body_left: int | None = None      # None: a head comes next
 
@@ -38,19 +41,21 @@ class Requests:
                 end = self._held.find(b"\r\n\r\n")
                 if end < 0:
                     return judged + (self.end() if len(self._held) > _LONGEST_HEAD else NOTHING)
-                found, self._body_left = _head(bytes(self._held[:end]))
+                found, self._body_left = _head(head := bytes(self._held[:end]))
+                if self._words is not None and not self._words.takes("head", _LENGTH.sub(b"", head)):
+                    found = 0
                 judged += Sent(0, found, end + 4 - found)
                 del self._held[:end + 4]
             if len(self._held) < self._body_left:
                 return judged
-            judged += payload(bytes(self._held[:self._body_left]))
+            judged += payload(bytes(self._held[:self._body_left]), self._words)
             del self._held[:self._body_left]
             self._body_left = None
 
     def end(self) -> Sent:
         """The connection is over; returns what is left to judge: a body that broke off, or what never became a head."""
         rest = bytes(self._held)
-        judged = Sent(0, 0, len(rest)) if self._body_left is None else payload(rest)
+        judged = Sent(0, 0, len(rest)) if self._body_left is None else payload(rest, self._words)
         self._held.clear()
         self._body_left = None
         return judged

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from cmnas_edge.outgoing import NOTHING, Sent, payload
+from cmnas_edge.outgoing import NOTHING, Sent, Vocabulary, payload
+from cmnas_edge.outgoing.vocabulary import Word
 from cmnas_edge.sighting import is_name
 
 __all__ = ["Packets"]
@@ -23,7 +24,9 @@ _EXPIRES, _CORRELATION = 0x02, 0x09
 class Packets:
     """Judges the bytes of one connection, in the order they were written and however they were cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Vocabulary | None = None) -> None:
+        """Begin; with a vocabulary, topics and names beyond it explain nothing."""
+        self._words = words
         self._held = bytearray()
 
     def add(self, data: bytes) -> Sent:
@@ -42,7 +45,7 @@ class Packets:
             if len(self._held) < end:
                 return judged
             padded = at > 1 and self._held[at] == 0
-            judged += _packet(self._held[0], bytes(self._held[at + 1:end]), at + 1, padded=padded)
+            judged += self._packet(self._held[0], bytes(self._held[at + 1:end]), at + 1, padded=padded)
             del self._held[:end]
         return judged
 
@@ -52,38 +55,49 @@ class Packets:
         self._held.clear()
         return Sent(0, 0, rest)
 
+    def _packet(self, kind: int, body: bytes, head: int, *, padded: bool) -> Sent:
+        word: tuple[Word, str] | None = None
+        if kind & ~_AGAIN == _PUBLISH and (at := _published(body)) is not None and not padded:
+            around = head + at
+            known = self._takes("topic", _text(body)[0] or "")
+            return Sent(0, around * known, around * (not known)) + payload(body[at:], self._words)
+        if kind == _CONNECT:
+            word = ("client", name) if (name := _connects(body)) else None
+        elif kind == _SUBSCRIBE:
+            word = ("topic", topic) if (topic := _subscribes(body)) else None
+        known = self._takes(*word) if word else (
+            (kind == _PUBACK and len(body) in (2, 3, 4) and not any(body[2:])) or (kind == _PINGREQ and not body)
+            or (kind == _DISCONNECT and body in (b"", b"\0", b"\0\0")))
+        return Sent(0, head + len(body), 0) if known and not padded else Sent(0, 0, head + len(body))
 
-def _packet(kind: int, body: bytes, head: int, *, padded: bool) -> Sent:
-    if kind & ~_AGAIN == _PUBLISH and (at := _published(body)) is not None and not padded:
-        return Sent(0, head + at, 0) + payload(body[at:])
-    known = not padded and (
-        (kind == _CONNECT and _connects(body)) or (kind == _SUBSCRIBE and _subscribes(body))
-        or (kind == _PUBACK and len(body) in (2, 3, 4) and not any(body[2:]))
-        or (kind == _PINGREQ and not body) or (kind == _DISCONNECT and body in (b"", b"\0", b"\0\0")))
-    return Sent(0, head + len(body), 0) if known else Sent(0, 0, head + len(body))
+    def _takes(self, kind: Word, word: str) -> bool:
+        return self._words is None or self._words.takes(kind, word.encode())
 
 
-def _connects(body: bytes) -> bool:
-    """3.1: version 5, a keep-alive, properties that are numbers, and a device's name; no will, user or password."""
+def _connects(body: bytes) -> str:
+    """3.1: version 5, a keep-alive, properties that are numbers, and a device's name; no will, user or password.
+
+    Returns that name; nothing if it is another packet.
+    """
     if body[:7] != b"\0\4MQTT\5" or body[7] & ~0x02:
-        return False
+        return ""
     size = body[10]
     properties, rest = body[11:11 + size], body[11 + size:]
     while properties:
         width = {0x11: 4, 0x21: 2, 0x22: 2, 0x27: 4, 0x17: 1, 0x19: 1}.get(properties[0])
         if width is None or len(properties) < 1 + width:
-            return False
+            return ""
         properties = properties[1 + width:]
     name, rest = _text(rest)
-    return name is not None and is_name(name) and not rest
+    return name if name is not None and is_name(name) and not rest else ""
 
 
-def _subscribes(body: bytes) -> bool:
-    """3.8: a number, no properties, one filter of ours, its options."""
+def _subscribes(body: bytes) -> str:
+    """3.8: a number, no properties, one filter of ours, its options. Returns the filter, or nothing."""
     if body[2:3] != b"\0":
-        return False
+        return ""
     topic, rest = _text(body[3:])
-    return topic is not None and _ours(topic.replace(_ORDERS, "/answer")) and len(rest) == 1
+    return topic if topic is not None and _ours(topic.replace(_ORDERS, "/answer")) and len(rest) == 1 else ""
 
 
 def _published(body: bytes) -> int | None:

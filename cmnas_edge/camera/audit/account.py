@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cmnas_edge.camera.audit import tshark
-from cmnas_edge.camera.audit.elsewhere import Kind, Neighbours, cameras_of, classed, is_loopback
+from cmnas_edge.camera.audit.elsewhere import LONGEST_TRAILER, Kind, Neighbours, cameras_of, classed, is_loopback
 from cmnas_edge.camera.audit.reconcile import Agreement, Recorded, compare
 from cmnas_edge.camera.audit.report import Finding, Report, Row
 from cmnas_edge.camera.audit.sent import Connection, read
@@ -15,12 +15,13 @@ from cmnas_edge.camera.audit.tshark import Packet, Record
 from cmnas_edge.camera.sending.sent_log import End
 from cmnas_edge.camera.settings import DeviceSettings
 from cmnas_edge.errors import ConfigError
-from cmnas_edge.outgoing import NOTHING, Sent
+from cmnas_edge.outgoing import NOTHING, Sent, Vocabulary
 
 __all__ = ["audited"]
 
 _APART_S = 2.0      # a line of the log is this near to its packets, on one clock
 _MOST_SPOTS = 8     # told of one connection
+_MOST_ASKED = 2048  # bytes of names that DNS is asked for: some forty of them
 _NO_MAKER = ("", "00:00:00:00:00:00")
 
 
@@ -34,6 +35,7 @@ class _Side:
         self.begun_at = first.at
         self.local, self.remote = End(first.source, first.source_port), End(first.destination, first.port)
         self.records: list[Record] = []
+        self.beside = 0     # bytes in packets that belong to no stretch of the connection
         self.counts: Counts = {}
 
 
@@ -50,6 +52,7 @@ class _Seen(NamedTuple):
         own_count: Packets of the device.
         cut_count: Of these, recorded in part.
         again_bytes: That TCP sent again.
+        asked: Names that DNS was asked for.
     """
 
     sides: dict[tuple[int, End], _Side]
@@ -61,6 +64,7 @@ class _Seen(NamedTuple):
     own_count: int
     cut_count: int
     again_bytes: int
+    asked: set[str]
 
 
 def audited(settings: DeviceSettings, capture: Path, logs: Sequence[Path], *, keys: Path | None = None,
@@ -112,7 +116,17 @@ def audited(settings: DeviceSettings, capture: Path, logs: Sequence[Path], *, ke
     agreed = {row: compare(connections[row], Recorded(
         followed[number], seen.sides[number, connections[row].opened.local].records, number in seen.begun,
         number in seen.ended)) for row, number in pairs.items()}
-    rows, total = _collectors(connections, agreed, findings, notes, keys)
+    words = Vocabulary((camera.name for camera in settings.cameras), len(logs))
+    rows, total = _collectors(connections, agreed, findings, notes, keys, words)
+    for row, number in pairs.items():
+        side = seen.sides[number, connections[row].opened.local]
+        if side.beside:
+            findings.append(Finding(where=f"{_at(side.local)} -> {_at(side.remote)}", unexplained_bytes=side.beside,
+                                    found=f"{side.beside:,} bytes in packets that break it off, or behind its packets"))
+    if (asked := sum(map(len, seen.asked))) > _MOST_ASKED:
+        findings.append(Finding(where="DNS", unexplained_bytes=asked, found=f"{len(seen.asked):,} different names of "
+                                f"{asked:,} bytes were asked for, as {min(seen.asked, key=len)[:64]!a}; a device asks "
+                                "for few"))
     _absent(connections, agreed, seen, findings, notes)
     late_count = 0
     for (number, _), side in seen.sides.items():
@@ -136,6 +150,7 @@ def _seen(packets: Iterable[Packet], own: set[str], near: Neighbours) -> _Seen:
     by_maker: dict[str, Counts] = {}
     makers: set[str] = set()
     first_at = last_at = 0.0
+    asked: set[str] = set()
     own_count = cut_count = again_bytes = 0
     for packet in packets:
         first_at, last_at = first_at or packet.at, packet.at
@@ -156,15 +171,17 @@ def _seen(packets: Iterable[Packet], own: set[str], near: Neighbours) -> _Seen:
         makers.add(packet.maker)
         cut_count += packet.is_cut
         again_bytes += packet.payload if packet.is_again else 0
+        asked.update(packet.asked)
         counts = others
         if packet.stream is not None:
             side = sides.setdefault((packet.stream, End(packet.source, packet.source_port)), _Side(packet))
             side.records += packet.records
+            side.beside += packet.payload * packet.is_reset + packet.behind * (packet.behind > LONGEST_TRAILER)
             counts = side.counts
         _add(counts, {kind._replace(size=0): [1, counted]})
     for maker in makers.difference(_NO_MAKER):  # whatever address it gives itself
         _add(others, by_maker.get(maker, {}))
-    return _Seen(sides, begun, ended, others, first_at, last_at, own_count, cut_count, again_bytes)
+    return _Seen(sides, begun, ended, others, first_at, last_at, own_count, cut_count, again_bytes, asked)
 
 
 def _add(counts: Counts, more: Counts) -> None:
@@ -187,7 +204,7 @@ def _paired(connections: Sequence[Connection], sides: dict[tuple[int, End], _Sid
 
 
 def _collectors(connections: Sequence[Connection], agreed: dict[int, Agreement], findings: list[Finding],
-                notes: list[str], keys: Path | None) -> tuple[list[Row], Sent]:
+                notes: list[str], keys: Path | None, words: Vocabulary) -> tuple[list[Row], Sent]:
     """Rows of the ends that the log knows, and what it holds in all."""
     total = NOTHING
     sums: dict[tuple[End, str], list[int]] = {}
@@ -196,7 +213,7 @@ def _collectors(connections: Sequence[Connection], agreed: dict[int, Agreement],
     for row, connection in enumerate(connections):
         opened = connection.opened
         where = f"{_at(opened.local)} -> {_at(opened.remote)}"
-        sent, spots = connection.judged()
+        sent, spots = connection.judged(words)
         total += sent
         findings += [Finding(where=where, unexplained_bytes=spot.unexplained, found=(
             f"{spot.unexplained:,} of the {spot.size:,} bytes at offset {spot.offset:,} are no field that a device has "

@@ -11,14 +11,21 @@ from urllib.parse import urlsplit
 from cmnas_edge.camera.audit.tshark import Packet
 from cmnas_edge.camera.settings import CameraSettings
 
-__all__ = ["Kind", "Neighbours", "cameras_of", "classed", "is_loopback"]
+__all__ = ["LONGEST_TRAILER", "Kind", "Neighbours", "cameras_of", "classed", "is_loopback"]
 
+_DNS = 53
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _LONGEST_ARP = 60       # a frame of Ethernet, padded
 _LONGEST_NTP = 512      # with the cookies of NTS
+_LONGEST_DHCP = 590     # with a hardware's and a vendor's name
+_LONGEST_ECHO = 128     # frame of a ping as everybody sends it, 56 bytes in it
+_LONGEST_ICMP = {"icmp": 14 + 4 + 576, "icmpv6": 14 + 4 + 1280}     # a frame of an error that quotes (RFC 1812, 4443)
+_ECHOES = {"icmp": (0, 8), "icmpv6": (128, 129)}
+_BESIDE_NAMES = 128     # of a question to DNS: its head, kinds, and what EDNS adds
+LONGEST_TRAILER = 8    # behind a packet: a checksum of Ethernet, or a tag of a redundant ring
 # UDP by the port it goes to: what it is, tshark's names for it, and its longest payload that is no finding.
-_SERVICES = {53: ("DNS", {"dns"}, 512), 5353: ("DNS", {"mdns", "dns"}, 1472), 123: ("NTP", {"ntp"}, _LONGEST_NTP),
-             67: ("DHCP", {"dhcp", "bootp"}, 1472), 547: ("DHCP", {"dhcpv6"}, 1472)}
+_SERVICES = {_DNS: ("DNS", {"dns"}, 512), 5353: ("DNS", {"mdns", "dns"}, 1472), 123: ("NTP", {"ntp"}, _LONGEST_NTP),
+             67: ("DHCP", {"dhcp", "bootp"}, _LONGEST_DHCP), 547: ("DHCP", {"dhcpv6"}, _LONGEST_DHCP)}
 _TRANSPORTS = ("tcp", "udp", "icmp", "icmpv6", "igmp")
 
 
@@ -77,13 +84,19 @@ def classed(packet: Packet, near: Neighbours) -> Kind:
     where = packet.destination
     if is_loopback(where) and not near.is_loopback_judged:
         return Kind("loopback, which is no leaving", where, True, packet.payload)
+    if packet.behind > LONGEST_TRAILER:
+        return Kind("packet with bytes behind it", where, False, packet.behind)
     if transport != inner:
         return Kind(f"IP that carries {inner or 'nothing'}", where, False, packet.size)
     if transport in ("icmp", "icmpv6", "igmp"):
-        return Kind({"icmpv6": "ICMP"}.get(transport, transport.upper()), where, not packet.is_malformed, packet.size)
+        most = _LONGEST_ECHO if packet.message in _ECHOES.get(transport, ()) else _LONGEST_ICMP.get(transport, 1514)
+        return Kind({"icmpv6": "ICMP"}.get(transport, transport.upper()), where,
+                    not packet.is_malformed and packet.size <= most, packet.size)
     to = f"[{where}]:{packet.port}" if ":" in where else f"{where}:{packet.port}"
     if transport == "udp":
         what, meant, most = _SERVICES.get(packet.port, ("UDP", set[str](), 0))
+        if packet.port == _DNS:     # what it asks for, and little more
+            most = min(most, _BESIDE_NAMES + sum(map(len, packet.asked)))
         is_known = bool(meant & {*names}) and not packet.is_malformed and packet.payload <= most
         if not is_known and where in {address for address, _ in near.cameras}:   # RTP is answered for by RTCP
             return Kind("camera, UDP", where, True, packet.payload)

@@ -10,7 +10,7 @@ import msgspec
 
 from cmnas_edge.camera.sending.sent_log import Line, Opened, Written
 from cmnas_edge.errors import ConfigError
-from cmnas_edge.outgoing import NOTHING, Sent
+from cmnas_edge.outgoing import NOTHING, Sent, Vocabulary
 from cmnas_edge.outgoing.http import Requests
 from cmnas_edge.outgoing.mqtt import Packets
 
@@ -61,10 +61,14 @@ class Connection:
         self._end = written.offset + len(written.data)
         self.last_at = written.at
 
-    def judged(self) -> tuple[Sent, list[Spot]]:
-        """Decode every field; returns what explains the bytes, and where nothing does."""
+    def judged(self, words: Vocabulary | None = None) -> tuple[Sent, list[Spot]]:
+        """Decode every field; returns what explains the bytes, and where nothing does.
+
+        Args:
+            words: Of the whole log; None takes any.
+        """
         total, spots, at = NOTHING, [], 0
-        judge = Requests() if self.opened.protocol == "http" else Packets()
+        judge = Requests(words) if self.opened.protocol == "http" else Packets(words)
         begins, done = 0, 0     # offset and place in the data of what is judged next
 
         def took(sent: Sent) -> None:

@@ -22,8 +22,9 @@ _FIELDS = (
     "frame.time_epoch", "frame.cap_len", "frame.len", "frame.protocols", "eth.src", "ip.src", "ip.dst", "ipv6.src",
     "ipv6.dst", "tcp.stream", "tcp.srcport", "tcp.dstport", "tcp.len", "tcp.flags", "tcp.analysis.retransmission",
     "udp.srcport", "udp.dstport", "udp.length", "ip.reassembled_in", "ipv6.reassembled.in", "_ws.malformed",
+    "tcp.analysis.keep_alive", "eth.trailer", "sll.trailer", "icmp.type", "icmpv6.type", "dns.qry.name",
     "tls.record.length", "tls.record.content_type", "tls.record.opaque_type")
-_SYN, _ACK, _END = 0x02, 0x10, 0x01 | 0x04   # bits of tcp.flags
+_SYN, _ACK, _RESET, _END = 0x02, 0x10, 0x04, 0x01 | 0x04   # bits of tcp.flags
 _UDP_HEAD = 8
 _MISSING = re.compile(rb"\[(\d+) bytes missing in capture file\]\0?")   # tshark's words among the bytes
 _NODE = re.compile(r"Node (\d): (.*):(\d+)$")
@@ -61,10 +62,14 @@ class Packet(NamedTuple):
         payload: Bytes that TCP or UDP carries in it.
         is_syn: Begins a connection.
         is_end: Ends one.
-        is_again: Was sent before.
+        is_again: Was sent before, or is a byte of before that keeps a connection alive.
         is_part: Of a datagram that is put together in a later frame.
         is_malformed: Not what its protocol says.
         records: Of TLS, that end in it.
+        is_reset: Breaks a connection off.
+        behind: Bytes behind the packet that the frame carries.
+        message: Number of what ICMP says; None if it is none.
+        asked: Names that DNS is asked for.
     """
 
     at: float
@@ -84,6 +89,10 @@ class Packet(NamedTuple):
     is_part: bool
     is_malformed: bool
     records: tuple[Record, ...]
+    is_reset: bool = False
+    behind: int = 0
+    message: int | None = None
+    asked: tuple[str, ...] = ()
 
 
 class Followed(NamedTuple):
@@ -172,8 +181,8 @@ def followed(capture: Path, streams: dict[int, tuple[str, int]], tls_ports: Iter
 def _again(capture: Path, streams: dict[int, tuple[str, int]]) -> Iterator[tuple[int, int, bytes]]:
     """What was sent again: on which connection, from which byte on, and as what."""
     fields = ("tcp.stream", "ip.src", "ipv6.src", "tcp.srcport", "tcp.seq", "tcp.payload")
-    words = ["-Y", "tcp.analysis.retransmission && tcp.len > 0", "-T", "fields", "-E", "separator=/t", "-E",
-             "occurrence=f", *(word for field in fields for word in ("-e", field))]
+    words = ["-Y", "(tcp.analysis.retransmission || tcp.analysis.keep_alive) && tcp.len > 0", "-T", "fields",
+             "-E", "separator=/t", "-E", "occurrence=f", *(word for field in fields for word in ("-e", field))]
     for line in _told(capture, words, []):
         stream, source, source6, port, number, data = line.rstrip("\n").split("\t")
         if streams.get(int(stream)) == (source or source6, int(port)):
@@ -231,7 +240,11 @@ def _packet(row: list[str]) -> Packet:
         port=int(of["tcp.dstport"] or of["udp.dstport"] or 0),
         payload=int(of["tcp.len"] or 0) if is_tcp else max(0, int(of["udp.length"] or _UDP_HEAD) - _UDP_HEAD),
         is_syn=flags & (_SYN | _ACK) == _SYN, is_end=bool(flags & _END),
-        is_again=bool(of["tcp.analysis.retransmission"]),
+        is_reset=bool(flags & _RESET),
+        is_again=bool(of["tcp.analysis.retransmission"] or of["tcp.analysis.keep_alive"]),
         is_part=bool(of["ip.reassembled_in"] or of["ipv6.reassembled.in"]), is_malformed=bool(of["_ws.malformed"]),
         records=tuple(Record(kind, length, is_opaque)
-                      for (kind, is_opaque), length in zip(kinds, lengths, strict=False)))
+                      for (kind, is_opaque), length in zip(kinds, lengths, strict=False)),
+        behind=len((of["eth.trailer"] or of["sll.trailer"]).replace(":", "")) // 2,
+        message=int(message, 0) if (message := of["icmp.type"] or of["icmpv6.type"]) else None,
+        asked=tuple(name for name in row[_FIELDS.index("dns.qry.name")].split(",") if name))

@@ -19,7 +19,7 @@ import pytest
 
 from cmnas_edge import cli
 
-__all__ = ["MARKER", "audit", "crop", "needs_recording", "recorded"]
+__all__ = ["MARKER", "audit", "crop", "needs_recording", "needs_tshark", "recorded"]
 
 MARKER = "127.0.0.9"        # speaks once at the end of a recording, so that everything before is in it
 _WORD = b"the end of the recording"
@@ -39,6 +39,7 @@ def _missing() -> str:
     return ""
 
 
+needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 needs_recording = pytest.mark.skipif(bool(_missing()), reason=_missing() or "recording")
 
 

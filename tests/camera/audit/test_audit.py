@@ -400,7 +400,8 @@ def test_packets_that_are_missing_or_cut_are_found(device: Device, tmp_path: Pat
     subprocess.run(["editcap", whole, tmp_path / "hole.pcap", str(middle)], check=True)
     subprocess.run(["editcap", "-s", "100", whole, tmp_path / "cut.pcap"], check=True)
     device.capture = tmp_path / "hole.pcap"
-    assert any("the recording lacks" in finding["found"] for finding in device.audited()["findings"])
+    found = device.audited()["findings"]
+    assert any("the recording lacks" in finding["found"] for finding in found), found
     device.capture = tmp_path / "cut.pcap"
     assert any("packets of the device in part" in finding["found"] for finding in device.audited()["findings"])
 
