@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from cmnas_edge import __version__, log
-from cmnas_edge.errors import CmnasError, DeviceError
+from cmnas_edge.errors import CmnasError, DeviceError, interrupted
 
 __all__ = ["main"]
 
@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="see cmnas-edge VERB --help")
     args = parser.parse_args(arguments)
     module, what = VERBS[args.verb]
+    # Read when numpy is imported. Our products are small and many: threads that share one wait for each other, and take
+    # the processor from those that do other work. Engines have threads of their own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         # Inside a library's own start-up Ctrl-C may come out as that library's error: let it end us at once.
         interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -59,19 +62,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CmnasError as error:
         print(f"cmnas-edge {args.verb}: {log.scrub(str(error))}", file=sys.stderr)
         return error.exit_code
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "cmnas_edge":
+    except ImportError as error:
+        if interrupted(error):
+            return _stopped(args.verb)
+        if not isinstance(error, ModuleNotFoundError) or (error.name or "").partition(".")[0] == "cmnas_edge":
             raise
         print(f"cmnas-edge {args.verb}: the Python package {error.name!r} is missing; "
               f"install it with: pip install 'cmnas-edge[{_extra(args.verb)}]'", file=sys.stderr)
         return DeviceError.exit_code
     except KeyboardInterrupt:
-        print(f"cmnas-edge {args.verb}: stopped", file=sys.stderr)
-        return 130
+        return _stopped(args.verb)
     except BrokenPipeError:
         # The reader of our output (head, say) has seen enough; nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _stopped(verb: str) -> int:
+    print(f"cmnas-edge {verb}: stopped", file=sys.stderr)
+    return 130
 
 
 def _extra(verb: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmnas_edge.bundle import PRECISIONS, Bundle, Precision, default_path
+from cmnas_edge.bundle.outside import check_outside
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError
 
@@ -106,6 +107,10 @@ def _run_race(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle or default_path())
     batches = tuple(sorted(set(args.batch)))
     here = results.machine()
+    path = results.race_path(bundle, here, args.threads, args.cache)
+    check_outside(path.parent, "--cache")
+    if args.plot is not None:
+        check_outside(args.plot.parent, "--plot")
     _say(f"device    {here.cpu}, {here.cores} cores")
     before = results.kept(bundle, here, args.threads, args.cache)
     entrants = candidates(bundle, threads=args.threads, max_batch=batches[-1], limit_s=args.limit_s)
@@ -116,7 +121,6 @@ def _run_race(args: argparse.Namespace) -> int:
     if found.winner is None:
         raise DeviceError(f"{bundle.path}: expected an engine that gives the golden embeddings here, found none (the "
                           "table says why of each); install the packages again, or export the bundle again")
-    path = results.race_path(bundle, here, args.threads, args.cache)
     results.keep(found, path)
     _say(f"winner    {found.winner}; kept in {path}")
     return _draw(found, args.plot or path.with_suffix(".png"))
@@ -165,6 +169,7 @@ def run_build(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle or default_path())
     precisions = _precisions(args.precision, bundle, RUNS)
     cache = cache_folder(args.cache)
+    check_outside(cache, "--cache")
     say = _say
     failed: dict[Precision, CmnasError] = {}
     with Workplace() as place:

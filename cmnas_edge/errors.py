@@ -104,3 +104,11 @@ def unheard(setting: str, address: str, error: OSError) -> ConfigError | Transie
     if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
         return Transient(f"{found}; start again when it is free, or choose another")
     return ConfigError(f"{found}; choose another")
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C, or what a package made of it that was being imported just then."""
+    one: BaseException | None = error
+    while isinstance(one, ImportError):
+        one = one.__cause__ or one.__context__
+    return isinstance(one, KeyboardInterrupt)

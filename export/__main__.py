@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from cmnas_edge import log
-from cmnas_edge.errors import CmnasError, DeviceError
+from cmnas_edge.errors import CmnasError, DeviceError, interrupted
 
 __all__ = ["main"]
 
@@ -29,7 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CmnasError as error:
         print(f"export{verb}: {log.scrub(str(error))}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except MemoryError as error:
+        print(f"export{verb}: expected memory for all pictures at once, found too little "
+              f"({str(error) or 'the system does not say how much'}); ask for fewer people, or do it on a machine with "
+              "more; nothing half-written is left", file=sys.stderr)
+        return DeviceError.exit_code
+    except BaseException as error:
+        if not interrupted(error):
+            raise
         print(f"export{verb}: stopped; nothing half-written is left", file=sys.stderr)
         return 130
     return 0

@@ -30,12 +30,14 @@ from cmnas_edge.bundle import (
     Threshold,
     seal,
 )
+from cmnas_edge.bundle.outside import check_outside
 from cmnas_edge.bundle.pictures import as_decoded, draw, jpeg, labels, of_modality
 from cmnas_edge.calibration import Scale, encode
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.preprocess import DEFINITION
 from cmnas_edge.validation import Embed, search
+from export.replacement import put
 from export.weights import fingerprint, write_graphs
 
 __all__ = ["Contents", "check_free", "placed", "write_bundle"]
@@ -83,14 +85,18 @@ def check_free(out: Path, *, replace: bool = False) -> None:
     """Find out whether a bundle may be written somewhere, before an hour goes into it.
 
     Raises:
-        ConfigError: ``out`` exists, and is no bundle or not to be replaced; or its folder cannot
-            be made or written to.
+        ConfigError: ``out`` exists, and is no bundle or not to be replaced, or is a link; it lies in a bundle; or its
+            folder cannot be made or written to.
         DiskFull: There is no room.
     """
     try:
         if (out.is_symlink() or out.exists()) and not (replace and (out / "manifest.json").is_file()):
             raise ConfigError(f"{out}: expected a path where nothing is, found something; name another"
                               " or, if it is a bundle, pass --replace")
+        if out.is_symlink():
+            raise ConfigError(f"{out}: expected a bundle's own folder to replace, found a link; name another, and put "
+                              "it on devices with: cmnas-edge bundle install")
+        check_outside(out.absolute().parent, "--out")
         out.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.").cleanup()
     except OSError as error:
@@ -141,15 +147,7 @@ def placed(out: Path, *, replace: bool = False) -> Iterator[Path]:
             folder = Path(scratch) / "bundle"
             folder.mkdir()
             yield folder
-            old = Path(scratch) / "old"
-            try:
-                if out.exists():
-                    out.rename(old)
-                folder.rename(out)
-            except BaseException:  # Ctrl-C between the two must not take both
-                if old.exists() and not out.exists():
-                    old.rename(out)
-                raise
+            put(folder, out, replace=replace)
     except OSError as error:
         raise unwritable(out, "a bundle", error, "name another --out") from error
 

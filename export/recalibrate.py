@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cmnas_edge.bundle import CALIBRATION, Bundle, seal
+from cmnas_edge.bundle.outside import check_outside
 from cmnas_edge.bundle.pictures import draw
 from cmnas_edge.calibration import CalibratedOn, Calibration, encode
 from cmnas_edge.calibration.fit import LEAST_PEOPLE, Plan
@@ -70,6 +71,7 @@ def work(args: argparse.Namespace) -> None:
     """
     plan = _plan(args)
     bundle = Bundle.open(args.bundle)
+    check_outside(args.picture.absolute().parent, "--picture")
     with _embedding(bundle) as embed:
         people = _drawn(bundle, embed, args) if args.data is None else _photographed(bundle, embed, args)
     trial = calibration(bundle.fingerprint_hex, scores(people.found), people.calibrated_on, plan)

@@ -13,7 +13,7 @@ from typing import Final
 
 from cmnas_edge.errors import ConfigError, unwritable
 
-__all__ = ["exchange", "replaced"]
+__all__ = ["exchange", "put", "replaced"]
 
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2     # linux/fs.h
@@ -36,12 +36,29 @@ def replaced(bundle: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=bundle.parent, prefix=f".{bundle.name}.") as scratch:
             copy = Path(shutil.copytree(bundle, Path(scratch) / "bundle"))
             yield copy
-            for path in (*copy.rglob("*"), copy, bundle.parent):
-                _sync(path)
-            exchange(copy, bundle)
-            _sync(bundle.parent)
+            put(copy, bundle, replace=True)
     except OSError as error:
         raise unwritable(bundle, "a bundle", error, "copy it to a folder of yours") from error
+
+
+def put(folder: Path, where: Path, *, replace: bool = False) -> None:
+    """Give a folder that is done its place, all of it on the disk before; what was there has the folder's then.
+
+    Args:
+        folder: On the same file system.
+        where: Its place.
+        replace: Whether something may be there.
+
+    Raises:
+        OSError: It cannot be moved, or something is there.
+    """
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+    if replace and where.exists():
+        exchange(folder, where)
+    else:
+        folder.rename(where)
+    _sync(where.parent)
 
 
 def exchange(a: Path, b: Path) -> None:

@@ -7,7 +7,11 @@ says and how it is checked: `cmnas_edge.bundle.signature`.
 from __future__ import annotations
 
 import argparse
+import fcntl
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,11 @@ def sign(folder: Path, key: Path) -> str:
         ConfigError: The key cannot be read, or the folder not be written.
         DiskFull: There is no room.
     """
+    with _alone(folder):
+        return _sign_alone(folder, key)
+
+
+def _sign_alone(folder: Path, key: Path) -> str:
     bundle = Bundle.open(folder)
     private = read_secret(key).encode()
     try:
@@ -76,6 +85,21 @@ def sign(folder: Path, key: Path) -> str:
         raise unwritable(where, "a signature", error, "copy the bundle to a folder of yours", kind="a file") from None
     Bundle.open(folder)
     return own
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for another who signs this bundle: each writes the signatures that it found, and one's own."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:     # it is no bundle, or not for this user: `Bundle.open` has the words
+        yield
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _keygen(args: argparse.Namespace) -> None:

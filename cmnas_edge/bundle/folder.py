@@ -22,8 +22,8 @@ from cmnas_edge.errors import BundleError
 from cmnas_edge.preprocess import DEFINITIONS
 from cmnas_edge.sighting import Precision
 
-__all__ = ["CALIBRATION", "GOLDEN", "LABELS", "MANIFEST", "SIGNATURE", "Bundle", "default_path", "graph_name",
-           "own_names", "seal", "weights_name"]
+__all__ = ["CALIBRATION", "GOLDEN", "LABELS", "MANIFEST", "MANIFEST_DIGEST", "SIGNATURE", "Bundle", "default_path",
+           "graph_name", "own_names", "seal", "weights_name"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]

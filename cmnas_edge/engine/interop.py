@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 
 from cmnas_edge.bundle import Bundle, weights_name
+from cmnas_edge.bundle.outside import check_outside
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine.tensorrt.bytes_first import cast_first
 from cmnas_edge.engine.tensorrt.cache import check_writable, write_together
@@ -41,6 +42,7 @@ def write_files(bundle: Bundle, precision: Precision, how: How, out: Path) -> li
         DiskFull: There is no room.
     """
     weights = (bundle.graph("visible", precision).parent / weights_name(precision)).read_bytes()
+    check_outside(out, "--out")
     check_writable(out, "--out")
     files = {out / weights_name(precision): weights}
     lines = ["#!/bin/sh", "# Run this on the device that shall run the plans, in this folder.", "set -e"]

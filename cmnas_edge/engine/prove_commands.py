@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from cmnas_edge.bundle import Bundle, default_path
+from cmnas_edge.bundle.outside import check_outside
 from cmnas_edge.engine.proof import Asked, Proof
 from cmnas_edge.engine.prove import prove
 from cmnas_edge.engine.tensorrt import RUNS, Workplace, missing
@@ -55,6 +56,7 @@ def run_prove(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name.replace('_', '-')}: expected {least} to {most}, found {value}; correct it")
     bundle = Bundle.open(args.bundle or default_path())
     how = How(min(8, args.max_batch), args.max_batch, args.workspace_mib)
+    check_outside(args.out, "--out")
     check_writable(args.out, "--out")
     lacking = missing() or ""
     with ExitStack() as opened:

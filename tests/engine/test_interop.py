@@ -65,6 +65,7 @@ def test_the_line_can_be_pasted_whatever_the_file_is_called() -> None:
 @pytest.mark.parametrize(("words", "code", "says"), [
     (["--precision", "int8"], 65, "found int8 asked for"), (["--out", "/dev/null/x"], 78, "name another with --out"),
     (["--max-batch", "0"], 78, "--max-batch: expected 1 to 1024, found 0"),
+    (["--out", f"{TINY}/new"], 78, "expected a place outside of any bundle, found it in"),
 ])
 def test_what_cannot_be_written_is_said(words: list[str], code: int, says: str, tmp_path: Path,
                                         capsys: pytest.CaptureFixture[str]) -> None:

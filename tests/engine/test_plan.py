@@ -84,12 +84,28 @@ def test_a_damaged_plan_is_called_so_before_tensorrt_sees_it(site: Site, damage:
         site.open()
 
 
-@pytest.mark.parametrize("what", ["plan", "folder"])
-def test_a_plan_that_anybody_may_write_is_code_of_anybodys_and_never_runs(site: Site, what: str) -> None:
+@pytest.mark.parametrize("above", [0, 1, 2, 3], ids=["plan", "its folder", "folder of plans", "cache"])
+def test_a_plan_that_anybody_may_write_is_code_of_anybodys_and_never_runs(site: Site, above: int) -> None:
     path = site.build()
-    (path if what == "plan" else path.parent).chmod(0o777)
+    (path, *path.parents)[above].chmod(0o777)
     site.trt.logs["Runtime"] = "never made"
     with pytest.raises(BundleError, match=r"expected what only its owner may change, found mode 777.*chmod o-w"):
+        site.open()
+
+
+@pytest.mark.parametrize("above", [0, 1, 2, 3], ids=["plan", "its folder", "folder of plans", "cache"])
+def test_a_plan_of_another_users_is_that_users_code_and_never_runs(
+        site: Site, above: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = site.build()
+    strangers, honest = (path, *path.parents)[above], Path.stat
+
+    def stat(where: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = honest(where, follow_symlinks=follow_symlinks)
+        return os.stat_result((*found[:4], os.geteuid() + 1, *found[5:10])) if where == strangers else found
+
+    monkeypatch.setattr(Path, "stat", stat)
+    site.trt.logs["Runtime"] = "never made"
+    with pytest.raises(BundleError, match=rf"{strangers}: expected what is this user's or root's, .* give.*chown"):
         site.open()
 
 

@@ -153,6 +153,7 @@ def test_a_failed_proof_is_written_too_and_ends_with_69(
     (["--frames", "0"], "--frames: expected 1 to 10000000, found 0"), (["--opens", "-1"], "--opens: expected 0 to"),
     (["--max-batch", "0"], "--max-batch: expected 1 to 1024, found 0"),
     (["--out", "/dev/null/here"], "a folder this user may write to, found Not a directory; name another with --out"),
+    (["--out", str(TINY)], "expected a place outside of any bundle, found it in"),
 ])
 def test_a_choice_that_cannot_be_is_answered_at_once(
         words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,6 +277,8 @@ def test_without_matplotlib_the_race_is_kept_and_the_missing_picture_explained(
     (["--threads", "0"], 78, "--threads: expected 1 to 256, found 0"),
     (["--rounds", "0"], 78, "--rounds: expected 1 to 10000, found 0"),
     (["--limit-s", "0"], 78, "--limit-s: expected 1 to 86400, found 0"),
+    (["--cache", f"{TINY}/cache"], 78, "expected a place outside of any bundle, found it in"),
+    (["--plot", f"{TINY}/race.png"], 78, "expected a place outside of any bundle, found it in"),
 ])
 def test_a_race_of_nothing_is_refused(words: list[str], code: int, says: str,
                                       capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import export.commands
 import export.pack
+import export.replacement
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.cli import main as cmnas_edge
 from cmnas_edge.embedding import MODALITIES
@@ -204,17 +205,51 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(
 def test_an_old_bundle_outlives_ctrl_c_in_its_replacement(
         checkpoint: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Path(shutil.copytree(packed, tmp_path / "old"))
-    honest = Path.rename
+    before = (old / "manifest.json").stat().st_ino
 
-    def interrupted(path: Path, target: Path) -> Path:
-        if path.name == "bundle":
-            raise KeyboardInterrupt
-        return honest(path, target)
+    def interrupted(fresh: Path, place: Path) -> None:
+        Bundle.open(fresh)
+        Bundle.open(place)      # up to the one step in which they change places both are whole
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "rename", interrupted)
+    monkeypatch.setattr(export.replacement, "exchange", interrupted)
     assert main(["pack", str(checkpoint), "--out", str(old), *FEW, "--replace"]) == 130
     Bundle.open(old)
+    assert (old / "manifest.json").stat().st_ino == before
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("where", ["{bundle}/new", "{bundle}/new/deep", "{link}/new", "{bundle}/validation/new"])
+def test_nothing_is_packed_into_a_bundle_which_a_file_more_would_break(
+        packed: Path, tmp_path: Path, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(packed)
+    out = where.format(bundle=packed, link=link)
+    assert main(["quantize", str(packed), "--out", out, "--precisions", "fp32"]) == 78
+    assert f"expected a place outside of any bundle, found it in {packed}" in capsys.readouterr().err
+    Bundle.open(packed)
+
+
+def test_a_link_that_an_install_made_is_no_bundle_to_replace(
+        packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(packed)
+    assert main(["quantize", str(packed), "--out", str(link), "--precisions", "fp32", "--replace"]) == 78
+    assert "expected a bundle's own folder to replace, found a link" in capsys.readouterr().err
+    assert link.is_symlink()
+
+
+def test_too_little_memory_is_one_sentence(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    def greedy(*_: object) -> None:
+        np.empty(1 << 60, np.uint8)
+
+    monkeypatch.setattr(export.commands, "thresholds", greedy)
+    assert main(["pack", str(checkpoint), "--out", str(tmp_path / "b"), *FEW]) == 69
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("export pack: expected memory for all pictures at once, found too little (Unable to")
+    assert "ask for fewer people" in line
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("content", "code"), [(None, 78), (b"no checkpoint", 65)])

@@ -47,6 +47,13 @@ def calibrate(bundle: Path, *options: str) -> int:
     return main(["calibrate", str(bundle), "--picture", str(bundle.parent / "c.png"), *options])
 
 
+def test_a_picture_is_not_put_into_the_bundle_which_it_would_break(
+        bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate(bundle, *FEW, "--picture", str(bundle / "c.png")) == 78
+    assert "name another with --picture" in capsys.readouterr().err
+    Bundle.open(bundle)
+
+
 def test_a_bundle_gets_other_thresholds_and_keeps_its_fingerprint(
         bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = Bundle.open(bundle)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+import export.signing
 from cmnas_edge.bundle import SIGNATURE, Bundle, Trust, open_trusted
 from export.__main__ import main
 from tests.tiny_bundle import copy_tiny
@@ -48,6 +50,24 @@ def test_signing_again_renews_a_signature_and_another_key_adds_one(tmp_path: Pat
         assert main(["sign", str(bundle), "--key", str(each)]) == 0
     assert len(Bundle.open(bundle).signers) == 2
     assert stat.S_IMODE((bundle / SIGNATURE).stat().st_mode) == 0o644
+
+
+def test_two_who_sign_at_once_both_have_signed(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, other = copy_tiny(tmp_path), tmp_path / "other.pem"
+    assert main(["keygen", str(other)]) == 0
+    second = threading.Thread(target=export.signing.sign, args=(bundle, other))
+    honest = export.signing.write_private
+
+    def slow(path: Path, data: bytes) -> None:
+        if second.ident is None:
+            second.start()
+            second.join(0.3)    # who did not wait for us is done by then, and what he wrote is lost below
+        honest(path, data)
+
+    monkeypatch.setattr(export.signing, "write_private", slow)
+    assert main(["sign", str(bundle), "--key", str(key)]) == 0
+    second.join()
+    assert len(Bundle.open(bundle).signers) == 2
 
 
 def test_a_key_that_others_can_read_signs_nothing(

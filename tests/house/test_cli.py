@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cmnas_edge import cli, errors
+from cmnas_edge import bundle_commands, cli, errors
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,3 +56,33 @@ def test_a_missing_package_is_named_with_what_brings_it(
     monkeypatch.setattr(cli.importlib, "import_module", absent)
     assert cli.main(["collector", "x.toml"]) == 69
     assert "'starlette' is missing; install it with: pip install 'cmnas-edge[collector]'" in capsys.readouterr().err
+
+
+def test_products_of_matrices_take_one_processor_only() -> None:
+    def threads(before: str) -> int:
+        program = (f"{before}\nimport os\nimport numpy as np\nx = np.ones((600, 600), np.float32)\nx @ x\n"
+                   "print('threads', len(os.listdir('/proc/self/task')))")
+        said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
+                              env={"PYTHONPATH": str(ROOT), "PATH": ""})
+        return int(said.stdout.split()[-1])
+
+    if threads("") == 1:
+        pytest.skip("this machine has one processor, or a numpy whose products take one")
+    assert threads("from cmnas_edge import cli\ntry:\n    cli.main(['collector', '--help'])\nexcept SystemExit:\n"
+                   "    pass") == 1
+
+
+@pytest.mark.parametrize(("cause", "code"), [(KeyboardInterrupt(), 130), (None, None), (OSError("a library"), None)])
+def test_ctrl_c_while_a_package_starts_is_no_fault_of_the_package(
+        cause: BaseException | None, code: int | None, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    def started(args: object) -> int:
+        raise ImportError("initialization failed") from cause
+
+    monkeypatch.setattr(bundle_commands, "run", started)
+    if code is None:
+        with pytest.raises(ImportError):
+            cli.main(["bundle", "show"])
+        return
+    assert cli.main(["bundle", "show"]) == code
+    assert capsys.readouterr().err == "cmnas-edge bundle: stopped\n"

@@ -43,7 +43,7 @@ def check_writable(folder: Path, option: str = _CACHE) -> None:
         ConfigError: The folder cannot be written to.
     """
     with _explained(folder, option):
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as probe:
             probe.write(b"x" * 65536)
             probe.flush()
@@ -63,7 +63,7 @@ def write_together(*files: tuple[Path, bytes], option: str = _CACHE) -> None:
     with _explained(files[0][0], option):
         try:
             for path, data in files:
-                path.parent.mkdir(0o755, parents=True, exist_ok=True)
+                _make(path.parent)
                 handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
                 staged.append(Path(name))
                 with os.fdopen(handle, "wb") as file:
@@ -97,7 +97,7 @@ def exclusive(cache: Path, waiting: Callable[[], None]) -> Iterator[None]:
         ConfigError: The folder cannot be written to.
     """
     with _explained(cache):
-        (cache / "plans").mkdir(parents=True, exist_ok=True)
+        _make(cache / "plans")
         file = (cache / "plans" / ".lock").open("ab")
     with file:
         with _explained(cache):
@@ -112,6 +112,15 @@ def exclusive(cache: Path, waiting: Callable[[], None]) -> Iterator[None]:
                     left.unlink(missing_ok=True)
         check_writable(cache / "plans")
         yield
+
+
+def _make(folder: Path) -> None:
+    """A folder and those above it, none that others may write to, whatever the umask: plans are code."""
+    try:
+        folder.mkdir(0o755, exist_ok=True)
+    except FileNotFoundError:
+        _make(folder.parent)
+        folder.mkdir(0o755, exist_ok=True)
 
 
 def _locked_at_once(file: IO[bytes]) -> bool:

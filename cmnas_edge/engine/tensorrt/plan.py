@@ -12,6 +12,7 @@ to an equal device, with the ``.json`` beside it.
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import stat
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = ["Found", "Graph", "Plan", "Profile", "Settings", "Tensor", "bundle_gr
 
 _LARGEST_MANIFEST = 1 << 20
 _READ = 1 << 20
+_CACHE_DEPTH = 3    # of a plan: its bundle's folder, that of all plans, and the cache
 _TELLING = 1 << 20   # of so many arbitrary bytes about sixteen pairs are carriage return and line feed
 
 
@@ -254,12 +256,18 @@ def read_bytes(path: Path, plan: Plan, build: str) -> bytes:
     """The plan itself, its bytes those that were made.
 
     Raises:
-        BundleError: They are not; the message says how, as far as it shows. Or anybody may change them.
+        BundleError: They are not; the message says how, as far as it shows. Or others than this user and root may
+            change them.
     """
     try:
-        for where in (path.parent, path):
-            if (mode := stat.S_IMODE(where.stat().st_mode)) & stat.S_IWOTH:
-                # A plan is code: who may write it decides what runs on this device.
+        for where in (*path.parents[_CACHE_DEPTH - 1::-1], path):
+            found = where.stat()
+            # A plan is code: who may write it decides what runs on this device.
+            if found.st_uid not in (0, os.geteuid()):
+                raise BundleError(f"{where}: expected what is this user's or root's, found it to be user "
+                                  f"{found.st_uid}'s, who could change what runs here; give, if that is no stranger: "
+                                  f"chown {os.geteuid()} {shlex.quote(str(where))}")
+            if (mode := stat.S_IMODE(found.st_mode)) & stat.S_IWOTH:
                 raise BundleError(f"{where}: expected what only its owner may change, found mode {mode:o}, with which "
                                   f"anybody may; give: chmod o-w {shlex.quote(str(where))} and build again: {build}")
         data = path.read_bytes()
