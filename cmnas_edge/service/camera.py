@@ -10,12 +10,13 @@ from cmnas_edge.camera import settings as camera_settings
 from cmnas_edge.camera.running.pulse import MARGIN_S, patience_s
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings
 from cmnas_edge.service import files, network
-from cmnas_edge.service.unit import PROGRAM, Unit, program
+from cmnas_edge.service.unit import PROGRAM, Unit, program, word
 
 __all__ = ["unit"]
 
 _LEAST_WATCHDOG_S = 30
-# Where NVIDIA's daemon, which reads ribbon cameras, listens on every Jetson: no path of ours.
+# Where NVIDIA's nvargus-daemon, which reads ribbon cameras, listens on every Jetson: its fixed address, which nobody
+# can choose, and no temporary file of ours.
 _ARGUS = "BindPaths=-/tmp/argus_socket"
 _GPU = ("char-nvidia*", "char-nvhost*", "char-nvgpu*", "char-nvmap")
 
@@ -85,7 +86,7 @@ def _footage(settings: DeviceSettings) -> list[Path]:
 
 def _devices(settings: DeviceSettings) -> list[str]:
     """Only devices that the settings name; with none of them the service has a /dev of its own."""
-    wanted = [f"DeviceAllow={camera.source.location} rw" for camera in settings.cameras
+    wanted = [f"DeviceAllow={word(camera.source.location, is_program=True)} rw" for camera in settings.cameras
               if camera.source.location.startswith("/dev/")]
     ribbon = any(camera.source.location.startswith("csi:") for camera in settings.cameras)
     if ribbon or any(map(_decodes_by_jetson, settings.cameras)) or settings.engine.name == "tensorrt" or any(

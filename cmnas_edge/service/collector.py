@@ -7,7 +7,7 @@ from pathlib import Path
 from cmnas_edge import config
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.service import files, network
-from cmnas_edge.service.unit import PROGRAM, Unit, program
+from cmnas_edge.service.unit import PROGRAM, Unit, program, word
 
 __all__ = ["unit"]
 
@@ -57,7 +57,7 @@ def unit(path: Path, name: str | None = None) -> Unit:
         "",
         "# What it keeps.",
         f"StateDirectory={state}", "StateDirectoryMode=0700",
-        *([f"ReadWritePaths={str(settings.keys_copy).replace('%', '%%')}"] if settings.keys_copy else []),
+        *([f"ReadWritePaths={word(str(settings.keys_copy), is_program=True)}"] if settings.keys_copy else []),
         *files.credentials([*secrets, None if open_settings else path]),
         files.home_line([path, *PROGRAM, *read]),
         "PrivateDevices=yes", "PrivateUsers=yes",

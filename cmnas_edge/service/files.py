@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from cmnas_edge.errors import ConfigError
 __all__ = ["STATE", "credentials", "home_line", "open_to_all", "state_folder", "unreadable"]
 
 STATE = Path("/var/lib")
+_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")    # else systemd would take it for two, or for a specifier
 _HIDDEN = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm")))  # noqa: S108 - the service has its own
 _HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
 
@@ -42,7 +44,8 @@ def state_folder(files: Mapping[str, Path | None], default: str, *, least_depth:
         least_depth: 2 for files in it, 1 for the folder itself.
 
     Raises:
-        ConfigError: One lies elsewhere, where the service may not write, or they lie in two folders.
+        ConfigError: One lies elsewhere, where the service may not write, they lie in two folders, or in one whose
+            name systemd would read otherwise.
     """
     found = default
     for row, (key, path) in enumerate((key, path) for key, path in files.items() if path is not None):
@@ -53,6 +56,9 @@ def state_folder(files: Mapping[str, Path | None], default: str, *, least_depth:
             raise ConfigError(f"{key}: expected it below {wanted}, the one place where the service may write, found "
                               f"{path}; write \"{name}\"")
         found = parts[0]
+        if not _FOLDER.fullmatch(found):
+            raise ConfigError(f"{key}: expected a folder below {STATE} that is called by letters, digits, '-', '_' and "
+                              f"'.', found {found!a}; rename it")
     return found
 
 
@@ -68,9 +74,11 @@ def credentials(secrets: Iterable[Path | None]) -> list[str]:
         if lines.get(name, line) != line:
             raise ConfigError(f"{path}: expected secrets in files of different names, since systemd hands them over by "
                               f"name, found two called {name!r}; rename one")
-        if set(name) & set(":%") or not name.isprintable() or len(name) > 200:
-            raise ConfigError(f"{path}: expected a secret's file to be called by at most 200 printable characters "
-                              "without ':' and '%', found others; rename it")
+        # systemd takes no other name for a credential, reads a backslash as none, and drops a space at a line's end.
+        if set(name) & set(":%\\") or not (name.isascii() and name.isprintable()) or len(name) > 200 or (
+                name != name.strip()):
+            raise ConfigError(f"{path}: expected a secret's file to be called by at most 200 printable characters of "
+                              "ASCII without ':', '%', '\\' and a space at either end, found others; rename it")
         lines[name] = line
     return list(lines.values())
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cmnas_edge.errors import ConfigError
+
 __all__ = ["PROGRAM", "Unit", "program", "word"]
 
 # Each line takes away what neither room needs. Left out, since they break what a room may use: MemoryDenyWriteExecute
@@ -61,6 +63,16 @@ class Unit:
     service: Sequence[str]
     remarks: Sequence[str] = field(default_factory=tuple)
 
+    def __post_init__(self) -> None:
+        """See to it that each line is one.
+
+        Raises:
+            ConfigError: A path would begin another line, or is none that a line can show.
+        """
+        for line in (self.printed_by, *map(str, self.command), *self.service, *self.remarks):
+            if not line.isprintable():
+                raise ConfigError(f"{line[:100]!a}: expected paths of printable characters, found others; rename them")
+
     def __str__(self) -> str:
         """The file."""
         remarks = "".join(f"#   {line}\n" for line in self.remarks)
@@ -78,7 +90,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-ExecStart={" ".join(word(str(part)) for part in self.command)}
+ExecStart={" ".join([word(str(self.command[0]), is_program=True), *(word(str(part)) for part in self.command[1:])])}
 Restart=on-failure
 RestartSec=5
 # Settings (78) and bundles (65) do not mend themselves.
@@ -101,9 +113,10 @@ def program() -> list[str]:
     return [sys.executable, "-m", "cmnas_edge.cli"]
 
 
-def word(text: str) -> str:
-    """Write one word of a command as systemd reads it: ``%`` and ``$`` mean something to it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+def word(text: str, *, is_program: bool = False) -> str:
+    """Write one word as systemd reads it: ``%`` means something to it, and in a program's arguments ``$``."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = escaped if is_program else escaped.replace("$", "$$")
     return f'"{escaped}"' if set(text) & set(" \t\"';\\") else escaped
 
 

@@ -208,6 +208,51 @@ def test_the_watchdog_is_more_patient_than_the_most_patient_camera(write: Callab
     assert watchdog('{location = "rtsp://10.0.0.7", max_fps = 0.02}') > 100
 
 
+@pytest.mark.parametrize("name", ["t\u00f6ken", "to\\ken", "to%ken", "a:b", "token ", "x" * 201])
+def test_a_secret_that_systemd_would_not_hand_over_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected a secret's file to be called by"):
+        files.credentials([folder / name])
+    assert files.credentials([folder / "my token's $1"])
+
+
+@needs_systemd
+def test_systemd_takes_folders_of_any_name(folder: Path) -> None:
+    odd = folder / "it's 50%h \"of\" $HOME; \u00fc"
+    odd.mkdir()
+    (odd / "gate.toml").write_text(CAMERA.format(collector="https://10.0.0.1", source='{location = "rtsp://10.0.0.7"}',
+                                                 more=""))
+    assert exposure(str(service.unit_of(odd / "gate.toml", "camera")), folder, "odd") <= 3.0
+
+
+@pytest.mark.parametrize("name", ["my gate", "50%h", "$x", "-x"])
+def test_a_folder_that_systemd_would_read_otherwise_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="expected a folder below /var/lib that is called by"):
+        files.state_folder({"[spool] path": files.STATE / name / "gate.db"}, "cmnas-edge")
+
+
+@needs_systemd
+def test_a_copy_of_keys_may_lie_in_any_folder(folder: Path) -> None:
+    (folder / "collector.toml").write_text(COLLECTOR + 'keys_copy = "/srv/my 50%h \'keys\'"\n')
+    text = str(service.unit_of(folder / "collector.toml", "collector"))
+    assert "ReadWritePaths=\"/srv/my 50%%h 'keys'\"\n" in text
+    assert exposure(text, folder, "copy") <= 3.0
+
+
+def test_a_path_cannot_write_lines_of_its_own(folder: Path) -> None:
+    sly = folder / "x\nExecStartPre=true"
+    sly.mkdir()
+    (sly / "gate.toml").write_text(CAMERA.format(collector="https://10.0.0.1", source='{location = "rtsp://10.0.0.7"}',
+                                                 more=""))
+    with pytest.raises(ConfigError, match="expected paths of printable characters"):
+        lines(sly / "gate.toml")
+
+
+def test_a_dollar_stands_for_itself_in_the_path_of_a_program() -> None:
+    assert unit.word("/opt/a$b/bin/x", is_program=True) == "/opt/a$b/bin/x"
+    assert "ExecStart=/opt/a$b/x camera /etc/a$$b" in str(unit.Unit(
+        name="x", printed_by="x", about="x", command=["/opt/a$b/x", "camera", "/etc/a$b"], service=[]))
+
+
 @pytest.mark.parametrize(("text", "written"), [
     ("/usr/bin/x", "/usr/bin/x"), ("/a b/c", '"/a b/c"'), ("50%$x", "50%%$$x"), ('a"b', '"a\\"b"'),
     ("a\\b", '"a\\\\b"'), ("it's", '"it\'s"')])
