@@ -14,6 +14,7 @@ from cmnas_edge.collector.receiving import mqtt
 from cmnas_edge.collector.receiving.devices import Devices, new_token
 from cmnas_edge.collector.serving import serve
 from cmnas_edge.collector.store import elsewhere
+from cmnas_edge.collector.web import metrics
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.private import write_new_secret
 
@@ -92,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
         if settings.mqtt is not None:
             mqtt.check(settings.mqtt)
         elsewhere.check(settings)
+        if settings.health is not None:
+            metrics.check()
         sys.stdout.write(config.show(settings))
         sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, thresholds calibrated on: {model.calibrated_on}\n"
                          f"# {len(devices)} enrolled: {', '.join(d.name for d in devices) or 'none yet'}\n")

@@ -59,6 +59,7 @@ class Intake:
         self.failure: BaseException | None = None
         self.full = ""      # why nothing can be stored for now
         self.stored_count = journal.count()
+        self.taken_count = 0    # stored since the start
         self._journal = journal
         self._gallery = gallery
         self._hot_window_s = hot_window_s
@@ -272,6 +273,7 @@ class Intake:
                                        arrival.received_at))
             elif number is not None:
                 self.stored_count += 1
+                self.taken_count += 1
                 self._behind.add(Record(
                     number, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera,
                     item.seen_from, item.seen_at, item.modality, item.tracklet, item.view_count, item.quality,

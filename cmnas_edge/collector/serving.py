@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 
 import uvicorn
@@ -32,11 +33,14 @@ from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store.elsewhere import elsewhere
 from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.store.upkeep import Upkeep
+from cmnas_edge.collector.views import Nothing
 from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.app import build
 from cmnas_edge.collector.web.log_in import LogIn
+from cmnas_edge.collector.web.metrics import exposition
 from cmnas_edge.errors import ConfigError, unheard
 from cmnas_edge.log import Repeats
+from cmnas_edge.monitoring.health import Health
 from cmnas_edge.notify import Notifier
 
 __all__ = ["listening", "serve", "server_config"]
@@ -105,6 +109,7 @@ def serve(settings: CollectorSettings) -> int:
               hot_window_h=settings.hot_window_h, reasons=settings.access.reasons,
               broker=lambda: "" if broker is None else broker.trouble,
               index=lambda: "" if index is None else index.trouble)
+    watched = _watched(settings, api)
     app = build(receiver, api, log_in, ending=lambda: server.should_exit)
     _log_through_ours("uvicorn", "asyncio")
     server = _Server(server_config(settings, app))
@@ -121,7 +126,8 @@ def serve(settings: CollectorSettings) -> int:
         host, port = listener.getsockname()[:2]
         _log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
         notifier.ready(f"devices enrolled: {len(devices.known())}")
-        server.run(sockets=[listener])
+        with watched:
+            server.run(sockets=[listener])
     finally:
         notifier.stopping()
         intake.stop()
@@ -136,6 +142,17 @@ def serve(settings: CollectorSettings) -> int:
     if intake.failure is not None:
         raise intake.failure
     return 0
+
+
+def _watched(settings: CollectorSettings, api: Api) -> AbstractContextManager[object]:
+    """Answer who asks on this machine how it is, as long as the context lasts; nobody, where no place is set for it."""
+    if settings.health is None:
+        return nullcontext()
+    page = exposition(lambda: api.health(Nothing()), lambda: api.cameras(Nothing())).page
+    served = Health(config.address(settings.health, "health"), metrics=page, alive=api.condition.alive,
+                    ready=api.condition.ready)
+    _log.info("health: /metrics, /healthz and /readyz at port %d", served.port)
+    return served
 
 
 def _tell_of_access(people: People, audit_log: AuditLog) -> None:

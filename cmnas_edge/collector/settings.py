@@ -11,6 +11,7 @@ import msgspec
 from cmnas_edge import config, private
 from cmnas_edge.bundle import Trust
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.monitoring import health
 from cmnas_edge.mqtt import SITE
 
 __all__ = ["AccessSettings", "CollectorSettings", "MqttSettings", "load"]
@@ -102,6 +103,9 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         only_certificates: Refuse devices that show no certificate, whatever their token.
         allow_plain_http_off_loopback: Accept that tokens and embeddings travel readable.
             Without it and without TLS the collector listens on loopback only. People never log in so.
+        health: Address and port on this machine, as ``127.0.0.1:9465``, where ``/metrics`` (extra ``metrics``),
+            ``/healthz`` and ``/readyz`` answer without a log-in; None: nowhere.
+        allow_health_off_loopback: Let other machines ask there, too; nobody is asked who they are.
         access: How long people stay logged in, and what they give reasons for; see `AccessSettings`.
     """
 
@@ -133,6 +137,8 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     device_authority: Path | None = None
     only_certificates: bool = False
     allow_plain_http_off_loopback: bool = False
+    health: str | None = None
+    allow_health_off_loopback: bool = False
     access: AccessSettings = AccessSettings()
 
 
@@ -145,6 +151,8 @@ def load(path: Path) -> CollectorSettings:
     """
     settings = config.load(path, CollectorSettings)
     host, _ = config.address(settings.listen, f"{path}: listen")
+    if settings.health is not None:
+        health.check(settings.health, f"{path}: health", anywhere=settings.allow_health_off_loopback)
     for name, value, least in (("hot_window_h", settings.hot_window_h, 0.01), ("hot_limit", settings.hot_limit, 1),
                                ("retention_h", settings.retention_h, settings.hot_window_h),
                                ("journal_mib", settings.journal_mib, 0), ("device_rate", settings.device_rate, 0)):

@@ -402,7 +402,7 @@ class Health(Struct, frozen=True, kw_only=True):
     """Whether the collector stores what it is sent, and with which bundle.
 
     ``full``: nothing can be stored for now; ``refusing``: no device can be recognised;
-    ``message`` says why. ``behind_count`` sightings are stored and not matched yet, the oldest of them for
+    ``message`` says why. ``taken_count`` sightings were stored since ``started_at``. ``behind_count`` sightings are stored and not matched yet, the oldest of them for
     ``behind_s`` seconds. ``retention`` tells what is let go of, and when next. ``broker`` says why
     no batch comes by a broker for now; it is empty while they do, or none is set. ``index`` says why
     nothing can be searched for where vectors are kept elsewhere; empty: it can. Cameras keep what
@@ -419,6 +419,7 @@ class Health(Struct, frozen=True, kw_only=True):
     calibrated_on: CalibratedOn
     thresholds: dict[Pair, Judgement]
     stored_count: int
+    taken_count: int
     hot_count: int
     behind_count: int
     behind_s: float

@@ -17,12 +17,27 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import TracebackType
 from typing import NamedTuple
 
-from cmnas_edge.errors import unheard
+from cmnas_edge import config
+from cmnas_edge.errors import ConfigError, unheard
 from cmnas_edge.until import Until
 
-__all__ = ["Health", "Verdict"]
+__all__ = ["Address", "Health", "Verdict", "check"]
 
+Address = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
 _PATIENCE_S = 1.0
+
+
+def check(setting: str, where: str, *, anywhere: bool) -> Address:
+    """Read where pages shall be, on this machine alone unless others may ask, too.
+
+    Raises:
+        ConfigError: It is no address, or another machine's to ask at, and ``anywhere`` does not say so.
+    """
+    host, port = config.address(setting, where)
+    if not (host.is_loopback or anywhere):
+        raise ConfigError(f"{where}: expected an address of this machine alone, since nobody is asked who they are "
+                          f"there, found {setting}; write 127.0.0.1, or allow_health_off_loopback = true")
+    return host, port
 
 
 class Verdict(NamedTuple):
@@ -35,7 +50,7 @@ class Verdict(NamedTuple):
 class Health:
     """Serves three pages until it is closed."""
 
-    def __init__(self, address: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int], *,
+    def __init__(self, address: Address, *,
                  metrics: Callable[[], bytes], alive: Callable[[], Verdict], ready: Callable[[], Verdict]) -> None:
         """Listen; nobody is answered before the context is entered.
 
@@ -43,7 +58,7 @@ class Health:
             address: Where; port 0 takes a free one.
             metrics: Makes the page that Prometheus scrapes.
             alive: ``/healthz``: does the process work?
-            ready: ``/readyz``: do cameras give frames and does the collector answer?
+            ready: ``/readyz``: does it do its work?
 
         Raises:
             Transient: The address is another's, or not this machine's yet.

@@ -23,6 +23,7 @@ from cmnas_edge.camera.running.metrics import METRICS
 from cmnas_edge.camera.running.reload import LIVE
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings
 from cmnas_edge.collector.settings import CollectorSettings, MqttSettings
+from cmnas_edge.collector.web.metrics import METRICS as COLLECTOR_METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "operate.md"
@@ -119,6 +120,8 @@ def tables() -> dict[str, str]:
             (f"`{name}`", default, says) for name, default, says in settings(CollectorSettings))),
         "metrics": _table(("metric", "kind", "labels", "what it says"), (
             (f"`{one.name}`", one.kind, ", ".join(one.labels), one.says) for one in METRICS)),
+        "metrics of a collector": _table(("metric", "kind", "labels", "what it says"), (
+            (f"`{one.name}`", one.kind, ", ".join(one.labels), one.says) for one in COLLECTOR_METRICS)),
         "log events": _table(("room", "level", "says"), (
             (room, level, words) for level, room, words in events())),
         "exit codes": _table(("exit", "means"), ((str(code), says) for code, says in EXIT_CODES.items())),

@@ -13,6 +13,7 @@ from cmnas_edge.camera.settings.cameras import CameraSettings, SourceSettings
 from cmnas_edge.camera.settings.device import DeviceSettings
 from cmnas_edge.engine import choice_fault
 from cmnas_edge.errors import ConfigError
+from cmnas_edge.monitoring import health
 
 __all__ = ["load"]
 
@@ -42,11 +43,8 @@ def load(path: Path) -> DeviceSettings:
     for steps, complaint in _complaints(settings):
         raise ConfigError(f"{config.place(path, *steps)}: {complaint}")
     if settings.health is not None:
-        at = f"{config.place(path, 'health')}: health"
-        host, _ = config.address(settings.health, at)
-        if not (host.is_loopback or settings.allow_health_off_loopback):
-            raise ConfigError(f"{at}: expected an address of this machine alone, since nobody is asked who they are "
-                              f"there, found {settings.health}; write 127.0.0.1, or allow_health_off_loopback = true")
+        health.check(settings.health, f"{config.place(path, 'health')}: health",
+                     anywhere=settings.allow_health_off_loopback)
     folder = path.resolve().parent
     settings = replace(
         settings, spool=replace(settings.spool, path=folder / settings.spool.path),

@@ -31,6 +31,7 @@ from cmnas_edge.collector.receiving.body import BODY_S, read_body
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.store.erasures import Receipt, Selection
 from cmnas_edge.collector.web.administration import AccountList, Administration, DeviceList, Done, Named
+from cmnas_edge.collector.web.condition import Condition
 from cmnas_edge.collector.web.exports import Table, csv_lines
 from cmnas_edge.errors import CmnasError
 
@@ -127,6 +128,7 @@ class Api(Administration):
         self._index = index
         self._clock = clock
         self._started_at = clock()
+        self.condition = Condition(lambda: self.health(views.Nothing()), lambda: intake.failure is None)
 
     def tag(self) -> str:
         """Changes whenever an answer about sightings or identities may have changed."""
@@ -149,7 +151,7 @@ class Api(Administration):
             now=self._clock(), started_at=self._started_at, fingerprint=model.fingerprint.hex(),
             dimension=model.dimension, calibrated_on=model.calibrated_on,
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
-            stored_count=self._intake.stored_count, hot_count=hot,
+            stored_count=self._intake.stored_count, taken_count=self._intake.taken_count, hot_count=hot,
             behind_count=self._intake.behind_count, behind_s=self._intake.lag_s(), hot_window_h=self._hot_window_h,
             identity_count=identities, device_count=device_count, broker=self._broker(), index=self._index(),
             retention=self._intake.upkeep.view, journal_bytes=taken, free_bytes=free)

@@ -8,6 +8,7 @@ import msgspec
 
 from cmnas_edge import __version__
 from cmnas_edge.collector import views
+from cmnas_edge.collector.web import condition
 from cmnas_edge.collector.web.api import ROUTES, Api
 from cmnas_edge.collector.web.exports import Table
 
@@ -54,6 +55,10 @@ def openapi() -> dict[str, Any]:
             "400": {"description": "No batch."}, "401": {"description": "No token of an enrolled device."},
             "408": {"description": "The body did not come."}, "413": {"description": "The body is too long."},
             "503": {"description": "Nothing was stored; send it again after Retry-After seconds."}}}
+    paths[condition.PATH] = {"get": {
+        "operationId": "healthz", "security": [], "summary": "Say in one word whether it does its work, to anybody.",
+        "responses": {"200": {"description": "ok", "content": {"text/plain": {}}},
+                      "503": {"description": "degraded", "content": {"text/plain": {}}}}}}
     paths["/v1/events"] = {"get": {
         "operationId": "events", "responses": {
             "200": {"description": "Server-sent events: change with a version that says whether to ask again, beat "

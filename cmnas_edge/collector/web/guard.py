@@ -30,11 +30,14 @@ from cmnas_edge.collector import views
 from cmnas_edge.collector.access.people import People
 from cmnas_edge.collector.access.roles import Caller
 from cmnas_edge.collector.access.sessions import Sessions
+from cmnas_edge.collector.web import condition
 from cmnas_edge.errors import CmnasError
 
-__all__ = ["DEVICES", "OPEN", "Guard", "cookie_name", "cookies"]
+__all__ = ["ANYBODY", "DEVICES", "OPEN", "Guard", "cookie_name", "cookies"]
 
-DEVICES = ("POST", "/v1/sightings")     # devices show a token, which its receiver asks for
+# Devices show a token, which its receiver asks for; anybody may hear the one word that is said of the collector.
+DEVICES = ("POST", "/v1/sightings")
+ANYBODY = (("GET", condition.PATH), ("HEAD", condition.PATH))
 # What whoever may reach the collector sees before they log in.
 OPEN = re.compile(r"/log-in(/[A-Za-z0-9_-]*)?|/log-in\.css|/dashboard\.css|/icon\.svg")
 _HEADERS = {
@@ -74,7 +77,7 @@ class Guard:
                                       *((k.lower().encode(), v.encode()) for k, v in _HEADERS.items())]
             await send(message)
 
-        if (scope["method"], scope["path"]) != DEVICES:
+        if (scope["method"], scope["path"]) not in (DEVICES, *ANYBODY):
             refusal = await self._refusal(scope)
             if refusal is not None:
                 await refusal(scope, receive, send_careful)

@@ -15,7 +15,7 @@ from tests.collector.house import House
 from tests.collector.people import People
 from tests.collector.web.test_api import QUESTIONS
 
-OPEN = {"/log-in", "/log-in/{token}", "/log-in.css", "/dashboard.css", "/icon.svg"}
+OPEN = {"/healthz", "/log-in", "/log-in/{token}", "/log-in.css", "/dashboard.css", "/icon.svg"}
 SECURE = "https://collector.example:8700"
 
 
