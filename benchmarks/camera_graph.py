@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.drawn_day import EDGES, NAMES, draw_day
+from benchmarks.least import at_least
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.collector.matching.identity import Identities
 
@@ -33,6 +34,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path("runs/identity"))
     args = parser.parse_args()
+    at_least(parser, args, 2, "people")
+    at_least(parser, args, 0, "seed")
     bundle = Bundle.open(default_path())
     day = draw_day(bundle, args.seed, args.people, args.cache)
     identities = Identities(bundle.dimension, bundle.calibration)

@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from benchmarks.least import at_least
 from benchmarks.pipeline import footage
 from benchmarks.records import keep
 from cmnas_edge import bundle
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("carried", "crowd"), help="one of the two questions")
     parser.add_argument("--seconds", type=int, default=25, help="that each run is measured (default: 25)")
     args = parser.parse_args()
+    at_least(parser, args, 1, "seconds")
     with tempfile.TemporaryDirectory() as folder:
         if args.only != "crowd":
             keep("cameras", {"question": "carried by one core", **carried(Path(folder), args.seconds)})

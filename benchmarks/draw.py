@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.synthetic.crops import CAMERAS, draw_set
 from cmnas_edge.synthetic.site import Site
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--identities", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    at_least(parser, args, 1, "identities", "rounds")
     cv2.setNumThreads(1)
     drawers: dict[str, Callable[[int, int, int], int]] = {"cmnas_edge": _ours}
     if PROTOTYPE.exists():

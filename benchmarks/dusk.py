@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from benchmarks.dusk_series import CAMERAS, DAY_S, Kind, count
 from benchmarks.dusks import DUSKS, Drawn, Dusk, Stage, coded
+from benchmarks.least import at_least
 from benchmarks.records import RESULTS, keep, kept
 from cmnas_edge.camera.frames.footage import video
 from cmnas_edge.camera.frames.frame import Frame
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--footage", type=Path, nargs="*", default=[], help="clips in colour")
     parser.add_argument("--again", action="store_true", help="measure what has been measured, too")
     args = parser.parse_args()
+    at_least(parser, args, 0, "seeds")
     if args.days < 0:
         parser.error(f"--days: expected 0 or more, found {args.days}; give more")
     tasks: list[tuple[dict[str, object], Sequence[str], Callable[[], None]]] = [

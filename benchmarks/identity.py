@@ -49,6 +49,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/identity"), help="where embeddings are kept")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     args = parser.parse_args()
+    for named in args.days:
+        people, _, seed = named.partition(":")
+        if not (people.isdecimal() and seed.isdecimal() and int(people) > 1):
+            parser.error(f"--days: expected at least two PEOPLE, and a SEED, as in 60:0, found {named!r}; correct it")
     if args.report:
         text = _DOCUMENT.read_text("utf-8")
         before, after = text.split(_BEGIN)[0], text.split(_END)[1]
@@ -59,8 +63,6 @@ def main() -> None:
           "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for named in args.days:
         people, _, seed = named.partition(":")
-        if not (people.isdecimal() and seed.isdecimal() and int(people) > 1):
-            parser.error(f"--days: expected PEOPLE:SEED as in 60:0, found {named!r}")
         day = draw_day(bundle, int(seed), int(people), args.cache)
         keep("identity", {"people": int(people), "seed": int(seed), "tracklets": len(day.passes),
                           "fingerprint": bundle.fingerprint.hex()[:16], **_judge(bundle, day, int(people))})

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import psutil
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge import bundle
 from cmnas_edge.demo.stage import Api, Stage, run_to_end
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, help="a YOLOX graph, to see whether four cameras keep up with it")
     parser.add_argument("--bundle", type=Path, default=None)
     args = parser.parse_args()
+    at_least(parser, args, 1, "seconds")
     model = (args.bundle or bundle.default_path()).resolve()
     with tempfile.TemporaryDirectory() as folder:
         stages(Path(folder), model, args.seconds)

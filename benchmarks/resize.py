@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.engine import open_engine
@@ -35,7 +36,9 @@ def main() -> None:
     """Measure, print, and append to ``results/resize.jsonl``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=20, help="over all people each (default: 20)")
-    turns = parser.parse_args().turns
+    args = parser.parse_args()
+    at_least(parser, args, 1, "turns")
+    turns = args.turns
     cv2.setNumThreads(1)
     bundle = Bundle.open(default_path())
     height, width = bundle.height, bundle.width

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.embedding import unit
 from cmnas_edge.sealing import MOST_RECORDS, Opener, Sealer
@@ -29,7 +30,9 @@ def main() -> None:
     """Measure, print, and append to ``results/sealing.jsonl``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=200, help="of a batch each (default: 200)")
-    turns = parser.parse_args().turns
+    args = parser.parse_args()
+    at_least(parser, args, 1, "turns")
+    turns = args.turns
     key = X25519PrivateKey.generate()
     sealer = Sealer(key.public_key().public_bytes_raw())
     seen = sightings()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from train.networks.build import Network, build
 from train.networks.modality_bn import ModalityBatchNorm, Rows
@@ -50,8 +51,10 @@ def main() -> None:
     """Measure, print a table, and append it to the tracked results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", nargs="+", help="backbones (all)")
+    parser.add_argument("--only", nargs="+", choices=sorted({backbone for backbone, *_ in CASES}),
+                        help="backbones (all)")
     args = parser.parse_args()
+    at_least(parser, args, 1, "rounds")
     torch.set_num_threads(1)
     row: dict[str, object] = {"torch": str(torch.__version__), "rounds": args.rounds}
     for backbone, batch, precision in CASES:

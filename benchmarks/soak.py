@@ -31,6 +31,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.least import at_least
 from benchmarks.records import RESULTS, keep
 from benchmarks.soak_figures import picture, verdicts
 from benchmarks.soak_leaks import LEAKS, plant
@@ -75,8 +76,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8793, help="of the collector, on loopback (default: 8793)")
     parser.add_argument("--device", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.cycles < 12:
-        parser.error(f"--cycles: expected at least 12, found {args.cycles}; give more")
+    at_least(parser, args, 12, "cycles")
+    at_least(parser, args, 0.01, "hours", "minutes")
+    at_least(parser, args, 1, "port")
     if args.device:
         _device(args.device, args.hours, args.minutes, args.leak, args.port)
         return
