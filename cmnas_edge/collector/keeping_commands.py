@@ -13,7 +13,8 @@ import msgspec
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.person_commands import note, user
 from cmnas_edge.collector.settings import CollectorSettings
-from cmnas_edge.collector.store import backup as backups
+from cmnas_edge.collector.store import restoring
+from cmnas_edge.collector.store.backup import back_up
 from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.store.keys import new_master
@@ -51,7 +52,7 @@ def backup(words: list[str], args: argparse.Namespace) -> int:
                           "cmnas-edge collector backup /mnt/backup/2026-11-21 --config collector.toml")
     settings = collector_settings.load(args.config)
     with Progress("pages") as shown:
-        made = backups.back_up(settings.data, Path(words[0]), keys_of(settings), master_key=settings.master_key,
+        made = back_up(settings.data, Path(words[0]), keys_of(settings), master_key=settings.master_key,
                                progress=shown)
     sys.stdout.write(f"{made.sightings} sightings, {made.links} links, {made.decisions} decisions, and "
                      f"{len(made.files) - 1} files more; read again and whole\n")
@@ -71,7 +72,7 @@ def restore(words: list[str], args: argparse.Namespace) -> int:
         raise ConfigError("restore: expected the folder of a backup and the settings file, as in: "
                           "cmnas-edge collector restore /mnt/backup/2026-11-21 --config collector.toml")
     settings = collector_settings.load(args.config)
-    made = backups.restore(Path(words[0]), settings.data, keys_of(settings), retention_h=settings.retention_h,
+    made = restoring.restore(Path(words[0]), settings.data, keys_of(settings), retention_h=settings.retention_h,
                            master_key=settings.master_key, keys_copy=settings.keys_copy)
     at = datetime.fromtimestamp(made.made_at).astimezone().isoformat(" ", "seconds")
     sys.stdout.write(f"{made.kept} of {made.sightings} sightings as of {at}; {made.ended} were erased or ended since, "

@@ -1,21 +1,15 @@
-"""A copy of what a collector keeps, made while it runs; and a collector begun again from one.
+"""A copy of what a collector keeps, made while it runs.
 
 A backup is a folder: the journal as it was at one moment, the other files beside it, and
 ``backup.json``, which says what is in it. It comes into being whole, by renaming, or not at all.
 It holds no key: its vectors open only with the days' keys (`cmnas_edge.collector.store.keycopy`) and the
-master key, so dropping a day's key ends that day in every backup, too.
-
-What is restored is brought to what may be kept now before anything of it lies where a collector
-would serve it: days that were dropped, records that were erased and whatever is past retention
-go first.
+master key, so dropping a day's key ends that day in every backup, too. Secrets that lie beside the journal,
+against advice, stay there.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -26,18 +20,18 @@ import msgspec
 
 from cmnas_edge import __version__
 from cmnas_edge.collector.store.erasures import ERASED, RECEIPTS
-from cmnas_edge.collector.store.journal import Journal
-from cmnas_edge.collector.store.keys import Keys, Locked, day_name, days_in, path_of
+from cmnas_edge.collector.store.keys import DROPPED, SECRETS, Keys, Locked, day_name
 from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.schema import beside
-from cmnas_edge.collector.store.upkeep import Upkeep
+from cmnas_edge.collector.store.staging import alone, copy_private, digest
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, Transient, unwritable
-from cmnas_edge.private import hand_to_folders_owner, write_private
+from cmnas_edge.private import sync_folder, write_private
 
-__all__ = ["Manifest", "Restored", "back_up", "restore"]
+__all__ = ["JOURNAL", "MANIFEST", "Manifest", "back_up", "belongs"]
 
 MANIFEST, JOURNAL = "backup.json", "journal.sqlite"
 _PAGES = 1024       # copied at a time, 4 MiB
+_LOOK = 4096        # bytes of a file that say whether it is a secret
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,16 +44,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int
     days: list[str]
     files: dict[str, str]
-
-
-class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """What was made of a backup: how many sightings it held, were ended or erased since, were past retention."""
-
-    made_at: float
-    sightings: int
-    ended: int
-    over: int
-    kept: int
 
 
 def back_up(data: Path, to: Path, keys: Path, *, master_key: Path | None = None,
@@ -83,26 +67,24 @@ def back_up(data: Path, to: Path, keys: Path, *, master_key: Path | None = None,
     source = data / JOURNAL
     if not source.is_file():
         raise ConfigError(f"{source}: expected a collector's journal, found none; correct data")
+    to = to.absolute()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConfigError(f"{to}: expected a folder that is not there yet, or an empty one, found something else; name "
                           "another: a backup is not replaced")
     partial = to.with_name(f".{to.name}.partial")
-    with _alone(partial):
+    with alone(partial):
         try:
             files, at = {JOURNAL: _copy_database(source, partial / JOURNAL, progress)}, clock()
             for path in sorted(data.iterdir()):
-                if path.is_file() and _beside_journal(path.name):
-                    if path.read_bytes()[:16] == b"SQLite format 3\0":
-                        files[path.name] = _copy_database(path, partial / path.name)
-                    else:
-                        write_private(partial / path.name, path.read_bytes())
-                        files[path.name] = _digest(partial / path.name)
+                if path.is_file() and belongs(path.name) and not _is_secret(begins := _beginning(path)):
+                    copied = _copy_database if begins.startswith(b"SQLite format 3\0") else copy_private
+                    files[path.name] = copied(path, partial / path.name)
             with _opened(partial / JOURNAL, Keys(keys, master=master_key, make=False)) as copy:
                 manifest = _verified(copy, at, files)
             write_private(partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
             (partial / ".lock").unlink()
             partial.rename(to)
-            _sync(to.parent)
+            sync_folder(to.parent)
         except sqlite3.Error as error:
             if "full" in str(error):
                 raise DiskFull(f"{to}: expected room for a backup, found a full disk; free some space and give the "
@@ -113,62 +95,20 @@ def back_up(data: Path, to: Path, keys: Path, *, master_key: Path | None = None,
     return manifest
 
 
-def restore(source: Path, data: Path, keys: Path, *, retention_h: float, master_key: Path | None = None,
-            keys_copy: Path | None = None, clock: Callable[[], float] = time.time) -> Restored:
-    """Begin a collector's folder from a backup.
-
-    Args:
-        source: The backup.
-        data: Folder to begin; no journal may be there.
-        keys: Folder of the days' keys. Where it has none they come from ``keys_copy``.
-        retention_h: How long sightings may be kept.
-        master_key: Its file; None: in the folder of keys.
-        keys_copy: Where the collector that was backed up kept its keys' copy.
-        clock: Epoch seconds.
-
-    Raises:
-        ConfigError: The folder is used, the backup is damaged, or a key it needs is nowhere; nothing is restored.
-        DiskFull: There is no room.
-    """
-    manifest = _read(source)
-    if (data / JOURNAL).exists():
-        raise ConfigError(f"{data / JOURNAL}: expected no journal, found one; a backup is restored into a new folder: "
-                          "move that one away, or name another in data")
-    staging = data / ".restoring"
-    with _alone(staging), _held(data):
-        try:
-            if keys_copy is not None and not days_in(keys):
-                _fetch_keys(keys_copy, keys)
-            for name in manifest.files:
-                write_private(staging / name, (source / name).read_bytes())
-            journal = Journal(staging, keys=keys, master_key=master_key)
-            try:
-                left = journal.count()
-                upkeep = Upkeep(journal, retention_h=retention_h, clock=clock)
-                upkeep.start()
-                kept = journal.count()
-                if not journal.empty_log():
-                    raise Transient(f"{staging}: another program reads it; end that, and give the same command again")
-            finally:
-                journal.close()
-            noted = (data / "audit.log").exists()   # since: that log's files are one chain, and take in none of another
-            for name in sorted(manifest.files, key=JOURNAL.__eq__):     # it last: from then on there is a collector
-                if not (data / name).exists() and not (noted and name.startswith("audit")):
-                    # Enrolled since: a file that is there stays.
-                    (staging / name).rename(data / name)
-                    hand_to_folders_owner(data / name)
-                    _sync(data)
-            _sync(data)
-        except OSError as error:
-            raise unwritable(data, "what is restored", error, "correct data") from None
-        shutil.rmtree(staging)
-    return Restored(made_at=manifest.made_at, sightings=manifest.sightings, ended=manifest.sightings - left,
-                    over=left - kept, kept=kept)
+def belongs(name: str) -> bool:
+    """Whether a file of the data folder goes along: not the journal again, and none of keys, of SQLite's own, locks."""
+    return not (name.startswith(("journal", ".")) or name.endswith((".lock", "-wal", "-shm", ".key"))
+                or name in (DROPPED, ERASED, RECEIPTS))
 
 
-def _beside_journal(name: str) -> bool:
-    """Which files of the data folder go along: not SQLite's own, locks, hidden ones, or the journal again."""
-    return not (name.startswith(("journal", ".")) or name.endswith((".lock", "-wal", "-shm")))
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LOOK)
+
+
+def _is_secret(begins: bytes) -> bool:
+    """Whether a file opens something: a key of ours, of TLS or of sealing, a token."""
+    return begins.startswith(SECRETS) or b"PRIVATE KEY-----" in begins
 
 
 def _copy_database(source: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> str:
@@ -184,7 +124,7 @@ def _copy_database(source: Path, target: Path, progress: Callable[[int, int], No
         other.execute("PRAGMA journal_mode=DELETE").fetchone()
     with target.open("rb") as file:
         os.fsync(file.fileno())
-    return _digest(target)
+    return digest(target)
 
 
 def _verified(copy: Reading, at: float, files: dict[str, str]) -> Manifest:
@@ -209,33 +149,6 @@ def _verified(copy: Reading, at: float, files: dict[str, str]) -> Manifest:
                     decisions=counts["decision"], days=[day_name(day) for day in days], files=files)
 
 
-def _read(source: Path) -> Manifest:
-    path = source / MANIFEST
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: expected a backup, found {said}; name the folder that 'cmnas-edge collector "
-                          "backup' made") from None
-    for name, digest in manifest.files.items():
-        if Path(name).name != name or name.startswith(".") or not (source / name).is_file() or (
-                _digest(source / name) != digest):
-            raise ConfigError(f"{source / name}: expected it as it was written, found another file or none; use "
-                              "another backup")
-    if JOURNAL not in manifest.files:
-        raise ConfigError(f"{path}: expected a journal in it, found none; use another backup")
-    return manifest
-
-
-def _fetch_keys(copy: Path, keys: Path) -> None:
-    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hand_to_folders_owner(keys)
-    for name in ("dropped", ERASED, RECEIPTS, *(path_of(copy, day).name for day in sorted(days_in(copy)))):
-        if (copy / name).exists():
-            write_private(keys / name, (copy / name).read_bytes())
-            hand_to_folders_owner(keys / name)
-
-
 @contextmanager
 def _opened(path: Path, keys: Keys) -> Iterator[Reading]:
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
@@ -243,51 +156,3 @@ def _opened(path: Path, keys: Keys) -> Iterator[Reading]:
         yield Reading(path, db, keys)
     finally:
         db.close()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Have a folder to work in: empty, and nobody else's. What an earlier end left in it goes."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, "what is copied", error, "name another folder") from None
-    with _held(folder, ".lock"):
-        for left in folder.iterdir():
-            if left.name != ".lock":
-                left.unlink()
-        yield
-
-
-@contextmanager
-def _held(folder: Path, name: str = "journal.lock") -> Iterator[None]:
-    """Keep others away from a folder: by the journal's lock a collector, too."""
-    try:
-        lock = os.open(folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        hand_to_folders_owner(folder / name)
-    except OSError as error:
-        raise unwritable(folder, "what is copied", error, "name another folder") from None
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"{folder}: another backup, restore or collector is at work there; let it end") from None
-        yield
-    finally:
-        os.close(lock)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

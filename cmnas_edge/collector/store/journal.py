@@ -37,8 +37,9 @@ from cmnas_edge.errors import ConfigError, DiskFull
 from cmnas_edge.private import hand_to_folders_owner
 from cmnas_edge.sighting import Gap, Sighting
 
-__all__ = ["Arrival", "Decision", "Journal", "JournalGap", "Record"]
+__all__ = ["RESTORING", "Arrival", "Decision", "Journal", "JournalGap", "Record"]
 
+RESTORING = ".restoring"    # a backup on its way into a folder
 _CHUNK = 2000       # sightings removed in one commit: a tenth of a second in which nobody is answered
 _FEW = 50           # on a full disk
 
@@ -79,6 +80,8 @@ class Journal(Reading):
             raise ConfigError(f"{path}: in use by another collector; stop that one or give this one "
                               "another data folder") from None
         try:
+            # Half a restore that was ended holds what may be over or erased; the lock says that none goes on.
+            shutil.rmtree(folder / RESTORING, ignore_errors=True)
             super().__init__(path, sqlite3.connect(":memory:"), Keys(keys or folder / "keys", master=master_key))
             self._open(limit_mib, patience_s)
         except BaseException:

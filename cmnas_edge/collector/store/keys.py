@@ -27,9 +27,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cmnas_edge.errors import ConfigError, unwritable
-from cmnas_edge.private import hand_to_folders_owner, handed, read_secret, write_private
+from cmnas_edge.private import hand_to_folders_owner, handed, read_secret, sync_folder, write_private
 
-__all__ = ["ADDED_BYTES", "DAY_S", "Keys", "Locked", "day_name", "day_of", "days_in", "new_master", "path_of"]
+__all__ = ["ADDED_BYTES", "DAY_S", "DROPPED", "SECRETS", "Keys", "Locked", "day_name", "day_of", "days_in",
+           "new_master", "path_of"]
 
 DAY_S = 86400
 ADDED_BYTES = 28            # nonce and tag
@@ -38,6 +39,8 @@ _HALF = (".day-", ".dropped.", ".master.key.", ".erased.jsonl.", ".receipts.json
 _FIRST = date(1970, 1, 1)
 _MASTER = "cmnas-master-key-1 "
 _DAY = "cmnas-day-key-1 "
+DROPPED = "dropped"
+SECRETS = (_MASTER.encode(), _DAY.encode())     # how a file of a key begins
 
 
 class Locked(Exception):
@@ -104,7 +107,7 @@ class Keys:
             for name in names:
                 if name.startswith(_HALF):
                     (folder / name).unlink(missing_ok=True)
-        self._dropped = _read_days(folder / "dropped")
+        self._dropped = _read_days(folder / DROPPED)
         for day in self._dropped & self.days():
             self._destroy(day)      # it ended between writing that it is dropped and dropping it
         self._master = self._open_master(names)
@@ -159,7 +162,7 @@ class Keys:
             ConfigError: The folder cannot be written.
         """
         if day not in self._dropped:
-            self._write("dropped", "".join(f"{day_name(d)}\n" for d in sorted({*self._dropped, day})))
+            self._write(DROPPED, "".join(f"{day_name(d)}\n" for d in sorted({*self._dropped, day})))
             self._dropped.add(day)
         self._ciphers.pop(day, None)
         self._destroy(day)
@@ -175,11 +178,7 @@ class Keys:
                 path.unlink()
             except FileNotFoundError:
                 return
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self.folder)
         except OSError as error:
             raise unwritable(self.folder, "a key", error, "correct keys or its mode") from None
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from cmnas_edge.collector.access.audit_log import AuditLog
-from cmnas_edge.collector.store.backup import back_up, restore
+from cmnas_edge.collector.store.backup import back_up
 from cmnas_edge.collector.store.erasures import Erasures, Selection
 from cmnas_edge.collector.store.journal import Arrival, Journal
 from cmnas_edge.collector.store.keycopy import KeyCopy
 from cmnas_edge.collector.store.keys import DAY_S, day_name
+from cmnas_edge.collector.store.restoring import restore
 from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull
 from tests.collector.house import House

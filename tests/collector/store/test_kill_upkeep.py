@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from cmnas_edge.collector.matching.identity import Link
-from cmnas_edge.collector.store.backup import back_up, restore
+from cmnas_edge.collector.store.backup import back_up
 from cmnas_edge.collector.store.erasures import Erasures, Selection, chain_fault
 from cmnas_edge.collector.store.journal import Arrival, Journal
 from cmnas_edge.collector.store.keys import DAY_S
+from cmnas_edge.collector.store.restoring import restore
 from cmnas_edge.collector.store.upkeep import Upkeep
 from tests.collector.people import DIMENSION, FINGERPRINT, People
 from tests.collector.store.test_schema import OLD
