@@ -91,7 +91,8 @@ class Identities:
                  last: int = 0, newcomer: float = NEWCOMER) -> None:
         bundles = ((dimension, calibration), *also)
         self.fingerprints = [bytes.fromhex(each.fingerprint) for _, each in bundles]
-        self._bundles = {None: 0, **{fingerprint: bundle for bundle, fingerprint in enumerate(self.fingerprints)}}
+        self._bundles: dict[bytes | None, int] = {
+            None: 0, **{fingerprint: bundle for bundle, fingerprint in enumerate(self.fingerprints)}}
         self.held = Held()
         self._tracklets = Tracklets(*(entries for entries, _ in bundles))
         self._known = [Known(Prototypes(entries, bundle), Scales(each))
@@ -115,8 +116,9 @@ class Identities:
         return self._tracklets.traits.copy(), self._tracklets.cameras
 
     def means(self, opened_by: Sequence[int]) -> tuple[list[bool], F32]:
-        """Which of some tracklets are here, by what opened them, and the mean vectors of those, shape ``(n, d)``."""
-        found = [self._tracklets.opened_by(number) for number in opened_by]
+        """Which of some tracklets, by what opened them, the leading bundle tells of; their means, shape ``(n, d)``."""
+        found = [one if one is not None and 0 in one.means else None
+                 for one in map(self._tracklets.opened_by, opened_by)]
         return [one is not None for one in found], self._tracklets.means([one for one in found if one is not None])
 
     def tracklet(self, opened_by: int) -> Tracklet | None:

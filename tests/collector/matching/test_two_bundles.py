@@ -55,6 +55,17 @@ def told(drawn: list[Look], noise: float = 0.6) -> list[Told]:
     return found
 
 
+def test_means_are_those_of_the_leading_bundle_and_of_whom_it_tells_alone() -> None:
+    identities = accepting(OLD, NEW)
+    told_by = told([(0, "north", 1, 0, 2, "visible", "old"), (1, "north", 2, 10, 2, "visible", "new"),
+                    (2, "north", 3, 20, 2, "visible", "both")])
+    for one in told_by:
+        one.to(identities)
+    there, means = identities.means([1, 2, 3, 99])
+    assert there == [True, False, True, False]
+    assert means.shape == (2, OLD.dimension)
+
+
 def rounded(link: Link) -> Link:
     """Without the last digits, which depend on the order of a sum."""
     return msgspec.structs.replace(link, **{name: None if value is None else round(value, 5) for name, value in (
