@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import msgspec
 
+from cmnas_edge.mqtt.answers import Answered, read_answer, written_answer
 from cmnas_edge.mqtt.connection import Connection, Message
 from cmnas_edge.mqtt.credentials import Address, Credentials, address, common_name
 
-__all__ = ["CORRELATION_BYTES", "SITE", "Address", "Connection", "Credentials", "Message", "address", "answer_topic",
-           "batch_topic", "camera_of", "common_name", "device_of", "modality_topic"]
+__all__ = ["CORRELATION_BYTES", "SITE", "Address", "Answered", "Connection", "Credentials", "Message", "address",
+           "answer_topic", "batch_topic", "camera_of", "common_name", "device_of", "modality_topic", "read_answer",
+           "written_answer"]
 
 SITE = msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
                     description="1 to 64 letters, digits or any of ._- with a letter or digit first")

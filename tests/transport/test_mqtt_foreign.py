@@ -11,9 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cmnas_edge.errors import LinkDown
-from cmnas_edge.mqtt import Address, Connection, Credentials
+from cmnas_edge.mqtt import Address, Answered, Connection, Credentials, Message, read_answer, written_answer
 from tests.transport.broker import Authority, Papers
 
 CONNACK = b"\x20\x03\0\0\0"
@@ -122,3 +124,19 @@ def test_a_broker_of_another_kind_is_not_blamed_on_certificates(site: Site, answ
         with pytest.raises(LinkDown, match=says) as raised:
             connection.wait_ready(time.monotonic() + 10)
         assert "expired" not in str(raised.value)
+
+
+@given(answered=st.builds(Answered, st.integers(100, 999), st.binary(max_size=20), st.integers(0, 999_999)))
+def test_an_answer_is_read_as_it_was_written(answered: Answered) -> None:
+    assert read_answer(written_answer("a/b", bytes(16), answered)) == answered
+
+
+@pytest.mark.parametrize("properties", [{}, {"status": ""}, {"status": "20"}, {"status": "-20"}, {"status": "²00"},
+                                        {"retry-after": "3"}])
+def test_what_is_no_answer_is_none(properties: dict[str, str]) -> None:
+    assert read_answer(Message("a/b", b"", bytes(16), properties)) is None
+
+
+def test_patience_that_is_none_is_none() -> None:
+    for after in ("", "-1", "1e9", "9" * 30):
+        assert read_answer(Message("a/b", b"", bytes(16), {"status": "503", "retry-after": after})) == Answered(503, b"")

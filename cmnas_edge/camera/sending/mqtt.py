@@ -28,6 +28,7 @@ from cmnas_edge.mqtt import (
     camera_of,
     common_name,
     modality_topic,
+    read_answer,
 )
 from cmnas_edge.outgoing.mqtt import Packets
 
@@ -150,8 +151,8 @@ class MqttTransport:
 
 def _reply(message: Message | None) -> Reply:
     assert message is not None
-    status, after = (message.properties.get(name, "") for name in ("status", "retry-after"))
-    if len(message.body) > LARGEST_ANSWER or not (status.isdecimal() and len(status) == 3):
+    answered = read_answer(message)
+    if answered is None or len(message.body) > LARGEST_ANSWER:
         raise LinkDown(f"{message.topic}: expected the collector's answer, found something else; look at who may write "
                        "there by the broker's ACL")
-    return Reply(int(status), message.body, float(after) if after.isdecimal() and len(after) < 7 else 0.0)
+    return Reply(answered.status, answered.body, float(answered.retry_s))

@@ -20,6 +20,7 @@ from cmnas_edge.errors import CmnasError, ConfigError
 from cmnas_edge.log import Repeats
 from cmnas_edge.mqtt import (
     CORRELATION_BYTES,
+    Answered,
     Connection,
     Credentials,
     Message,
@@ -29,6 +30,7 @@ from cmnas_edge.mqtt import (
     common_name,
     device_of,
     modality_topic,
+    written_answer,
 )
 from cmnas_edge.sighting import NAME_WORDS, is_name
 from cmnas_edge.wire import MAX_BATCH_BYTES
@@ -146,11 +148,8 @@ class MqttReceiver:
         if done.exception() is not None or (connection := self._connection) is None:
             return      # the collector is about to end, or has; no word frees nothing
         answer = done.result()
-        properties = {"status": str(answer.status)}
-        if answer.retry_s:
-            properties["retry-after"] = str(answer.retry_s)
-        connection.publish(Message(answer_topic(self._settings.site, device), answer.body, correlation, properties),
-                           expires_s=_EXPIRES_S)
+        connection.publish(written_answer(answer_topic(self._settings.site, device), correlation, Answered(
+            answer.status, answer.body, answer.retry_s)), expires_s=_EXPIRES_S)
 
 
 def check(settings: MqttSettings) -> str:
