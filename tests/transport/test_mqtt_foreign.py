@@ -139,4 +139,5 @@ def test_what_is_no_answer_is_none(properties: dict[str, str]) -> None:
 
 def test_patience_that_is_none_is_none() -> None:
     for after in ("", "-1", "1e9", "9" * 30):
-        assert read_answer(Message("a/b", b"", bytes(16), {"status": "503", "retry-after": after})) == Answered(503, b"")
+        found = read_answer(Message("a/b", b"", bytes(16), {"status": "503", "retry-after": after}))
+        assert found == Answered(503, b"")
