@@ -1,6 +1,7 @@
 """How many sightings a second does a collector store for good, and how soon are they matched?
 
     python -m benchmarks.ingest
+    python -m benchmarks.ingest --table         # the table of the last results
 
 A real ``cmnas-edge collector`` (TLS, tokens, vectors under a key of their day, commits that have reached the disk) and
 what sends to it share the cores given. Four questions, one after another:
@@ -15,23 +16,28 @@ what sends to it share the cores given. Four questions, one after another:
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.devices import Device, Site
-from benchmarks.records import keep
+from benchmarks.records import RESULTS, keep
 
 __all__ = ["main"]
 
 BATCH = 64
 HOT_LIMIT = 50_000
 _POOL = 40      # batches of a flooding connection, sent again and again under new numbers
+_EACH = 8       # sightings of a batch where many devices send
+_WORDS = {"flood": "{connections} connections, batches of 64, as fast as answers come",
+          "steady": "{rate:,} a second, steadily", "crowd": "{devices} devices at once, 8 a second each",
+          "hostile": "the same, while one floods, one sends nonsense, one a byte at a time"}
 _GARBAGE = bytes(range(256)) * 64
 
 
@@ -43,12 +49,23 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1000, help="sightings a second, asked steadily (default: 1000)")
     parser.add_argument("--devices", type=int, default=200, help="of the crowd (default: 200)")
     parser.add_argument("--sealed", action="store_true", help="vectors sealed to the collector's key, too")
+    parser.add_argument("--table", action="store_true", help="print the table of the last results, measure nothing")
     parser.add_argument("--only", nargs="+", choices=("flood", "steady", "crowd", "hostile"))
     args = parser.parse_args()
     for name in ("seconds", "connections", "rate", "devices"):
         if not (found := getattr(args, name)) >= 1:
             parser.error(f"--{name}: expected at least 1, found {found:g}; give more")
-    seconds, figures = args.seconds, dict[str, Any](batch=BATCH, seconds=args.seconds, sealed=args.sealed)
+    if not args.table:
+        measure(args)
+    print("\n".join(table(found := last())))
+    picture(found, RESULTS / "ingest.png")
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Ask what is asked for."""
+    seconds, figures = args.seconds, dict[str, Any](
+        batch=BATCH, seconds=args.seconds, sealed=args.sealed, connections=args.connections, rate=args.rate,
+        devices=args.devices)
     questions: dict[str, tuple[int, float, Callable[[Site], dict[str, Any]]]] = {
         "flood": (args.connections, 0.0, lambda site: flood(site, args.connections, seconds)),
         "steady": (1, 0.0, lambda site: steady(site, args.rate, seconds)),
@@ -129,7 +146,7 @@ def together(site: Site, count: int, seconds: float, *, hostile: bool = False) -
         over.wait(delay)
         while time.monotonic() < ends:
             began = time.monotonic()
-            took.append(_stored(device, device.bodies(8, time.time())))
+            took.append(_stored(device, device.bodies(_EACH, time.time())))
             over.wait(max(0.0, 1 - (time.monotonic() - began)))
 
     def count_answers(name: str, post: Callable[[], int]) -> None:
@@ -186,6 +203,47 @@ def _side_by_side(work: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> No
 def _spread(took: list[float]) -> dict[str, float]:
     return {f"ack_{name}_ms": round(1000 * float(np.percentile(took, share)), 1)
             for name, share in (("p50", 50), ("p99", 99))}
+
+
+def last() -> dict[str, dict[str, Any]]:
+    """The newest answer to each question, and what it was in words."""
+    path, newest = RESULTS / "ingest.jsonl", dict[str, dict[str, Any]]()
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        row = json.loads(line)
+        asked = {"connections": 8, "rate": 1000, "devices": 200, **row}     # the first runs did not say
+        newest.update({name: {**row[name], "asked": _WORDS[name].format(**asked), "seconds": row["seconds"]}
+                       for name in _WORDS if name in row and not row["sealed"]})
+    return {name: newest[name] for name in _WORDS if name in newest}
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What was measured last, in Markdown."""
+    lines = ["| | sightings/s | acknowledged after, median, p99 | matched behind that, median, p99 |",
+             "|---|---|---|---|"]
+    for each in found.values():
+        rate = each.get("sightings_per_s") or _EACH * each["batches"] / each["seconds"]
+        matched = (f"{each['matched_after_s']:.0f} s for what {each['seconds']:g} seconds brought"
+                   if "matched_after_s" in each else f"{each['lag_s']:.2f}, {each['lag_p99_s']:.2f} s"
+                   if "lag_s" in each else "")
+        lines.append(f"| {each['asked']} | {rate:,.0f} | {each['ack_p50_ms']:.0f}, {each['ack_p99_ms']:.0f} ms | "
+                     f"{matched} |")
+    return lines
+
+
+def picture(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw how long an acknowledgement takes, by question."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - nothing else needs it
+
+    figure = Figure(figsize=(9, 0.8 + 0.6 * len(found)), layout="constrained")
+    axes = figure.subplots()
+    for place, each in enumerate(found.values()):
+        axes.barh(place, each["ack_p99_ms"], 0.6, color="#8fc7a8", label="99th percentile" if not place else None)
+        axes.barh(place, each["ack_p50_ms"], 0.6, color="#1b7f4d", label="median" if not place else None)
+    axes.set_yticks(range(len(found)), [each["asked"] for each in found.values()], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("ms until a batch is acknowledged")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def main() -> None:
                 name not in _SLOW or count <= args.slow_rows)]
             keep("match", measure(count, names, args.seconds, missing))
     print("\n".join(table(last())))
+    picture(last(), RESULTS / "match.png")
 
 
 def drawn(count: int) -> tuple[Rows, F32]:
@@ -191,6 +193,27 @@ def table(results: list[dict[str, Any]]) -> list[str]:
             worst = min(each[a]["recall"] for a in asked)
             lines.append(f"| {row['rows']:,} | {name} | {' | '.join(cells)} | {worst:.3f} |")
     return lines
+
+
+def picture(results: list[dict[str, Any]], path: Path) -> None:
+    """Draw milliseconds of a call over rows, a panel for one query and one for 64; ours in green, the floor dashed."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - nothing else needs it
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    names = list(dict.fromkeys(name for row in results for name in row["stores"]))
+    for axes, asked in zip(figure.subplots(1, 2), (_words(1, False), _words(64, False)), strict=True):
+        axes.plot([row["rows"] for row in results], [row["read_ms"] for row in results], "k--", label=_READ)
+        for place, name in enumerate(names):
+            there = [row for row in results if name in row["stores"]]
+            ours = name == "ours"
+            axes.plot([row["rows"] for row in there], [row["stores"][name][asked]["ms"] for row in there],
+                      marker="o" if ours else "sv^Dx*"[place % 6], markersize=4, linewidth=2 if ours else 1,
+                      color="#1b7f4d" if ours else str(0.25 + 0.1 * place), label=name)
+        axes.set(xscale="log", yscale="log", title=asked, xlabel=f"rows of {results[-1]['dimension']} entries",
+                 ylabel="ms a call")
+    axes.legend(fontsize=7)
+    figure.suptitle(f"{results[-1]['cores']} cores of {results[-1]['cpu']}, {results[-1]['date']}", fontsize=9)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

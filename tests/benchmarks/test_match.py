@@ -54,6 +54,7 @@ def test_a_run_keeps_and_shows_its_figures_and_who_was_missing(
     assert "not here: faiss SQfp16: it is not here" in shown
     ours = kept["stores"]["ours"]["64 queries"]
     assert f"| {ours['ms']:.2f} ({ours['to_read']:.2f}x) |" in shown.splitlines()[-2]
+    assert (tmp_path / "match.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("words", "said"), [
