@@ -208,7 +208,7 @@ def picture(results: list[dict[str, Any]], path: Path) -> None:
             ours = name == "ours"
             axes.plot([row["rows"] for row in there], [row["stores"][name][asked]["ms"] for row in there],
                       marker="o" if ours else "sv^Dx*"[place % 6], markersize=4, linewidth=2 if ours else 1,
-                      color="#1b7f4d" if ours else str(0.25 + 0.1 * place), label=name)
+                      color="#1b7f4d" if ours else str(0.2 + 0.07 * place), label=name)
         axes.set(xscale="log", yscale="log", title=asked, xlabel=f"rows of {results[-1]['dimension']} entries",
                  ylabel="ms a call")
     axes.legend(fontsize=7)
