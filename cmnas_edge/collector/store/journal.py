@@ -83,7 +83,12 @@ class Journal(Reading):
             # Half a restore that was ended holds what may be over or erased; the lock says that none goes on.
             shutil.rmtree(folder / RESTORING, ignore_errors=True)
             super().__init__(path, sqlite3.connect(":memory:"), Keys(keys or folder / "keys", master=master_key))
-            self._open(limit_mib, patience_s)
+            self.keys.hold()
+            try:
+                self._open(limit_mib, patience_s)
+            except BaseException:
+                self.keys.release()
+                raise
         except BaseException:
             os.close(self._lock)
             raise
@@ -293,6 +298,7 @@ class Journal(Reading):
     def close(self) -> None:
         """Close the file and let another collector have it."""
         self._db.close()
+        self.keys.release()
         os.close(self._lock)
 
     @contextmanager

@@ -18,6 +18,7 @@ block is beyond us: the master key on another medium is what answers that.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from datetime import date, datetime, timedelta, timezone
@@ -95,6 +96,7 @@ class Keys:
         self.master_path = master or folder / "master.key"
         self.made_master = False
         self._make = make
+        self._held: int | None = None
         self._ciphers: dict[int, AESGCM] = {}
         try:
             if make:
@@ -111,6 +113,32 @@ class Keys:
         for day in self._dropped & self.days():
             self._destroy(day)      # it ended between writing that it is dropped and dropping it
         self._master = self._open_master(names)
+
+    def hold(self) -> None:
+        """Keep other collectors away from the folder until `release`: each would drop what the other needs.
+
+        Raises:
+            ConfigError: Another has it; or it cannot be written.
+        """
+        path = self.folder / "keys.lock"
+        try:
+            self._held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            hand_to_folders_owner(path)
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise ConfigError(f"{self.folder}: held by another collector, or by what restores one, and each has keys "
+                              "and a list of what is erased of its own; name another folder in keys, or end that one"
+                              ) from None
+        except OSError as error:
+            self.release()
+            raise unwritable(self.folder, "keys", error, "correct keys or its mode") from None
+
+    def release(self) -> None:
+        """Let another collector have the folder."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def days(self) -> set[int]:
         """Return the days that have a key.

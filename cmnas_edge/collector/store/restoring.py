@@ -60,7 +60,7 @@ def restore(source: Path, data: Path, keys: Path, *, retention_h: float, master_
         raise ConfigError(f"{data / JOURNAL}: expected no journal, found one; a backup is restored into a new folder: "
                           "move that one away, or name another in data")
     staging = data / RESTORING
-    with alone(staging), held(data):
+    with held(data), alone(staging):
         try:
             _refuse_logs(data, manifest.files)
             if keys_copy is not None:

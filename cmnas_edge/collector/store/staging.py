@@ -55,6 +55,7 @@ def held(folder: Path, name: str = "journal.lock") -> Iterator[None]:
         DiskFull: There is no room.
     """
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         hand_to_folders_owner(folder / name)
     except OSError as error:

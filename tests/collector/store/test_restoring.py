@@ -123,3 +123,16 @@ def test_half_a_restore_does_not_outlive_the_next_start(tmp_path: Path) -> None:
     (data / RESTORING / "journal.sqlite").write_text("what may be over by now")
     Journal(data).close()
     assert not (data / RESTORING).exists()
+
+
+def test_no_two_have_one_folder_of_keys_at_a_time(tmp_path: Path) -> None:
+    data, keys = tmp_path / "data", tmp_path / "data" / "keys"
+    journal = filled(data)
+    back(data, tmp_path / "backup")
+    with pytest.raises(ConfigError, match="keys: held by another collector, or by what restores one"):
+        Journal(tmp_path / "other", keys=keys)
+    with pytest.raises(ConfigError, match="keys: held by another collector, or by what restores one"):
+        restore(tmp_path / "backup", tmp_path / "other", keys, retention_h=1000, clock=lambda: NOW)
+    journal.close()
+    assert restore(tmp_path / "backup", tmp_path / "another", keys, retention_h=1000, clock=lambda: NOW).kept == 12
+    Journal(tmp_path / "other", keys=keys).close()
