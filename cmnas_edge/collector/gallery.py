@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice, takewhile
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import Pair
 from cmnas_edge.collector import views
 from cmnas_edge.collector.cameras import Cameras
+from cmnas_edge.collector.changes import Changes
 from cmnas_edge.collector.matching import deciding
 from cmnas_edge.collector.matching.identity import Identities, Link
 from cmnas_edge.collector.matching.index import Index
@@ -47,6 +49,7 @@ class Gallery:
         self._records: dict[int, tuple[Record, Link, Tracklet]] = {}   # by id, counting up
         self._decided: dict[int, Link] = {}                            # by the tracklet's opening sighting
         self._decisions: dict[int, Decision] = {}
+        self._changes = Changes()
         self._cameras = Cameras()
         self._roster: tuple[Identities, int, Roster] | None = None      # as of which identities and version
 
@@ -72,6 +75,7 @@ class Gallery:
         fresh: list[Link] = []
         with self._lock:
             for link in links:
+                self._changes.note([link], self._decided)
                 if link.rule != "tracklet":
                     self._decided[link.opened_by] = link
                 if link.rule not in ("merged", "parted", "decided"):
@@ -177,11 +181,18 @@ class Gallery:
                 views.Suggestion(one.identity, one.score, one.threshold, one.pair, one.against,
                                  one.probability if known else None) for one in self._identities.suggest(identity)])
 
-    def repair(self, limit: int) -> list[Link]:
+    def changes(self, asked: views.ChangesAsked) -> views.ChangeList:
+        """List what changed by itself, the newest first."""
+        with self._lock:
+            return views.ChangeList([msgspec.structs.replace(change, identity=self._identity_now(change))
+                                     for change in self._changes.newest(asked.limit, asked.identity)])
+
+    def repair(self, limit: int, now: float) -> list[Link]:
         """Look again at so many identities, in turn, and join those that are one by now; return what changed."""
         with self._lock:
-            links = self._identities.repair(limit)
+            links = _dated(self._identities.repair(limit), now)
             if links:
+                self._changes.note(links, self._decided)
                 self._decided.update({link.opened_by: link for link in links})
                 self.version += 1
             return links
@@ -233,6 +244,7 @@ class Gallery:
             self._index.drop_before(floor)
             for tracklet in self._identities.expire(floor):
                 del self._decided[tracklet.opened_by]
+            self._changes.keep(self._decided)
             self.version += 1
             return len(gone)
 
@@ -377,6 +389,9 @@ class Gallery:
 
     def _decide(self, record: Record, vector: F32) -> list[Link]:
         links = self._identities.add(record, vector)
+        if len(links) > 1:      # the first one places it, and changes nobody else
+            links = _dated(links, record.received_at)
+            self._changes.note(links, self._decided)
         self._decided.update({link.opened_by: link for link in links if link.rule != "tracklet"})
         return links
 
@@ -391,6 +406,10 @@ class Gallery:
     def _put(self, record: Record, vector: F32) -> None:
         self._index.add(record.id, vector, camera=(record.device, record.camera), modality=record.modality,
                         seen_from=record.seen_from, seen_at=record.seen_at, transform=record.transform)
+
+    def _identity_now(self, change: views.Change) -> int:
+        there = (self._identities.tracklet(one) for one in change.tracklets)
+        return next((one.identity for one in there if one is not None), change.became)
 
     def _identity(self, identity: int) -> views.Identity:
         members = sorted(self._identities.members(identity), key=lambda t: (t.seen_from, t.opened_by))
@@ -448,6 +467,11 @@ def rebuild(journal: Journal, model: Model, *, since: float, limit: int, elsewhe
     gallery.note_gaps(journal.gaps(since))
     gallery.move(elsewhere)
     return gallery, fresh
+
+
+def _dated(links: list[Link], now: float) -> list[Link]:
+    """Links that change what was, with when they did."""
+    return [msgspec.structs.replace(link, made_at=now) if link.rule in ("merged", "parted") else link for link in links]
 
 
 def _is_camera(record: Record, name: str) -> bool:

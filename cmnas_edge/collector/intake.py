@@ -293,7 +293,7 @@ class Intake:
         self._expired_at = self._clock()
         self._on_turn()
         self._gallery.expire(self._expired_at - self._hot_window_s, self._hot_limit)
-        self._unwritten += self._gallery.repair(_REPAIRED)
+        self._unwritten += self._gallery.repair(_REPAIRED, self._expired_at)
         self._write_links()
         if self._unwritten:
             return      # a link written after its sighting went would stand for ever

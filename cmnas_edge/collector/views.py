@@ -18,11 +18,11 @@ from cmnas_edge.collector.store.upkeep import UpkeepView
 from cmnas_edge.embedding import Modality
 from cmnas_edge.sighting import MAX_DIMENSION, EngineName, Precision
 
-__all__ = ["AuditAsked", "AuditPage", "Camera", "CameraList", "Decided", "DecisionAsked", "DecisionList",
-           "DecisionsAsked", "ErasureAsked", "ExportAsked", "Gap", "Health", "IdentitiesAsked", "Identity",
-           "IdentityAsked", "IdentityList", "Judgement", "Match", "MatchList", "Move", "Nothing", "Problem", "Query",
-           "Session", "Sighting", "SightingList", "SightingsAsked", "Suggestion", "SuggestionList", "Timeline",
-           "Tracklet", "Unanswerable"]
+__all__ = ["AuditAsked", "AuditPage", "Camera", "CameraList", "Change", "ChangeList", "ChangesAsked", "Decided",
+           "DecisionAsked", "DecisionList", "DecisionsAsked", "ErasureAsked", "ExportAsked", "Gap", "Health",
+           "IdentitiesAsked", "Identity", "IdentityAsked", "IdentityList", "Judgement", "Match", "MatchList", "Move",
+           "Nothing", "Problem", "Query", "Session", "Sighting", "SightingList", "SightingsAsked", "Suggestion",
+           "SuggestionList", "Timeline", "Tracklet", "Unanswerable"]
 
 
 
@@ -371,6 +371,41 @@ class DecisionList(Struct, frozen=True):
     decisions: list[Decided]
 
 
+class ChangesAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many changes, the newest first; ``identity``: only those that this number took part in."""
+
+    limit: Limit = 100
+    identity: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What changed by itself: ``tracklets`` of identity ``was`` are of identity ``became`` since.
+
+    ``merged``: two identities are probably one. ``parted``: the tracklet was in view together with another of its
+    identity, and so is somebody else. ``score`` and the rest say why they are thought to be whom they became, as in
+    `Tracklet`. ``identity`` is the number they have now. ``at`` is the collector's clock; null for changes that an
+    earlier release made.
+    """
+
+    at: float | None
+    kind: Literal["merged", "parted"]
+    was: int
+    became: int
+    tracklets: list[int]
+    score: float | None
+    threshold: float | None
+    pair: Pair | None
+    probability: float | None
+    against: int | None
+    identity: int
+
+
+class ChangeList(Struct, frozen=True):
+    """What changed by itself, the newest first."""
+
+    changes: list[Change]
+
+
 class Suggestion(Struct, frozen=True):
     """Who else an identity may be: ``score`` of all tracklets, the ``threshold`` it needed, how probable.
 
@@ -402,11 +437,11 @@ class Health(Struct, frozen=True, kw_only=True):
     """Whether the collector stores what it is sent, and with which bundle.
 
     ``full``: nothing can be stored for now; ``refusing``: no device can be recognised;
-    ``message`` says why. ``taken_count`` sightings were stored since ``started_at``. ``behind_count`` sightings are stored and not matched yet, the oldest of them for
-    ``behind_s`` seconds. ``retention`` tells what is let go of, and when next. ``broker`` says why
-    no batch comes by a broker for now; it is empty while they do, or none is set. ``index`` says why
-    nothing can be searched for where vectors are kept elsewhere; empty: it can. Cameras keep what
-    they have.
+    ``message`` says why. ``taken_count`` sightings were stored since ``started_at``. ``behind_count`` sightings
+    are stored and not matched yet, the oldest of them for ``behind_s`` seconds. ``retention`` tells what is let
+    go of, and when next. ``broker`` says why no batch comes by a broker for now; it is empty while they do, or
+    none is set. ``index`` says why nothing can be searched for where vectors are kept elsewhere; empty: it can.
+    Cameras keep what they have.
     """
 
     status: Literal["ok", "full", "refusing"]

@@ -56,7 +56,8 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
     tracklet that ``against`` opened; ``threshold`` the score that was needed, with these people about and
     this way from where that one was. Of an identity opened they tell of the most probable one, if there
     was any. ``probability`` is that of the whole, ``fingerprint`` the bundle's; None where the
-    calibration knows none, and in links of earlier releases.
+    calibration knows none, and in links of earlier releases. ``made_at``, epoch seconds, is set where it changed what
+    was: of ``merged`` and ``parted``.
     """
 
     sighting: int
@@ -69,6 +70,7 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
     against: int | None = None
     probability: float | None = None
     fingerprint: bytes | None = None
+    made_at: float | None = None
 
 
 class Identities:

@@ -234,7 +234,7 @@ class Journal(Reading):
     def _link(self, links: Iterable[Link]) -> None:
         links = list(links)
         self._last_identity = max((self._last_identity, *(link.identity for link in links)))
-        self._db.executemany(f"INSERT INTO link ({LINK_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  no input in it
+        self._db.executemany(f"INSERT INTO link ({LINK_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  no input in it
                              [msgspec.structs.astuple(link) for link in links])
 
     def _store(self, arrival: Arrival) -> list[int | None]:

@@ -14,7 +14,8 @@ __all__ = ["FIELDS", "LINK_FIELDS", "Arrival", "Decision", "DecisionKind", "Jour
 
 FIELDS = ("id, device, spool, sequence, received_at, camera, seen_from, seen_at, modality, tracklet, view_count, "
           "quality, box_width, box_height, engine, precision, transform")
-LINK_FIELDS = "sighting, opened_by, identity, rule, score, threshold, pair, against, probability, fingerprint"
+LINK_FIELDS = ("sighting, opened_by, identity, rule, score, threshold, pair, against, probability, fingerprint, "
+               "made_at")
 DecisionKind = Literal["confirm", "split", "merge", "undo", "cannot_link"]
 
 

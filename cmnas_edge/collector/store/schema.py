@@ -1,7 +1,8 @@
 """The journal's tables, and how a journal of an earlier release becomes one of this.
 
 Schema 1 (0.1.0) held vectors as they came. Schema 2 seals them (`cmnas_edge.collector.store.keys`),
-knows what people decided, and which records it holds no more, so that they are not stored again.
+knows what people decided, and which records it holds no more, so that they are not stored again. Schema 3 knows when
+identities changed by themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cmnas_edge.errors import ConfigError
 __all__ = ["SCHEMA", "beside", "prepare"]
 
 _log = logging.getLogger("cmnas.collector")
-SCHEMA = 2
+SCHEMA = 3
 _APPLICATION = 0x636D6E61  # "cmna": file(1) and we can tell this from any other SQLite file
 _SINCE_1 = """
 CREATE TABLE sighting (
@@ -52,6 +53,9 @@ CREATE TABLE gone (
     PRIMARY KEY (device, spool, first)) WITHOUT ROWID;
 CREATE TABLE mark (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE erased (id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+_SINCE_3 = """
+ALTER TABLE link ADD COLUMN made_at REAL;
 """
 
 
@@ -93,10 +97,10 @@ def prepare(db: sqlite3.Connection, path: Path, keys: Keys, limit_mib: int) -> N
 def _upgrade(db: sqlite3.Connection, path: Path, keys: Keys, version: int) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
-        for script in (_SINCE_1, _SINCE_2)[version:]:
+        for script in (_SINCE_1, _SINCE_2, _SINCE_3)[version:]:
             for statement in script.split(";")[:-1]:    # executescript would commit first
                 db.execute(statement)
-        if version:
+        if version == 1:
             (count,) = db.execute("SELECT count(*) FROM sighting").fetchone()
             _log.info("%s: sealing %d vectors of an earlier release; this is done once", path, count)
             _seal(db, keys)

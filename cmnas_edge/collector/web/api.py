@@ -73,6 +73,7 @@ ROUTES = (
     Route("GET", "/v1/identities/{identity}/suggestions", "suggestions", views.IdentityAsked, views.SuggestionList,
           "viewer"),
     Route("GET", "/v1/decisions", "decisions", views.DecisionsAsked, views.DecisionList, "viewer"),
+    Route("GET", "/v1/changes", "changes", views.ChangesAsked, views.ChangeList, "viewer"),
     Route("POST", "/v1/decisions", "decide", views.DecisionAsked, views.Decided, "operator", audit="decision"),
     Route("GET", "/v1/site", "site", views.Nothing, overviews.Site, "viewer"),
     Route("GET", "/v1/calibration", "calibration", views.Nothing, overviews.CalibrationShown, "viewer"),
@@ -174,8 +175,10 @@ class Api(Administration):
         """Show one probable person's sightings in the order of the footage."""
         timeline = self._gallery.timeline(asked.identity)
         if timeline is None:
-            raise views.Unanswerable(404, f"identity: none of number {asked.identity} in the hot window; it may be "
-                                     "part of another by now")
+            part = next((f"; it became part of {one.identity}" for one in self._gallery.changes(
+                views.ChangesAsked(1000, asked.identity)).changes if one.was == asked.identity),
+                "; it may be part of another by now")
+            raise views.Unanswerable(404, f"identity: none of number {asked.identity} in the hot window{part}")
         return timeline
 
     def suggestions(self, asked: views.IdentityAsked) -> views.SuggestionList:
@@ -185,6 +188,10 @@ class Api(Administration):
     def decisions(self, asked: views.DecisionsAsked) -> views.DecisionList:
         """List what people decided about identities."""
         return self._gallery.decisions(asked.limit)
+
+    def changes(self, asked: views.ChangesAsked) -> views.ChangeList:
+        """List what changed by itself: identities that became one, and whoever left one."""
+        return self._gallery.changes(asked)
 
     def decide(self, asked: views.DecisionAsked, *, person: str) -> views.Decided:
         """Confirm, merge, split or hold apart identities, or take that back; the journal keeps who and why."""

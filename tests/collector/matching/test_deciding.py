@@ -52,7 +52,7 @@ class Desk:
         return self.gallery.decide(asked, "ann", self.at, self.journal.decide)
 
     def repair(self) -> None:
-        self.journal.append([], self.gallery.repair(100))
+        self.journal.append([], self.gallery.repair(100, 0.0))
 
     def restart(self) -> None:
         self.journal.close()

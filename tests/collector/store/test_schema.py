@@ -42,7 +42,7 @@ def test_the_vectors_of_an_earlier_release_are_sealed_and_nothing_of_them_stays_
     assert len(list(journal.sightings(FIRST, 64, since=0, most=100))) == len(plain)
     journal.close()
     (version,), = sqlite3.connect(path).execute("PRAGMA user_version")
-    assert version == schema.SCHEMA == 2
+    assert version == schema.SCHEMA == 3
 
 
 class Ended(Exception):
@@ -83,3 +83,21 @@ def test_a_migration_that_ends_anywhere_leaves_the_old_journal_or_the_new_one(tm
         assert list(journal.links(1)) == LINKS
         journal.close()
     assert statements > 20      # it was ended within the migration, not only around it
+
+def test_a_journal_of_the_schema_before_is_brought_up_and_its_sealed_vectors_stay_as_they_are(tmp_path: Path) -> None:
+    old(tmp_path)
+    Journal(tmp_path).close()
+    path = tmp_path / "journal.sqlite"
+    before = vectors(path)
+    db = sqlite3.connect(path)
+    db.execute("ALTER TABLE link DROP COLUMN made_at")
+    db.execute("PRAGMA user_version=2")
+    db.commit()
+    db.close()
+    journal = Journal(tmp_path)
+    assert vectors(path) == before
+    assert len(list(journal.sightings(FIRST, 64, since=0, most=100))) == len(sightings())
+    assert list(journal.links(1)) == LINKS
+    journal.close()
+    (version,), = sqlite3.connect(path).execute("PRAGMA user_version")
+    assert version == schema.SCHEMA

@@ -34,6 +34,7 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "health": ("/v1/health", {}), "cameras": ("/v1/cameras", {}), "sightings": ("/v1/sightings", {}),
     "identities": ("/v1/identities", {}), "identity": ("/v1/identities/1", {}),
     "suggestions": ("/v1/identities/1/suggestions", {}), "decisions": ("/v1/decisions", {}),
+    "changes": ("/v1/changes", {}),
     "decide": ("/v1/decisions", {"json": {"kind": "confirm", "identities": [1], "reason": "I was there"}}),
     "site": ("/v1/site", {}), "calibration": ("/v1/calibration", {}),
     "moved": ("/v1/calibration/moved?pair=visible-visible&score=0.9", {}),
