@@ -12,12 +12,14 @@ times and of numbers. That channel is bounded by `MAX_SIGHTING_BYTES`; it cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from google.protobuf.message import DecodeError
 
 from cmnas_edge import sighting_pb2 as pb
+from cmnas_edge.answer import MAX_REASON, decode_answer, encode_answer
 from cmnas_edge.embedding import Packing, pack
+from cmnas_edge.fields import WireError, split, varint
 from cmnas_edge.sealing import Opener, Seal, Sealer
 from cmnas_edge.sighting import (
     ENGINE_NUMBERS,
@@ -53,15 +55,6 @@ MAX_SIGHTING_BYTES = 8192       # the largest legal one is about half of it; a t
 MAX_SIGHTINGS = 64              # in a batch
 MAX_GAPS = 17
 MAX_BATCH_BYTES = MAX_SIGHTINGS * (MAX_SIGHTING_BYTES + 4) + MAX_GAPS * 64
-MAX_REASON = 300
-
-_RESULT_NUMBERS: dict[Result, pb.Result] = {
-    "stored": pb.RESULT_STORED, "duplicate": pb.RESULT_DUPLICATE, "refused": pb.RESULT_REFUSED}
-_RESULTS: dict[int, Result] = {number: word for word, number in _RESULT_NUMBERS.items()}
-
-
-class WireError(ValueError):
-    """Bytes that are no batch (or no answer) at all."""
 
 
 def encode_sighting(sighting: Sighting, sealer: Sealer | None = None) -> bytes:
@@ -108,10 +101,10 @@ def encode_batch(sightings: Iterable[Sighting | bytes], gaps: Iterable[Gap] = ()
     parts = []
     for item in sightings:
         body = item if isinstance(item, bytes) else encode_sighting(item)
-        parts.append(b"\x0a" + _varint(len(body)) + body)  # field 1, length-delimited
+        parts.append(b"\x0a" + varint(len(body)) + body)  # field 1, length-delimited
     for gap in gaps:
         body = pb.Gap(spool=gap.spool, first=gap.first, last=gap.last, count=gap.count).SerializeToString()
-        parts.append(b"\x12" + _varint(len(body)) + body)
+        parts.append(b"\x12" + varint(len(body)) + body)
     return b"".join(parts)
 
 
@@ -141,7 +134,7 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
         raise WireError(f"batch: expected at most {MAX_BATCH_BYTES} bytes, found {len(data)}; send fewer")
     items: list[pb.Sighting | Gap | Refusal] = []
     counts = {1: 0, 2: 0}
-    for number, body in _split(data):
+    for number, body in split(data):
         if number not in counts or isinstance(body, int):
             raise WireError(f"batch: expected sightings (1) and gaps (2), found field {number}; "
                             "this collector does not know it")
@@ -163,38 +156,14 @@ def explained_bytes(data: bytes) -> int:
     """
     total = 0
     try:
-        for number, body in _split(data):
+        for number, body in split(data):
             if isinstance(body, int) or number not in (1, 2):
                 continue
             size = _explained_record(pb.Sighting() if number == 1 else pb.Gap(), body)
-            total += 1 + len(_varint(len(body))) + size if size else 0
+            total += 1 + len(varint(len(body))) + size if size else 0
     except WireError:
         pass  # what follows cannot be read; what came before stands
     return total
-
-
-def encode_answer(outcomes: Iterable[Outcome]) -> bytes:
-    """Encode what became of each record; long reasons are cut."""
-    answer = pb.Answer()
-    for o in outcomes:
-        answer.outcomes.add(spool=o.spool, sequence=o.sequence, result=_RESULT_NUMBERS[o.result],
-                            reason=o.reason[:MAX_REASON])
-    return bytes(answer.SerializeToString())
-
-
-def decode_answer(data: bytes) -> list[Outcome]:
-    """Decode a collector's answer. A result this version does not know is left out: it frees nothing.
-
-    Raises:
-        WireError: The bytes are no answer.
-    """
-    try:
-        answer = pb.Answer.FromString(data)
-    except DecodeError:
-        raise WireError(f"answer: expected the collector's, found {len(data)} other bytes") from None
-    return [Outcome(o.spool, o.sequence, _RESULTS[o.result],
-                    "".join(c if c.isprintable() else " " for c in o.reason[:MAX_REASON]))
-            for o in answer.outcomes if o.result in _RESULTS]
 
 
 def _decode_one(body: bytes, dimension: int | None, device: str | None,
@@ -283,7 +252,7 @@ def _misread(message: pb.Sighting | pb.Gap, body: bytes) -> str:
     if (excess := len(body) - message.ByteSize()) == 0:
         return ""
     known = {field.number for field in message.DESCRIPTOR.fields}
-    foreign = sorted({number for number, _ in _split(body)} - known)
+    foreign = sorted({number for number, _ in split(body)} - known)
     what = f"unknown field {foreign[0]}" if foreign else "a field twice, padded, or spelt-out zeros"
     return f"expected only fields of {message.DESCRIPTOR.full_name}, found {what} ({excess} bytes)"
 
@@ -292,7 +261,7 @@ def _named(body: bytes) -> tuple[str, int]:
     """Spool and sequence of a record, however damaged what follows them is."""
     spool, sequence = "", 0
     try:
-        for number, value in _split(body):
+        for number, value in split(body):
             if number == 3 and isinstance(value, bytes):
                 text = value.decode("ascii", "replace")
                 spool = text if is_spool(text) else ""
@@ -322,47 +291,3 @@ def _all_faults(message: pb.Sighting) -> dict[str, str]:
         if isinstance(vector, str):
             wrong["vector"] = vector
     return wrong
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _split(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield (field number, value) along a message: int for a varint, bytes for all else.
-
-    Raises:
-        WireError: The bytes end inside a field, or a field has no known wire type.
-    """
-    at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = 0
-        for shift in range(0, 70, 7):
-            if at >= len(data):
-                break
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-        raise WireError(f"batch: expected a number at byte {at}, found none; it is cut off or damaged")
-
-    while at < len(data):
-        number, kind = divmod(varint(), 8)
-        if kind == 0:
-            yield number, varint()
-            continue
-        size = {1: 8, 5: 4}.get(kind)
-        if kind == 2:
-            size = varint()
-        if size is None or at + size > len(data):
-            raise WireError(f"batch: expected a field at byte {at}, found it cut off or of no known kind")
-        yield number, data[at:at + size]
-        at += size
