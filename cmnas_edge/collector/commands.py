@@ -12,7 +12,7 @@ from cmnas_edge.collector import calibrating_commands, keeping_commands, person_
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.receiving import mqtt
 from cmnas_edge.collector.receiving.devices import Devices, new_token
-from cmnas_edge.collector.serving import serve
+from cmnas_edge.collector.serving import serve, server_config
 from cmnas_edge.collector.store import elsewhere
 from cmnas_edge.collector.web import metrics
 from cmnas_edge.errors import ConfigError
@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         if settings.mqtt is not None:
             mqtt.check(settings.mqtt)
         elsewhere.check(settings)
+        server_config(settings, None)   # reads certificates and keys of TLS
         if settings.health is not None:
             metrics.check()
         sys.stdout.write(config.show(settings))

@@ -93,6 +93,8 @@ def erase(words: list[str], args: argparse.Namespace) -> int:
     settings = collector_settings.load(args.config)
     what = Selection(identity=args.identity, device=args.device, camera=args.camera,
                      seen_from=_time("--from", args.seen_from), seen_to=_time("--to", args.seen_to))
+    if what.identity is not None and not 1 <= what.identity < 2**63:
+        raise ConfigError(f"erase: --identity: expected the number of a person, found {what.identity}; look it up")
     if fault := what.fault():
         raise ConfigError(fault)
     if "erasure" in settings.access.reasons and not args.reason.strip():
@@ -140,6 +142,6 @@ def _time(name: str, given: str | None) -> float | None:
         return None
     try:
         return datetime.fromisoformat(given).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigError(f"erase: {name}: expected a time as 2026-11-21T14:30, found {given[:80]!a}; correct it"
                           ) from None

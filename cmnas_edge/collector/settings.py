@@ -22,6 +22,9 @@ SiteKeyId = Annotated[str, msgspec.Meta(
     "prints, never all of them 0, or nothing where cameras have no key")]
 
 
+_MOST = 10**9
+
+
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A broker (MQTT 5) that cameras may send by, beside HTTP.
 
@@ -142,6 +145,17 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     access: AccessSettings = AccessSettings()
 
 
+def _refuse_shared_folders(settings: CollectorSettings, path: Path) -> None:
+    """Keys in the folder that backups are made of would open them, and a copy where the keys are is none."""
+    data, keys = settings.data.resolve(), (settings.keys or settings.data / "keys").resolve()
+    copy = None if settings.keys_copy is None else settings.keys_copy.resolve()
+    for name, found, other, what in (("keys", keys, data, "data"), ("keys_copy", copy, data, "data"),
+                                     ("keys_copy", copy, keys, "the keys")):
+        if found == other:
+            raise ConfigError(f"{path}: {name}: expected a folder of its own, found that of {what} ({other}); name "
+                              "another, best on another disk")
+
+
 def load(path: Path) -> CollectorSettings:
     """Read a settings file and refuse what cannot work.
 
@@ -158,6 +172,10 @@ def load(path: Path) -> CollectorSettings:
                                ("journal_mib", settings.journal_mib, 0), ("device_rate", settings.device_rate, 0)):
         if not value >= least:
             raise ConfigError(f"{path}: {name}: expected at least {least:g}, found {value:g}; raise it")
+    for name, count in (("hot_limit", settings.hot_limit), ("journal_mib", settings.journal_mib)):
+        if count > _MOST:
+            raise ConfigError(f"{path}: {name}: expected at most {_MOST}, found {count:g}; lower it")
+    _refuse_shared_folders(settings, path)
     if settings.only_sealed and not settings.seal_keys:
         raise ConfigError(f"{path}: only_sealed: expected seal_keys to open vectors with, found none; name a file that "
                           "'cmnas-edge collector seal-key' made")

@@ -107,6 +107,18 @@ def test_a_seal_key_is_made_once_and_enrolling_gives_its_public_half(
     assert [device.name for device in Devices(config.parent / "data").known()] == ["gate"]
 
 
+@pytest.mark.parametrize("authority", [False, True])
+def test_check_finds_certificates_that_are_none(config: Path, capsys: pytest.CaptureFixture[str], authority: bool
+                                                ) -> None:
+    (config.parent / "key.pem").write_text("no key", "utf-8")
+    (config.parent / "key.pem").chmod(0o600)
+    lines = 'tls_certificate = "key.pem"\ntls_key = "key.pem"\n'
+    config.write_text(lines + 'device_authority = "key.pem"\n' * authority + config.read_text("utf-8"), "utf-8")
+    code, out, said = run(capsys, config, "--check")
+    assert (code, out) == (78, "")
+    assert "expected a PEM certificate and its key, found something else" in said
+
+
 def test_check_prints_what_is_in_effect(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "enrol", "gate", "--config", config)
     code, out, _ = run(capsys, config, "--check")

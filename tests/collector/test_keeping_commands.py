@@ -130,6 +130,8 @@ def test_a_master_key_made_beforehand_is_handed_to_a_service_and_never_replaced(
 @pytest.mark.parametrize("words", [
     ["backup"], ["restore"], ["backup", "a", "b"], ["erase", "x"], ["erase"], ["erase", "--camera", "north"],
     ["erase", "--from", "yesterday"], ["erase", "--device", "gate"], ["erase", "--device", "gate", "--reason", "x"],
+    ["erase", "--identity", "0", "--reason", "x"], ["erase", "--identity", str(2**63), "--reason", "x"],
+    ["erase", "--from", "0001-01-01", "--reason", "x"],
     ["restore", "nowhere"], ["backup", "somewhere"]], ids=" ".join)
 def test_what_cannot_be_done_is_one_clear_sentence_and_makes_nothing(
         config: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
@@ -145,3 +147,18 @@ def test_a_retention_shorter_than_what_is_shown_is_refused(
     code, _, said = run(capsys, write(config.parent, line), "--check")
     assert code == 78
     assert "retention_h: expected at least 24" in said
+
+
+@pytest.mark.parametrize(("lines", "said"), [
+    ('keys = "data"', "keys: expected a folder of its own, found that of data"),
+    ('keys = "data/../data"', "keys: expected a folder of its own, found that of data"),
+    ('keys_copy = "data"', "keys_copy: expected a folder of its own, found that of data"),
+    ('keys_copy = "data/keys"', "keys_copy: expected a folder of its own, found that of the keys"),
+    ('keys = "vault"\nkeys_copy = "vault"', "keys_copy: expected a folder of its own, found that of the keys"),
+    ("hot_limit = 1000000000000000000000", "hot_limit: expected at most 1000000000"),
+    ("journal_mib = 9223372036854775807", "journal_mib: expected at most 1000000000")])
+def test_what_would_undo_a_protection_or_itself_is_refused_when_settings_are_read(
+        config: Path, capsys: pytest.CaptureFixture[str], lines: str, said: str) -> None:
+    code, _, told = run(capsys, write(config.parent, lines), "--check")
+    assert code == 78
+    assert said in told
