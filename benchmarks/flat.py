@@ -81,7 +81,8 @@ class _Site:
                 assert number is not None
                 self._links += self._gallery.add(Record(
                     number, "site", one.spool, one.sequence, one.seen_from, one.camera, one.seen_from, one.seen_at,
-                    one.modality, one.tracklet, 1, 1.0, 40, 96, one.engine, one.precision, 0), one.vector)
+                    one.modality, one.tracklet, 1, 1.0, 40, 96, one.engine, one.precision, 0, one.fingerprint),
+                    one.vector)
         self._gallery.expire(0.0, self._hot)
         return 1e6 * (time.process_time() - began) / (len(batches) * _BATCH)
 
@@ -106,7 +107,7 @@ def by_people(counts: Sequence[int]) -> dict[str, int]:
 def _passer_by(number: int) -> Record:
     at = float(number)
     return Record(number, "site", _SPOOL, number, at, f"c{number % 6}", at, at + 0.5, "visible", number, 1, 1.0, 40, 96,
-                  "onnxruntime", "fp32", 0)
+                  "onnxruntime", "fp32", 0, b"")
 
 
 def main() -> None:

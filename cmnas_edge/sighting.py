@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import msgspec
@@ -133,7 +133,7 @@ def key_id(transform: int) -> str:
 
 
 def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = None,
-           fingerprint: bytes | None = None, transform: int | None = None) -> dict[str, str]:
+           fingerprints: Collection[bytes] | None = None, transform: int | None = None) -> dict[str, str]:
     """Say of each field that is not legal why: what was expected, what was found.
 
     What an open vector holds is left to `read_vectors`, which looks at those of many records at once.
@@ -142,7 +142,7 @@ def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = No
         m: A record as parsed.
         dimension: Entries its vector must have; None takes any up to `MAX_DIMENSION`.
         device: The name it must carry; None takes any.
-        fingerprint: The bundle it must come from; None takes any.
+        fingerprints: The bundles of which it must come from one; None takes any.
         transform: The site key that must have turned its vector, 0 for none; None takes any.
     """
     # A collector asks this of every record it takes: nothing is worded that is legal.
@@ -172,10 +172,10 @@ def faults(m: pb.Sighting, dimension: int | None = None, device: str | None = No
             wrong[side] = f"{side}: expected 1 to {_MAX_BOX}, found {size}"
     if len(m.fingerprint) != FINGERPRINT_BYTES:
         wrong["fingerprint"] = f"fingerprint: expected 32 bytes, found {len(m.fingerprint)}"
-    if fingerprint is not None and m.fingerprint != fingerprint:
-        wrong["fingerprint"] = (f"fingerprint: expected bundle {fingerprint.hex()[:12]}, found "
-                                f"{m.fingerprint.hex()[:12]}; its vectors cannot be compared: give both the same "
-                                "bundle")
+    elif fingerprints is not None and m.fingerprint not in fingerprints:
+        wrong["fingerprint"] = (f"fingerprint: expected bundle {' or '.join(one.hex()[:12] for one in fingerprints)}, "
+                                f"found {m.fingerprint.hex()[:12]}; its vectors cannot be compared: give both the same "
+                                "bundle (docs/rollout.md)")
     if transform is not None and m.transform != transform:
         wrong["transform"] = (f"transform: expected site key {key_id(transform)}, found {key_id(m.transform)}; vectors "
                               "of two keys cannot be compared: give every camera the same key, and the collector its "

@@ -12,7 +12,7 @@ times and of numbers. That channel is bounded by `MAX_SIGHTING_BYTES`; it cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -25,6 +25,7 @@ from cmnas_edge.sighting import (
     ENGINE_NUMBERS,
     ENGINES,
     F32,
+    FINGERPRINT_BYTES,
     MAX_SEQUENCE,
     MODALITIES,
     MODALITY_NUMBERS,
@@ -108,16 +109,18 @@ def encode_batch(sightings: Iterable[Sighting | bytes], gaps: Iterable[Gap] = ()
     return b"".join(parts)
 
 
-def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
+def decode_batch(data: bytes, *, dimension: int | Mapping[bytes, int] | None, device: str | None,
                  fingerprint: bytes | None = None, transform: int | None = None, opener: Opener | None = None,
                  only_sealed: bool = False) -> list[Sighting | Gap | Refusal]:
     """Decode a batch, trusting nothing in it.
 
     Args:
         data: The body of a request.
-        dimension: Entries a vector must have; None takes any up to `MAX_DIMENSION`.
+        dimension: Entries a vector must have, or those of each bundle that is accepted, by fingerprint; None takes any
+            up to `MAX_DIMENSION`.
         device: Who the token says is sending; a record that names another is refused.
-        fingerprint: The one bundle whose vectors are comparable; None takes any.
+        fingerprint: The one bundle that is accepted; None takes any, or those that ``dimension`` names. A record of
+            another is not taken, but not for good either: a collector may accept that bundle again.
         transform: The one site key whose vectors are, 0 for none; None takes any. A record of another is not
             taken, but not for good either: whoever collects for that key may want it.
         opener: Has the keys that vectors may be sealed to. A record sealed to another is not taken, but not
@@ -132,6 +135,8 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
     """
     if len(data) > MAX_BATCH_BYTES:
         raise WireError(f"batch: expected at most {MAX_BATCH_BYTES} bytes, found {len(data)}; send fewer")
+    accepted = dimension if isinstance(dimension, Mapping) else {} if fingerprint is None else {fingerprint: dimension}
+    entries = None if isinstance(dimension, Mapping) else dimension
     items: list[pb.Sighting | Gap | Refusal] = []
     counts = {1: 0, 2: 0}
     for number, body in split(data):
@@ -140,11 +145,11 @@ def decode_batch(data: bytes, *, dimension: int | None, device: str | None,
                             "this collector does not know it")
         counts[number] += 1
         items.append(_decode_gap(body) if number == 2
-                     else _decode_one(body, dimension, device, fingerprint, transform, opener, only_sealed))
+                     else _decode_one(body, accepted, entries, device, transform, opener, only_sealed))
     if counts[1] > MAX_SIGHTINGS or counts[2] > MAX_GAPS:
         raise WireError(f"batch: expected at most {MAX_SIGHTINGS} sightings and {MAX_GAPS} gaps, "
                         f"found {counts[1]} and {counts[2]}; send fewer")
-    return _with_vectors(items, dimension)
+    return _with_vectors(items, accepted, entries)
 
 
 def explained_bytes(data: bytes) -> int:
@@ -166,9 +171,8 @@ def explained_bytes(data: bytes) -> int:
     return total
 
 
-def _decode_one(body: bytes, dimension: int | None, device: str | None,
-                fingerprint: bytes | None, transform: int | None, opener: Opener | None,
-                only_sealed: bool) -> pb.Sighting | Refusal:
+def _decode_one(body: bytes, accepted: Mapping[bytes, int | None], dimension: int | None, device: str | None,
+                transform: int | None, opener: Opener | None, only_sealed: bool) -> pb.Sighting | Refusal:
     """Return a record that is legal but for its vector, which is open but not looked at yet."""
     if len(body) > MAX_SIGHTING_BYTES:
         return Refusal(*_named(body), f"expected at most {MAX_SIGHTING_BYTES} bytes, found {len(body)}")
@@ -177,12 +181,12 @@ def _decode_one(body: bytes, dimension: int | None, device: str | None,
         return Refusal(*_named(body), reason)
     if not message.HasField("seal") and only_sealed:
         return Refusal(*_named(body), "vector: expected it sealed, found it open; set seal_to in [link] of that camera")
-    wrong = faults(message, dimension, device, fingerprint, transform)
-    of_another_key = wrong.pop("transform", "")
+    wrong = faults(message, accepted.get(message.fingerprint, dimension), device, accepted or None, transform)
+    not_now = [wrong.pop(name) for name in ("fingerprint", "transform") if name in wrong and _may_change(name, message)]
     for reason in wrong.values():
         return Refusal(*_named(body), reason)
-    if of_another_key:
-        return Refusal(*_named(body), of_another_key, for_good=False)
+    for reason in not_now:
+        return Refusal(*_named(body), reason, for_good=False)
     if message.HasField("seal"):
         if opener is None or not opener.has(message.seal.key):
             return Refusal(*_named(body), "seal: expected one this collector has the key to, found another "
@@ -194,14 +198,22 @@ def _decode_one(body: bytes, dimension: int | None, device: str | None,
     return message
 
 
-def _with_vectors(items: Sequence[pb.Sighting | Gap | Refusal], dimension: int | None
-                  ) -> list[Sighting | Gap | Refusal]:
-    """Look at the vectors of a batch, those of one packing together."""
+def _may_change(name: str, message: pb.Sighting) -> bool:
+    """Whether a collector may accept it another time: another bundle or key, but no bytes that name none."""
+    return name == "transform" or len(message.fingerprint) == FINGERPRINT_BYTES
+
+
+def _with_vectors(items: Sequence[pb.Sighting | Gap | Refusal], accepted: Mapping[bytes, int | None],
+                  dimension: int | None) -> list[Sighting | Gap | Refusal]:
+    """Look at the vectors of a batch, those of one packing and bundle together."""
     read: dict[int, F32 | str] = {}
-    for number, packing in PACKINGS.items():
-        places = [place for place, item in enumerate(items) if isinstance(item, pb.Sighting) and item.packing == number]
-        read.update(zip(places, read_vectors([items[place].vector for place in places], packing, dimension),  # type: ignore[union-attr]
-                        strict=True))
+    alike: dict[tuple[int, int | None], list[int]] = {}
+    for place, item in enumerate(items):
+        if isinstance(item, pb.Sighting):
+            alike.setdefault((item.packing, accepted.get(item.fingerprint, dimension)), []).append(place)
+    for (number, wanted), places in alike.items():
+        vectors = read_vectors([items[place].vector for place in places], PACKINGS[number], wanted)  # type: ignore[union-attr]
+        read.update(zip(places, vectors, strict=True))
     return [_read(item, PACKINGS[item.packing], read[place]) if isinstance(item, pb.Sighting) else item
             for place, item in enumerate(items)]
 

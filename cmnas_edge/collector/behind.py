@@ -6,12 +6,11 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from cmnas_edge.collector.matching.match import Model
 from cmnas_edge.collector.store.journal import Journal, Record
 
 __all__ = ["MOST", "Behind", "Rush"]
@@ -29,9 +28,9 @@ class Behind:
         none: Set when `pop` found nothing, until the next `add`; any thread may wait for it.
     """
 
-    def __init__(self, journal: Journal, model: Model) -> None:
+    def __init__(self, journal: Journal, dimensions: Mapping[bytes, int]) -> None:
         self._journal = journal
-        self._model = model
+        self._dimensions = dimensions   # of the bundles that are accepted, by fingerprint
         self._held: deque[tuple[Record, F32]] = deque()
         self._stored_only = 0       # so many more wait that are only in the journal,
         self._after = 0             # under higher ids than this
@@ -44,8 +43,7 @@ class Behind:
     def pop(self) -> tuple[Record, F32] | None:
         """Take the first; None when there is none, and so whoever took the last is done with it."""
         if not self._held and self._stored_only:
-            self._held.extend(rows := list(self._journal.stored_after(
-                self._model.fingerprint, self._model.dimension, self._after, MOST)))
+            self._held.extend(rows := list(self._journal.stored_after(self._dimensions, self._after, MOST)))
             # What was counted and is not there was erased meanwhile: only an empty answer is the end.
             self._stored_only = max(1, self._stored_only - len(rows)) if rows else 0
             self._after = rows[-1][0].id if rows else 0

@@ -7,21 +7,18 @@ person or two, and how: `cmnas_edge.collector.witnesses`. The journal is only re
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from cmnas_edge import bundle
-from cmnas_edge.bundle import Bundle
-from cmnas_edge.calibration import PAIRS, Calibration, Pair, Scale, Threshold, encode, read_calibration
+from cmnas_edge.calibration import PAIRS, Calibration, Pair, Scale, Threshold, encode
 from cmnas_edge.calibration.fit import Plan, Scores, fit, shortfall
 from cmnas_edge.collector import settings as collector_settings
+from cmnas_edge.collector.accepted import leading, read_stored
 from cmnas_edge.collector.drifts import as_alike, held_against
 from cmnas_edge.collector.keeping_commands import keys_of
 from cmnas_edge.collector.person_commands import note
@@ -30,10 +27,10 @@ from cmnas_edge.collector.store.keys import Keys
 from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.schema import SCHEMA
 from cmnas_edge.collector.witnesses import Witnessed, read, said, witnessed
-from cmnas_edge.errors import BundleError, ConfigError, unwritable
+from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.private import write_private
 
-__all__ = ["Refined", "add_arguments", "calibrate", "model_of", "refine"]
+__all__ = ["Refined", "add_arguments", "calibrate", "refine"]
 
 _TWICE = 0.01   # share of certain strangers as alike as one person, above which a camera may follow people twice
 
@@ -55,19 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, help="calibrate: share of strangers that may match; default: as now")
 
 
-def model_of(settings: CollectorSettings) -> Bundle:
-    """Open the bundle that decides, judged by the site's own calibration where the settings name one.
-
-    Raises:
-        BundleError: See `cmnas_edge.bundle.open_trusted`; or the calibration is of another fingerprint, or none.
-        ConfigError: The calibration cannot be read.
-    """
-    model = bundle.open_trusted(settings.bundle, settings.trust)
-    if settings.calibration is None:
-        return model
-    return dataclasses.replace(model, calibration=_stored(settings.calibration, model.fingerprint_hex))
-
-
 def calibrate(words: list[str], args: argparse.Namespace) -> int:
     """Tell how this site's scores lie, and write a calibration where one is asked for.
 
@@ -78,11 +62,11 @@ def calibrate(words: list[str], args: argparse.Namespace) -> int:
         raise ConfigError("calibrate: expected the settings file, as in: cmnas-edge collector calibrate --config "
                           "collector.toml --out site-calibration.json")
     settings = collector_settings.load(args.config)
-    model = model_of(settings)
+    model = leading(settings)
     earlier = model.calibration
     plans = {name: _plan(threshold, args.rate, earlier) for name, threshold in earlier.thresholds.items()}
     if args.out is not None and args.out.exists():
-        _stored(args.out, model.fingerprint_hex)     # nothing else is replaced
+        read_stored(args.out, model.fingerprint_hex)     # nothing else is replaced
     with _journal(settings) as journal:
         decided = said(journal.decisions())
         seen = read(journal, model.fingerprint, model.dimension, since=0.0, most=settings.hot_limit)
@@ -144,18 +128,6 @@ def _plan(threshold: Threshold, rate: float | None, earlier: Calibration) -> Pla
         return Plan(rate=wanted, unsure_rate=min(10 * wanted, 0.5), prior=prior, resamples=500)
     except ValueError as error:
         raise ConfigError(f"calibrate: {error}; correct --rate") from None
-
-
-def _stored(path: Path, fingerprint: str) -> Calibration:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a calibration, found no file that can be read ({error.strerror}); make "
-                          "it with: cmnas-edge collector calibrate, or correct the path") from None
-    try:
-        return read_calibration(data, fingerprint, str(path))
-    except BundleError as error:
-        raise BundleError(f"{error} (for this site: cmnas-edge collector calibrate)") from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cmnas_edge import config, sealing
-from cmnas_edge.collector import calibrating_commands, keeping_commands, person_commands
+from cmnas_edge.collector import accepted, calibrating_commands, keeping_commands, person_commands
 from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.receiving import mqtt
 from cmnas_edge.collector.receiving.devices import Devices, new_token
@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
                           "run cmnas-edge collector --help")
     settings = collector_settings.load(Path(args.words[0]))
     if args.check:
-        model = calibrating_commands.model_of(settings)
+        model = accepted.leading(settings)
+        models = [model, *accepted.others(settings, model)]
         devices = Devices(settings.data).known()
         sealing.Opener.read(settings.seal_keys)
         if settings.mqtt is not None:
@@ -97,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
         if settings.health is not None:
             metrics.check()
         sys.stdout.write(config.show(settings))
-        sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, thresholds calibrated on: {model.calibrated_on}\n"
-                         f"# {len(devices)} enrolled: {', '.join(d.name for d in devices) or 'none yet'}\n")
+        sys.stdout.write("".join(f"# {line}\n" for line in accepted.words(models)))
+        sys.stdout.write(f"# {len(devices)} enrolled: {', '.join(d.name for d in devices) or 'none yet'}\n")
         return 0
     return serve(settings)
 

@@ -70,7 +70,7 @@ class Intake:
         self._clock = clock
         self._repeats = Repeats()
         self._queue: queue.Queue[_Item | None] = queue.Queue(_WAITING)
-        self._behind = Behind(journal, gallery.model)
+        self._behind = Behind(journal, gallery.dimensions)
         self._rush = Rush(_RUSH)
         self._decided_at = 0.0
         self._more = False      # to let go of, at once
@@ -149,7 +149,7 @@ class Intake:
             return self.upkeep.finish()
         finally:
             # What is left is read again, as a start would: nothing in memory remembers the rest.
-            fresh, self._unwritten = rebuild(self._journal, self._gallery.model,
+            fresh, self._unwritten = rebuild(self._journal, self._gallery.model, also=self._gallery.also,
                                              since=self._clock() - self._hot_window_s, limit=self._hot_limit)
             self._gallery.become(fresh)
             self._behind.clear()    # decided about just now
@@ -277,7 +277,8 @@ class Intake:
                 self._behind.add(Record(
                     number, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera,
                     item.seen_from, item.seen_at, item.modality, item.tracklet, item.view_count, item.quality,
-                    item.box_width, item.box_height, item.engine, item.precision, item.transform), item.vector)
+                    item.box_width, item.box_height, item.engine, item.precision, item.transform,
+                    item.fingerprint), item.vector)
         if gaps:
             self._gallery.note_gaps(gaps)
 

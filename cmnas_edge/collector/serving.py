@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 
 from cmnas_edge import bundle, config, private, sealing
-from cmnas_edge.collector import calibrating_commands
+from cmnas_edge.collector import accepted
 from cmnas_edge.collector.access.audit_log import AuditLog
 from cmnas_edge.collector.access.database import Database
 from cmnas_edge.collector.access.passwords import Passwords
@@ -56,7 +56,9 @@ def serve(settings: CollectorSettings) -> int:
     """
     notifier = Notifier()
     may_open()
-    model = calibrating_commands.model_of(settings)
+    model = accepted.leading(settings)
+    also = accepted.others(settings, model)
+    dimensions = {one.fingerprint: one.dimension for one in (model, *also)}
     devices = Devices(settings.data)
     devices.known()
     opener = sealing.Opener.read(settings.seal_keys) if settings.seal_keys else None
@@ -70,15 +72,18 @@ def serve(settings: CollectorSettings) -> int:
                      "without it nobody can open them", journal.keys.master_path)
     upkeep = Upkeep(journal, retention_h=settings.retention_h, keys_copy=settings.keys_copy)
     upkeep.start()      # before anybody can see what is over
-    index = elsewhere(settings, model)
+    stores = elsewhere(settings, dimensions)
     began = time.monotonic()
     gallery, unwritten = rebuild(journal, model, since=time.time() - settings.hot_window_h * 3600,
-                                 limit=settings.hot_limit, elsewhere=index)
+                                 limit=settings.hot_limit, also=also, elsewhere=stores)
     hot, identities = gallery.counts()
     _log.info("%d sightings of the last %g h, %d identities read in %.1f s", hot, settings.hot_window_h, identities,
               time.monotonic() - began)
-    if bundle.voucher(model, settings.trust) == "nobody":
-        _log.warning("%s: nobody signed this bundle; it is used since allow_unsigned_bundle = true", model.path)
+    for line in accepted.words([model, *also]):
+        _log.info("%s", line)
+    for one in (model, *also):
+        if bundle.voucher(one, settings.trust) == "nobody":
+            _log.warning("%s: nobody signed this bundle; it is used since allow_unsigned_bundle = true", one.path)
     if model.calibrated_on == "drawn":
         _log.warning("thresholds are calibrated on drawn people; expect them to be wrong for real ones until "
                      "calibrated on the site")
@@ -96,7 +101,7 @@ def serve(settings: CollectorSettings) -> int:
                     unwritten=unwritten, upkeep=upkeep, on_failure=lambda: setattr(server, "should_exit", True),
                     on_turn=turn)
     admission = Admission(settings.hot_window_h * 3600, gallery.heard())
-    receiver = Receiver(devices, intake, model, admission, transform=int(settings.site_key_id or "0", 16),
+    receiver = Receiver(devices, intake, dimensions, admission, transform=int(settings.site_key_id or "0", 16),
                         opener=opener, only_sealed=settings.only_sealed, rates=rates,
                         only_certificates=settings.only_certificates)
     broker = mqtt.MqttReceiver(settings.mqtt, receiver, devices) if settings.mqtt is not None else None
@@ -108,7 +113,7 @@ def serve(settings: CollectorSettings) -> int:
     api = Api(gallery, intake, devices, audit_log, people=people, sessions=sessions,
               hot_window_h=settings.hot_window_h, reasons=settings.access.reasons,
               broker=lambda: "" if broker is None else broker.trouble,
-              index=lambda: "" if index is None else index.trouble)
+              index=lambda: next((store.trouble for store in stores.values() if store.trouble), ""))
     watched = _watched(settings, api)
     app = build(receiver, api, log_in, ending=lambda: server.should_exit)
     _log_through_ours("uvicorn", "asyncio")
@@ -117,8 +122,8 @@ def serve(settings: CollectorSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     intake.start()
-    if index is not None:
-        index.start()
+    for store in stores.values():
+        store.start()
     try:
         if broker is not None:
             broker.start()
@@ -133,8 +138,8 @@ def serve(settings: CollectorSettings) -> int:
         intake.stop()
         if broker is not None:
             broker.stop()       # after it has told what is stored
-        if index is not None:
-            index.stop()
+        for store in stores.values():
+            store.stop()
         journal.close()
         listener.close()
         passwords.close()

@@ -66,10 +66,14 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     Attributes:
         data: Folder of the journal and the enrolled devices; made when absent, mode 0700.
-        bundle: Model bundle whose fingerprint is accepted and whose thresholds decide.
+        bundle: Model bundle that leads: its fingerprint is accepted, and its thresholds decide wherever it saw both.
             Empty: the bundle shipped with this package.
         calibration: File that ``cmnas-edge collector calibrate`` made on this site, to judge by instead of the
             bundle's thresholds; of the same fingerprint. Empty: the bundle's.
+        also: Further bundles that are accepted, while cameras change from one to another (docs/rollout.md). Vectors of
+            two bundles are never compared; who is seen by both stays who they are.
+        also_calibration: Files as of ``calibration`` for those; each says which it is for. Without one a bundle is
+            judged by its own thresholds.
         trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
         site_key_id: Number of the site key that turns vectors on every camera, as ``cmnas-edge key show``
             prints it; sightings of another key, or of none, stay on their camera. Empty: cameras have no key.
@@ -115,6 +119,8 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     data: Path
     bundle: Path | None = None
     calibration: Path | None = None
+    also: tuple[Path, ...] = ()
+    also_calibration: tuple[Path, ...] = ()
     trust: Trust = Trust()
     site_key_id: SiteKeyId = ""
     seal_keys: tuple[Path, ...] = ()

@@ -228,14 +228,17 @@ Entry = Annotated[float, Meta(ge=-2, le=2)]
 
 
 class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to search for: a stored sighting, or a vector of the bundle's dimension.
+    """What to search for: a stored sighting, or a vector and the bundle that made it.
 
+    ``bundle`` is a fingerprint as `Health` lists them, or its first 8 digits or more; empty: the leading one's. Vectors
+    are compared with those of the same bundle alone. It is empty with a sighting, which is searched by its own.
     A camera is named ``camera``, or ``device/camera`` where two devices use one name.
     """
 
     sighting: Id | None = None
     vector: Annotated[list[Entry], Meta(min_length=1, max_length=MAX_DIMENSION)] | None = None
     vector_modality: Modality = "visible"
+    bundle: Annotated[str, Meta(pattern=r"^[0-9a-f]{0,64}\Z", description="up to 64 hexadecimal digits")] = ""
     transform: Annotated[int, Meta(ge=0)] = 0   # below 2**64, which msgspec cannot say
     k: Annotated[int, Meta(ge=1, le=200)] = 20
     cameras: Annotated[list[str], Meta(max_length=1000)] | None = None
@@ -265,9 +268,13 @@ class Match(Struct, frozen=True):
 
 
 class MatchList(Struct, frozen=True):
-    """What a search found, most probable first: by score on the scale that all pairs of modalities share."""
+    """What a search found, most probable first: by score on the scale that all pairs of modalities share.
+
+    ``fingerprint`` is the bundle's by which it was searched.
+    """
 
     matches: list[Match]
+    fingerprint: str
 
 
 class Session(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,16 @@ class House:
     """One collector on one data folder. ``now`` is its clock."""
 
     def __init__(self, folder: Path, *, now: float = 2000.0, limit_mib: int = 0, hot_window_s: float = 3600.0,
-                 hot_limit: int = 10_000, model: Model | None = None, transform: int = 0,
+                 hot_limit: int = 10_000, model: Model | None = None, also: Sequence[Model] = (), transform: int = 0,
                  opener: Opener | None = None, only_sealed: bool = False, reasons: Collection[str] = (),
                  device_rate: float = 0.0, retention_h: float = float("inf")) -> None:
         self.now, self.folder = now, folder
         model = model or Model()
+        dimensions = {one.fingerprint: one.dimension for one in (model, *also)}
         self.devices = Devices(folder)
         self.journal = Journal(folder, limit_mib=limit_mib)
-        self.gallery, unwritten = rebuild(self.journal, model, since=now - hot_window_s, limit=hot_limit)
+        self.gallery, unwritten = rebuild(self.journal, model, since=now - hot_window_s, limit=hot_limit,
+                                          also=also)
         self.intake = Intake(self.journal, self.gallery, hot_window_s=hot_window_s, hot_limit=hot_limit,
                              unwritten=unwritten, clock=lambda: self.now,
                              upkeep=Upkeep(self.journal, retention_h=retention_h, clock=lambda: self.now))
@@ -57,7 +59,7 @@ class House:
         self.api = Api(self.gallery, self.intake, self.devices, self.audit_log, people=self.people,
                        sessions=self.sessions, hot_window_h=1.0, reasons=reasons,
                        clock=lambda: self.now)
-        self.receiver = Receiver(self.devices, self.intake, model, Admission(hot_window_s, self.gallery.heard()),
+        self.receiver = Receiver(self.devices, self.intake, dimensions, Admission(hot_window_s, self.gallery.heard()),
                                  transform=transform, opener=opener, only_sealed=only_sealed,
                                  rates=Rates(device_rate, clock=lambda: self.now), clock=lambda: self.now)
         self.app = build(self.receiver, self.api, self.log_in)

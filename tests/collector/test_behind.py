@@ -17,7 +17,7 @@ from cmnas_edge.collector.behind import Behind, Rush
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.journal import Arrival, Journal, Record
 from tests.collector.house import House
-from tests.collector.people import Model, People
+from tests.collector.people import DIMENSION, FINGERPRINT, People
 
 F32 = npt.NDArray[np.float32]
 
@@ -36,7 +36,7 @@ def test_what_goes_in_comes_out_once_in_order_and_memory_is_bounded(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(behind, "MOST", 5)
     journal, people = Journal(tmp_path_factory.mktemp("journal")), People()
-    waiting = Behind(journal, Model())
+    waiting = Behind(journal, {FINGERPRINT: DIMENSION})
     added: list[int] = []
     taken: list[int] = []
     for adding, taking in steps:
@@ -65,7 +65,7 @@ def record_of(number: int, one: object) -> Record:
 def test_what_was_erased_while_it_waited_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(behind, "MOST", 2)
     journal, people = Journal(tmp_path), People()
-    waiting = Behind(journal, Model())
+    waiting = Behind(journal, {FINGERPRINT: DIMENSION})
     seen = [people.sighting(1, at=row) for row in range(6)]
     ids = [number for number in journal.append([Arrival("gate", list(seen), 1.0)])[0] if number]
     for number, one in zip(ids, seen, strict=True):

@@ -14,7 +14,8 @@ from cmnas_edge.calibration import PAIRS, Calibration, Pair, Scale, encode, read
 from cmnas_edge.calibration.fit import Plan, Scores
 from cmnas_edge.cli import main
 from cmnas_edge.collector import settings as collector_settings
-from cmnas_edge.collector.calibrating_commands import model_of, refine
+from cmnas_edge.collector.accepted import leading
+from cmnas_edge.collector.calibrating_commands import refine
 from cmnas_edge.collector.person_commands import user
 from cmnas_edge.collector.store.records import Decision
 from cmnas_edge.errors import ConfigError
@@ -99,9 +100,9 @@ def test_the_settings_name_it_and_it_judges(config: Path, site: House) -> None:
     out = config.parent / "site.json"
     assert calibrate(config, "--out", str(out), "--rate", "0.05") == 0
     site.close()
-    assert model_of(collector_settings.load(config)).calibrated_on == "drawn"
+    assert leading(collector_settings.load(config)).calibrated_on == "drawn"
     config.write_text('calibration = "site.json"\n' + config.read_text())
-    model = model_of(collector_settings.load(config))
+    model = leading(collector_settings.load(config))
     assert model.calibrated_on == "site"
     assert model.thresholds == read_calibration(out.read_bytes(), FINGERPRINT.hex(), "here").thresholds
     assert model.fingerprint == FINGERPRINT

@@ -20,7 +20,7 @@ from cmnas_edge.collector.store.milvus_collection import Server
 from cmnas_edge.config import show
 from cmnas_edge.errors import ConfigError, LinkDown
 from tests.collector.house import House
-from tests.collector.people import DIMENSION, Model, People
+from tests.collector.people import DIMENSION, FINGERPRINT, People
 
 
 class Elsewhere:
@@ -63,7 +63,7 @@ class Elsewhere:
 @pytest.fixture
 def there(house: House) -> Elsewhere:
     there = Elsewhere()
-    house.gallery.move(there)  # type: ignore[arg-type]
+    house.gallery.move({FINGERPRINT: there})  # type: ignore[dict-item]
     return there
 
 
@@ -100,9 +100,9 @@ def test_what_is_read_again_from_the_journal_is_all_it_keeps(tmp_path: Path) -> 
     there.held.add(77, np.eye(1, DIMENSION, dtype=np.float32)[0], camera=("gate", "north"), modality="visible",
                    seen_from=0, seen_at=1)
     gallery, _ = rebuild(house.journal, house.gallery.model, since=0, limit=100,
-                         elsewhere=there)  # type: ignore[arg-type]
+                         elsewhere={FINGERPRINT: there})  # type: ignore[dict-item]
     assert there.held.view().ids().tolist() == [1, 2, 3, 4, 5]
-    assert gallery.elsewhere is there
+    assert gallery.elsewhere == {FINGERPRINT: there}
     house.journal.close()
 
 
@@ -112,7 +112,7 @@ def test_erasing_leaves_it_what_is_left(house: House, there: Elsewhere) -> None:
     house.settle()
     house.intake.erase(Selection(device="gate", camera="b"), "somebody", "why").result(20)
     assert there.held.view().ids().tolist() == [1, 3, 5]
-    assert house.gallery.elsewhere is there
+    assert house.gallery.elsewhere == {FINGERPRINT: there}
     house.send(people.sighting(1, at=900))
     house.settle()
     assert len(there) == 4
@@ -157,8 +157,8 @@ def test_a_collector_without_the_package_says_so_at_its_start(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"package pymilvus, found none; run: pip install 'cmnas-edge\[milvus\]'"):
-        elsewhere(load(settings(tmp_path, 'index = "http://127.0.0.1:19530"')), Model())
-    assert elsewhere(load(settings(tmp_path)), Model()) is None
+        elsewhere(load(settings(tmp_path, 'index = "http://127.0.0.1:19530"')), {FINGERPRINT: DIMENSION})
+    assert elsewhere(load(settings(tmp_path)), {FINGERPRINT: DIMENSION}) == {}
 
 
 def test_a_look_at_the_settings_says_so_too(

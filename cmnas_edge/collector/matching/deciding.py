@@ -75,7 +75,7 @@ def split(identities: Identities, identity: int, tracklets: Iterable[int]) -> Pl
                          "those that are somebody else")
     if any(identities.held.together(a.opened_by, b.opened_by) for a in away for b in rest):
         raise Impossible("split: somebody decided that some of these belong together; undo that first")
-    number = identities.next_number
+    number = identities.last + 1
     return _plan(identities, "split", chain, {one.opened_by: number for one in away}, sides=(away, rest))
 
 

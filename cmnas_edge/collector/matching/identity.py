@@ -13,9 +13,7 @@ Every sighting belongs to a tracklet; an *identity* is a set of tracklets. The r
               younger tracklet leaves and is matched again.
 ``decided``   A person said so (`cmnas_edge.collector.matching.deciding`).
 
-While two bundles are accepted they never compare, but a tracklet that a camera tells of by both is one tracklet, so
-whoever is known by the one is known by the other from then on.
-
+Two bundles never compare, but a tracklet that a camera tells of by both is one, and who is known by one is by both.
 How probable somebody is, is `cmnas_edge.collector.matching.evidence`. Each decision is a `Link`; the links in
 order, and what people decided, give the identities back exactly.
 """
@@ -93,18 +91,15 @@ class Identities:
                  last: int = 0, newcomer: float = NEWCOMER) -> None:
         bundles = ((dimension, calibration), *also)
         self.fingerprints = [bytes.fromhex(each.fingerprint) for _, each in bundles]
-        self._bundles: dict[bytes | None, int] = {
-            None: 0, **{fingerprint: bundle for bundle, fingerprint in enumerate(self.fingerprints)}}
         self.held = Held()
         self._tracklets = Tracklets(*(entries for entries, _ in bundles))
-        self._known = [Known(Prototypes(entries, bundle), Scales(each))
-                       for bundle, (entries, each) in enumerate(bundles)]
+        self._known = [Known(Prototypes(entries, at), Scales(each)) for at, (entries, each) in enumerate(bundles)]
         self._thresholds = [each.thresholds for _, each in bundles]
         self._transit = Transit()
         self._judge = Judge(self._tracklets, self._known, self._transit, newcomer=newcomer)
         self._chains: dict[int, list[Tracklet]] = {}    # by time
         self._legs: dict[int, list[tuple[int, int, float]]] = {}    # learned from each identity
-        self._last = last
+        self.last = last
         self._repaired = 0      # the identity that was looked at last
 
     def __iter__(self) -> Iterator[tuple[int, list[Tracklet]]]:
@@ -118,10 +113,9 @@ class Identities:
         return self._tracklets.traits.copy(), self._tracklets.cameras
 
     def means(self, opened_by: Sequence[int]) -> tuple[list[bool], F32]:
-        """Which of some tracklets, by what opened them, the leading bundle tells of; their means, shape ``(n, d)``."""
-        found = [one if one is not None and 0 in one.means else None
-                 for one in map(self._tracklets.opened_by, opened_by)]
-        return [one is not None for one in found], self._tracklets.means([one for one in found if one is not None])
+        """Which of some tracklets are here, seen by the leading bundle, and the means of those, shape ``(n, d)``."""
+        found = [one if (one := self._tracklets.opened_by(number)) and 0 in one.means else None for number in opened_by]
+        return [one is not None for one in found], self._tracklets.means([one for one in found if one])
 
     def tracklet(self, opened_by: int) -> Tracklet | None:
         """Return the tracklet that a sighting opened, if it has not left the window."""
@@ -147,7 +141,7 @@ class Identities:
         Returns:
             The decisions in order, at least one; the first places the sighting itself.
         """
-        bundle = self._bundles[fingerprint]
+        bundle = 0 if fingerprint is None else self.fingerprints.index(fingerprint)
         tracklet, fresh = self._tracklets.extend(seen, vector, bundle=bundle)
         links: list[Link] = []
         if fresh:
@@ -178,7 +172,8 @@ class Identities:
             fingerprint: Which of the bundles made it; None: the leading one.
             opened_by: The sighting that opened its tracklet; 0 finds out.
         """
-        tracklet, fresh = self._tracklets.extend(seen, vector, bundle=self._bundles[fingerprint], opened_by=opened_by)
+        bundle = 0 if fingerprint is None else self.fingerprints.index(fingerprint)
+        tracklet, fresh = self._tracklets.extend(seen, vector, bundle=bundle, opened_by=opened_by)
         if fresh:
             self.move(tracklet, identity)
         else:
@@ -209,11 +204,6 @@ class Identities:
         others = self.held.others(one.opened_by for one in ours)
         return any(one.opened_by in others for one in theirs)
 
-    @property
-    def next_number(self) -> int:
-        """The number of an identity that is opened next; nobody had it."""
-        return self._last + 1
-
     def expire(self, floor: int) -> list[Tracklet]:
         """Forget the tracklets whose last sighting is older than sighting ``floor``."""
         old = [tracklet for tracklet in self._tracklets if tracklet.sightings[-1] < floor]
@@ -228,7 +218,7 @@ class Identities:
         self._leave(tracklet)
         self._tracklets.assign(tracklet, identity)
         self._chains.setdefault(identity, []).append(tracklet)
-        self._last = max(self._last, identity)
+        self.last = max(self.last, identity)
         self._renew(identity)
 
     def _place(self, tracklet: Tracklet, sighting: int, rule: Rule) -> Link:
@@ -241,7 +231,7 @@ class Identities:
         if best is not None and best.probability >= JOIN:
             self.move(tracklet, best.identity)
             return self._link(sighting, tracklet, rule, best)
-        self.move(tracklet, self.next_number)
+        self.move(tracklet, self.last + 1)
         if rule == "joined":
             rule = "unsure" if best is not None and best.probability >= UNSURE else "opened"
         return self._link(sighting, tracklet, rule, best)
@@ -303,8 +293,10 @@ class Identities:
             del self._chains[identity]
 
     def _link(self, sighting: int, tracklet: Tracklet, rule: Rule, evidence: Evidence | None) -> Link:
-        bundle = min(tracklet.told) if evidence is None else evidence.bundle
-        link = Link(sighting, tracklet.opened_by, tracklet.identity, rule, fingerprint=self.fingerprints[bundle])
-        return link if evidence is None else msgspec.structs.replace(
+        link = Link(sighting, tracklet.opened_by, tracklet.identity, rule)
+        if evidence is None:
+            return msgspec.structs.replace(link, fingerprint=self.fingerprints[min(tracklet.told)])
+        return msgspec.structs.replace(
             link, score=evidence.score, threshold=evidence.threshold, pair=evidence.pair, against=evidence.against,
-            probability=evidence.probability if self._known[bundle].scales.known else None)
+            probability=evidence.probability if self._known[evidence.bundle].scales.known else None,
+            fingerprint=self.fingerprints[evidence.bundle])

@@ -12,7 +12,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cmnas_edge.collector.intake import Intake, Stored
-from cmnas_edge.collector.matching.match import Model
 from cmnas_edge.collector.receiving.admission import Admission
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
 from cmnas_edge.collector.receiving.devices import Devices
@@ -50,13 +49,13 @@ class Answer(NamedTuple):
 class Receiver:
     """Takes batches from enrolled devices and answers for each record what became of it. Any thread may call it."""
 
-    def __init__(self, devices: Devices, intake: Intake, model: Model, admission: Admission, *,
+    def __init__(self, devices: Devices, intake: Intake, dimensions: Mapping[bytes, int], admission: Admission, *,
                  transform: int = 0, opener: Opener | None = None, only_sealed: bool = False,
                  rates: Rates | None = None, only_certificates: bool = False,
                  clock: Callable[[], float] = time.time) -> None:
         self._devices = devices
         self._intake = intake
-        self._model = model
+        self._dimensions = dimensions   # of the bundles that are accepted, by fingerprint
         self._transform = transform     # the site key that turns vectors here; 0: none does
         self._opener = opener           # has the keys that cameras seal to
         self._only_sealed = only_sealed
@@ -124,8 +123,7 @@ class Receiver:
             return answer
         record_count = MAX_SIGHTINGS    # what cannot be read may have been as long
         try:
-            items = decode_batch(body, dimension=self._model.dimension, device=device,
-                                 fingerprint=self._model.fingerprint, transform=self._transform,
+            items = decode_batch(body, dimension=self._dimensions, device=device, transform=self._transform,
                                  opener=self._opener, only_sealed=self._only_sealed)
             record_count = len(items)
             now = self._clock()

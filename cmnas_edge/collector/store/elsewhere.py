@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
-from cmnas_edge.collector.matching.match import Model
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store.milvus import MilvusStore
 from cmnas_edge.collector.store.milvus_collection import Server
@@ -48,13 +48,19 @@ def check(settings: CollectorSettings) -> Server | None:
     return server
 
 
-def elsewhere(settings: CollectorSettings, model: Model) -> MilvusStore | None:
-    """Return what keeps the vectors, to be started once it holds them; None: memory does.
+def elsewhere(settings: CollectorSettings, dimensions: Mapping[bytes, int]) -> dict[bytes, MilvusStore]:
+    """Return what keeps the vectors of each bundle, to be started once it holds them; empty: memory does.
+
+    Args:
+        settings: Of the collector.
+        dimensions: Entries of a vector, by fingerprint of the bundles that are accepted.
 
     Raises:
         ConfigError: See `check`.
     """
     server = check(settings)
     if server is None:
-        return None
-    return MilvusStore(server, owner=owner(settings.data), fingerprint=model.fingerprint, dimension=model.dimension)
+        return {}
+    mark = owner(settings.data)
+    return {fingerprint: MilvusStore(server, owner=mark, fingerprint=fingerprint, dimension=entries)
+            for fingerprint, entries in dimensions.items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,33 +45,45 @@ class Reading:
 
     def sightings(self, fingerprint: bytes, dimension: int, *, since: float, most: int
                   ) -> Iterator[tuple[Record, F32]]:
+        """Read those of one bundle; see `sightings_of`."""
+        return self.sightings_of({fingerprint: dimension}, since=since, most=most)
+
+    def sightings_of(self, dimensions: Mapping[bytes, int], *, since: float, most: int
+                     ) -> Iterator[tuple[Record, F32]]:
         """Read what was received since ``since``, whole tracklets, at most about ``most``, by id.
 
         A tracklet that was seen since then comes with its earlier sightings. A vector that does not
         open, for it or its row was changed, is passed over, and the log says so.
+
+        Args:
+            dimensions: Entries of a vector of each bundle wanted, by fingerprint.
+            since: The collector's epoch seconds.
+            most: Sightings.
         """
+        marks = ", ".join("?" * len(dimensions))
         with self.explained():
             (floor,) = self._db.execute(
-                "SELECT coalesce(min(id), 0) FROM (SELECT id FROM sighting WHERE received_at >= ? AND "
-                "fingerprint = ? ORDER BY id DESC LIMIT ?)", (since, fingerprint, most)).fetchone()
+                "SELECT coalesce(min(id), 0) FROM (SELECT id FROM sighting WHERE received_at >= ? AND "  # noqa: S608
+                f"fingerprint IN ({marks}) ORDER BY id DESC LIMIT ?)",
+                (since, *dimensions, most)).fetchone()
             if not floor:
                 return
             rows = self._db.execute(
-                f"SELECT {FIELDS}, packing, vector, day FROM sighting "  # noqa: S608  no input in it
-                "WHERE fingerprint = :print AND (id >= :floor OR id IN (SELECT sighting FROM link WHERE opened_by IN "
-                "(SELECT opened_by FROM link WHERE sighting >= :floor))) ORDER BY id",
-                {"print": fingerprint, "floor": floor})
-            yield from self._opened(rows, dimension)
+                f"SELECT {FIELDS}, fingerprint, packing, vector, day FROM sighting "  # noqa: S608  no input in it
+                f"WHERE fingerprint IN ({marks}) AND (id >= ? OR id IN (SELECT sighting FROM link WHERE opened_by IN "
+                "(SELECT opened_by FROM link WHERE sighting >= ?))) ORDER BY id", (*dimensions, floor, floor))
+            yield from self._opened(rows, dimensions)
 
-    def stored_after(self, fingerprint: bytes, dimension: int, after: int, most: int) -> Iterator[tuple[Record, F32]]:
+    def stored_after(self, dimensions: Mapping[bytes, int], after: int, most: int) -> Iterator[tuple[Record, F32]]:
         """Read the sightings of higher ids than ``after``, by id, at most ``most``."""
         with self.explained():
             rows = self._db.execute(
-                f"SELECT {FIELDS}, packing, vector, day FROM sighting "  # noqa: S608  no input in it
-                "WHERE id > ? AND fingerprint = ? ORDER BY id LIMIT ?", (after, fingerprint, most))
-            yield from self._opened(rows, dimension)
+                f"SELECT {FIELDS}, fingerprint, packing, vector, day FROM sighting "  # noqa: S608  no input in it
+                f"WHERE id > ? AND fingerprint IN ({', '.join('?' * len(dimensions))}) ORDER BY id LIMIT ?",
+                (after, *dimensions, most))
+            yield from self._opened(rows, dimensions)
 
-    def _opened(self, rows: Iterable[Sequence[Any]], dimension: int) -> Iterator[tuple[Record, F32]]:
+    def _opened(self, rows: Iterable[Sequence[Any]], dimensions: Mapping[bytes, int]) -> Iterator[tuple[Record, F32]]:
         for *fields, packing, vector, day in rows:
             found = record(fields)
             try:
@@ -79,7 +91,7 @@ class Reading:
             except Locked as error:
                 _log.error("%s: sighting %d cannot be read: %s; it is left out", self.path, found.id, error)
                 continue
-            yield found, unpack([opened], packing, dimension)[0]
+            yield found, unpack([opened], packing, dimensions[found.fingerprint])[0]
 
     def links(self, first: int) -> Iterator[Link]:
         """Read, in the order they were made, the links of tracklets opened by sighting ``first`` or later.

@@ -39,6 +39,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     engine: EngineName
     precision: Precision
     transform: int
+    fingerprint: bytes
 
 
 class JournalGap(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def record(fields: Sequence[object]) -> Record:
-    """Make a record of a row of `FIELDS`; numbers beyond SQLite's 63 bits stand there as text."""
+    """Make a record of a row of `FIELDS` and the fingerprint; numbers beyond SQLite's 63 bits stand there as text."""
     row = list(fields)
     row[9], row[16] = int(str(row[9])), int(str(row[16]))
     return Record(*row)  # type: ignore[arg-type]

@@ -43,7 +43,8 @@ class Desk:
         links = self.gallery.add(Record(
             number, "gate", sighting.spool, sighting.sequence, self.at, camera, sighting.seen_from, sighting.seen_at,
             sighting.modality, sighting.tracklet, sighting.view_count, sighting.quality, sighting.box_width,
-            sighting.box_height, sighting.engine, sighting.precision, sighting.transform), sighting.vector)
+            sighting.box_height, sighting.engine, sighting.precision, sighting.transform, sighting.fingerprint),
+            sighting.vector)
         self.journal.append([], links)
         return links[0]
 

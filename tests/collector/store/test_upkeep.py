@@ -257,7 +257,7 @@ def test_what_is_erased_is_in_no_row_no_file_and_no_answer_any_more(
     assert not {row[1] for row in rows(house.journal, "link")} & gone
     assert {s.id for s in house.gallery.sightings(limit=100).sightings} == set(before) - gone
     assert house.gallery.counts()[0] == house.intake.stored_count == 9 - len(gone)
-    view = house.gallery._index.view()
+    view = house.gallery._stores.of(FINGERPRINT).view()
     assert all(view.vector(number) is None for number in gone)
     # Sent again, it is not stored again; and a start shows what is shown now.
     for device in ("gate", "yard"):

@@ -12,7 +12,7 @@ import pytest
 from cmnas_edge.collector.store.journal import Record
 from tests.collector import walks
 from tests.collector.browser import CHROMIUM, Browser
-from tests.collector.people import SPOOL, People
+from tests.collector.people import FINGERPRINT, SPOOL, People
 from tests.collector.process import Process
 from tests.collector.served import Served
 
@@ -162,7 +162,8 @@ def test_a_camera_whose_name_is_markup_shows_as_text_on_every_page(served: Serve
     for number, device in enumerate(["</script><svg onload=window.broken=2>", "gate"], start=1):
         served.house.gallery.add(
             Record(number, device, SPOOL, number, now, camera, now - 20 + 9 * number, now - 18 + 9 * number, "visible",
-                   number, 1, 0.8, 40, 96, "onnxruntime", "fp32", 0), People(1).vector(7))
+                   number, 1, 0.8, 40, 96, "onnxruntime", "fp32", 0,
+                   FINGERPRINT), People(1).vector(7))
     for page in ("", "site", "search", "health"):
         browser.open(f"{served.url}/{page}", height=2600)
         browser.wait(f"document.querySelector('main').innerText.includes('{camera}')")

@@ -1,0 +1,246 @@
+"""A collector that accepts two bundles for a while: nobody is compared across them, and nobody becomes another."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from cmnas_edge.calibration import PAIRS, Threshold
+from cmnas_edge.collector.gallery import rebuild
+from cmnas_edge.collector.store.erasures import Selection
+from cmnas_edge.collector.store.journal import Arrival, Journal
+from cmnas_edge.sighting import Sighting
+from tests.collector.house import House
+from tests.collector.people import DIMENSION, Model, People
+from tests.contract.make_batch import sightings as of_first_release
+
+OLD, NEW = Model(), Model(hashlib.sha256(b"the next").digest(), DIMENSION - 3)
+
+
+class Site:
+    """People before a house whose cameras tell of them by the old bundle, the new one or both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.house = folder, House(folder, model=OLD)
+        self._people = {OLD.fingerprint: People(3), NEW.fingerprint: People(4, dimension=NEW.dimension)}
+        self._sequence = 0
+
+    def accept(self, model: Model, *also: Model) -> None:
+        """Start again with these bundles."""
+        self.house.close()
+        self.house = House(self.folder, model=model, also=also)
+
+    def told(self, person: int, *by: Model, at: float, **given: Any) -> list[Sighting]:
+        """What a camera tells of one tracklet, by each bundle."""
+        tracklet, found = self._sequence + 1, []
+        for model in by:
+            self._sequence += 1
+            found.append(structs.replace(self._people[model.fingerprint].sighting(
+                person, at=at, tracklet=tracklet, sequence=self._sequence, **given), fingerprint=model.fingerprint))
+        return found
+
+    def see(self, person: int, *by: Model, at: float, **given: Any) -> int:
+        """Have a tracklet stored and matched; return the identity it has then."""
+        outcomes = self.house.send(*self.told(person, *by, at=at, **given))
+        assert [outcome.result for outcome in outcomes] == ["stored"] * len(by)
+        self.house.settle()
+        return self.house.gallery.sightings(newest=True, limit=1).sightings[0].identity
+
+    def people(self) -> dict[int, list[int]]:
+        """Tracklets of each identity, by the sighting that opened them."""
+        return {who.identity: [one.id for one in who.tracklets]
+                for who in self.house.gallery.identities(limit=1000).identities}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path / "data")
+    yield site
+    site.house.close()
+
+
+def test_forward_through_an_overlap_and_back_again_everybody_keeps_their_number(site: Site) -> None:
+    before = {person: site.see(person, OLD, at=1000 + 10 * person) for person in range(3)}
+    site.accept(NEW, OLD)
+    assert {p: site.see(p, OLD, NEW, at=1100 + 10 * p, camera="south") for p in range(2)} == {
+        0: before[0], 1: before[1]}
+    after = {person: site.see(person, NEW, at=1200 + 10 * person) for person in range(3)}
+    assert (after[0], after[1]) == (before[0], before[1])
+    assert after[2] not in before.values()      # nobody saw them by both: nobody can know
+    site.accept(NEW)
+    known = site.people()
+    assert known.keys() == {after[0], after[1], after[2]}
+    newcomer = site.see(9, NEW, at=1300)
+    # Something is wrong with the new one: back, by the same way.
+    site.accept(OLD, NEW)
+    assert site.people()[before[2]], "who was known by the old one alone is known again"
+    assert site.see(9, NEW, OLD, at=1400, camera="east") == newcomer
+    assert [site.see(person, NEW, OLD, at=1410 + 10 * person, camera="east") for person in range(2)] == [
+        before[0], before[1]]
+    site.accept(OLD)
+    assert [site.see(person, OLD, at=1500 + 10 * person) for person in (0, 1, 9)] == [before[0], before[1], newcomer]
+
+
+def test_a_bundle_that_is_not_accepted_stays_on_its_camera_until_it_is(site: Site) -> None:
+    early, told = site.told(1, NEW, at=1000), site.told(2, OLD, at=1000, camera="south")
+    assert [outcome.sequence for outcome in site.house.send(*early, *told)] == [told[0].sequence]
+    site.accept(OLD, NEW)
+    assert [outcome.result for outcome in site.house.send(*early)] == ["stored"]
+
+
+def test_what_both_tell_of_is_one_tracklet_everywhere(site: Site) -> None:
+    site.accept(OLD, NEW)
+    twice = [site.told(1, OLD, NEW, at=1000), site.told(2, OLD, NEW, at=1001)]      # at one time before one camera
+    for _ in range(2):
+        site.house.send(*(one for told in twice for one in told))
+        site.house.settle()
+        one, other = sorted(site.house.gallery.identities().identities, key=lambda who: who.identity)
+        assert [(len(who.tracklets), who.sighting_count) for who in (one, other)] == [(1, 1), (1, 1)]
+        assert len(site.house.gallery.timeline(one.identity).sightings) == 2    # type: ignore[union-attr]
+        assert site.house.gallery.roster().total == 2
+        site.accept(NEW, OLD)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_people_decide_holds_in_both(site: Site, restart: bool) -> None:
+    site.accept(OLD, NEW)
+    first, second = site.see(1, OLD, NEW, at=1000), site.see(2, OLD, NEW, at=1100)
+
+    def decide(kind: str, **given: Any) -> Any:
+        answer = site.house.ask("POST", "/v1/decisions", headers=site.house.cookie("operator"), json={
+            "kind": kind, "reason": "seen", **given})
+        assert answer.status_code == 200, answer.text
+        if restart:
+            site.accept(NEW, OLD)
+        return answer.json()
+
+    merged = decide("merge", identities=[first, second])
+    assert site.people() == {first: [1, 3]}
+    decide("undo", undoes=merged["id"])
+    assert site.people() == {first: [1], second: [3]}
+    assert site.see(1, NEW, at=1200, camera="south") == first
+    decide("split", identities=[first], tracklets=[5])
+    other, = (number for number, tracklets in site.people().items() if tracklets == [5])
+    assert other not in (first, second)
+    for by in ((NEW,), (OLD,), (OLD, NEW)):
+        site.see(1, *by, at=1300, camera="east")
+        assert not any({1, 5} <= set(tracklets) for tracklets in site.people().values())
+
+
+def test_erasing_a_person_leaves_nothing_by_either_bundle(site: Site) -> None:
+    site.accept(NEW, OLD)
+    gone, stays = site.see(1, OLD, NEW, at=1000), site.see(2, OLD, NEW, at=1100)
+    receipt = site.house.intake.erase(Selection(identity=gone), "ann", "asked").result(20)
+    assert receipt.sightings == 2
+    for model in (OLD, NEW):
+        assert site.house.gallery._stores.of(model.fingerprint).view().ids().tolist() == [  # type: ignore[attr-defined]
+            3 if model is OLD else 4]
+    assert site.people() == {stays: [3]}
+    site.accept(NEW, OLD)
+    assert site.people() == {stays: [3]}
+
+
+def test_what_leaves_the_window_leaves_it_by_both(site: Site) -> None:
+    site.accept(NEW, OLD)
+    site.see(1, OLD, NEW, at=1000)
+    site.house.now += 4000
+    site.house.intake._expired_at = 0
+    site.house.settle()
+    site.house.settle()
+    assert site.house.gallery.counts() == (0, 0)
+    assert [len(site.house.gallery._stores.of(model.fingerprint)) for model in (OLD, NEW)] == [0, 0]
+    known = site.house.gallery._identities
+    assert [len(each.prototypes.traits) for each in known._known] == [0, 0]
+
+
+def test_a_collector_killed_before_it_decided_puts_both_into_one_at_its_start(site: Site) -> None:
+    number = site.see(1, OLD, at=1000)
+    site.accept(NEW, OLD)
+    site.house.intake.stop()
+    site.house.journal.append([Arrival("gate", list(site.told(1, OLD, NEW, at=1100, camera="south")), 2000.0)])
+    site.house.journal.close()
+    site.house = House(site.folder, model=NEW, also=[OLD])
+    assert site.people() == {number: [1, 2]}
+    assert site.see(1, NEW, at=1200) == number
+
+
+def test_a_search_is_by_one_bundle_and_says_which(site: Site) -> None:
+    site.accept(OLD, NEW)
+    for person in range(3):
+        site.see(person, OLD, NEW, at=1000 + 100 * person)
+
+    def search(**asked: Any) -> Any:
+        return site.house.ask("POST", "/v1/search", json=asked)
+
+    for sighting, model in ((1, OLD), (2, NEW)):
+        found = search(sighting=sighting).json()
+        assert found["fingerprint"] == model.fingerprint.hex()
+        assert {match["sighting"]["id"] % 2 for match in found["matches"]} == {sighting % 2}
+    old, new = (People(8, dimension=model.dimension).vector(1).tolist() for model in (OLD, NEW))
+    assert search(vector=old).json()["matches"][0]["sighting"]["id"] == 3
+    assert search(vector=new, bundle=NEW.fingerprint.hex()[:8]).json()["matches"][0]["sighting"]["id"] == 4
+    for asked, says in (({"vector": new}, "expected a vector of 16 entries, found 13"),
+                        ({"vector": new, "bundle": "0" * 16}, "expected bundle"),
+                        ({"vector": new, "bundle": NEW.fingerprint.hex()[:7]}, "by 8 digits at least"),
+                        ({"sighting": 1, "bundle": NEW.fingerprint.hex()}, "expected no bundle with a sighting")):
+        answer = search(**asked)
+        assert answer.status_code == 400
+        assert says in answer.json()["error"]
+
+
+def test_each_is_judged_by_its_own_calibration(site: Site) -> None:
+    strict = {name: Threshold(0.9999, 1e-3, 0.9, 1000, 100_000) for name in PAIRS}
+    other = Model(NEW.fingerprint, NEW.dimension, strict, "site")
+    site.accept(OLD, other)
+    assert site.see(1, OLD, at=1000) == site.see(1, OLD, at=1100, camera="south")
+    assert site.see(2, other, at=1200) != site.see(2, other, at=1300, camera="south")
+    by_old, by_other = (site.house.ask("POST", "/v1/search", json={"sighting": n}).json()["matches"][0] for n in (1, 3))
+    assert (by_old["threshold"], by_other["threshold"]) == (0.7, 0.9999)
+
+
+def test_a_journal_of_the_first_release_goes_on_under_the_next_bundle(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[1] / "contract" / "0.1.0" / "journal.sqlite", tmp_path)
+    (tmp_path / "journal.sqlite").chmod(0o600)
+    first, journal = Model(bytes(range(32)), 64), Journal(tmp_path)
+    gallery, _ = rebuild(journal, NEW, also=[first], since=0, limit=100)
+    assert gallery.counts()[0] == len(of_first_release())
+    alone, _ = rebuild(journal, first, since=0, limit=100)
+    assert {who.identity: who.tracklets for who in gallery.identities().identities} == {
+        who.identity: who.tracklets for who in alone.identities().identities}
+    journal.close()
+
+
+steps = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["north", "south"]), st.integers(0, 400),
+                           st.sampled_from([(OLD,), (NEW,), (OLD, NEW), (NEW, OLD)])), max_size=14)
+
+
+@pytest.mark.prove
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=steps, cut=st.integers(0, 14), swapped=st.booleans())
+def test_a_start_anywhere_in_a_roll_out_gives_back_what_was(
+        drawn: Sequence[tuple[int, str, int, tuple[Model, ...]]], cut: int, swapped: bool,
+        tmp_path_factory: pytest.TempPathFactory) -> None:
+    site = Site(tmp_path_factory.mktemp("site"))
+    model, also = (NEW, OLD) if swapped else (OLD, NEW)
+    site.accept(model, also)
+    for number, (person, camera, at, by) in enumerate(drawn):
+        if number == cut:
+            before = site.people(), site.house.gallery.sightings(limit=1000)
+            site.accept(model, also)
+            assert (site.people(), site.house.gallery.sightings(limit=1000)) == before
+        site.see(person, *by, at=1000.0 + at, camera=camera)
+    held = {model.fingerprint: set(site.house.gallery._stores.of(model.fingerprint).view().ids().tolist())
+            for model in (OLD, NEW)}    # type: ignore[attr-defined]
+    stored = {model.fingerprint: {record.id for record, _ in site.house.journal.sightings(
+        model.fingerprint, model.dimension, since=0, most=1000)} for model in (OLD, NEW)}
+    assert held == stored
+    assert not held[OLD.fingerprint] & held[NEW.fingerprint]
+    site.house.close()
