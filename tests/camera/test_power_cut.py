@@ -199,12 +199,12 @@ def test_power_cuts_one_after_another_on_a_real_filesystem_take_nothing_that_was
                 process = subprocess.Popen(writer(disk / "spool.db", limit, batch, -1), cwd=ROOT, stdout=out)
             on.callback(process.wait)
             on.callback(process.kill)
-            _wait_for(lines, rng.randrange(2, 250))
+            wait_for(lines, rng.randrange(2, 250))
             time.sleep(rng.uniform(0.0, 0.02))
             process.send_signal(signal.SIGSTOP)
-            _wait_until_stopped(process.pid)
+            wait_until_stopped(process.pid)
             taken = image.with_suffix(".taken")
-            _copy_between_writes(image, taken, statistics)
+            copy_between_writes(image, taken, statistics)
             promises.hear(lines.read_text("utf-8").splitlines())
         taken.replace(image)
         # The disk's own books can be put in order, without a question.
@@ -222,7 +222,7 @@ def test_power_cuts_one_after_another_on_a_real_filesystem_take_nothing_that_was
         before = len(promises.put)
 
 
-def _wait_for(lines: Path, count: int) -> None:
+def wait_for(lines: Path, count: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if lines.read_bytes().count(b"\n") >= count:
@@ -231,14 +231,14 @@ def _wait_for(lines: Path, count: int) -> None:
     raise AssertionError("the writer said too little")
 
 
-def _wait_until_stopped(pid: int) -> None:
+def wait_until_stopped(pid: int) -> None:
     deadline = time.monotonic() + 30
     while Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "T":
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def _copy_between_writes(image: Path, taken: Path, statistics: Path) -> None:
+def copy_between_writes(image: Path, taken: Path, statistics: Path) -> None:
     """Copy a disk as it was at one moment: again, if anything was written to it meanwhile."""
     for _ in range(200):
         before = statistics.read_text("utf-8").split()

@@ -117,12 +117,15 @@ class AuditFiles:
                               "something else; look who changed it, then move it away") from None
 
     def set_head(self, head: Head) -> None:
-        """Write how far the log is; not waited for: it may lag after a power cut, and never runs ahead."""
+        """Write how far the log is; not waited for but at first: it may lag after a power cut, and never runs ahead."""
         handle = os.open(self._head_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             for made in (self.current, self._head_path):
                 hand_to_folders_owner(made)
+            begins = not os.fstat(handle).st_size
             os.pwrite(handle, f"{head.number:020d} {head.digest}\n".encode(), 0)
+            if begins:      # a power cut leaves a new file empty, which would pass for one that somebody changed
+                os.fsync(handle)
         finally:
             os.close(handle)
 
