@@ -36,6 +36,8 @@ class _Somebody:
         found = staff.find(name)
         assert found is not None
         self._token = Sessions(self._database).open(name, found[0].changed_at)
+        self.asking = threading.Event()
+        self.lasts = 1.0        # seconds, the last that was answered
 
     def close(self) -> None:
         """Let go of the file."""
@@ -54,8 +56,6 @@ class Officer(_Somebody):
         self.perhaps: dict[str, set[int]] = {device.device: set() for device in devices}    # asked for
         self.surely: dict[str, set[int]] = {device.device: set() for device in devices}     # and answered
         self.receipts: list[str] = []
-        self.asking = threading.Event()
-        self.lasts = 1.0        # seconds, the last that was answered
 
     def work(self, url: str) -> None:
         """Ask once; what was acknowledged before that is gone for good when it is answered."""
@@ -97,11 +97,14 @@ class Operator(_Somebody):
         if (asked := self._choice(seen.json()["identities"])) is None:
             return
         self._asked += 1
+        began = time.monotonic()
+        self.asking.set()
         answer = httpx.post(f"{url}/v1/decisions", json={**asked, "reason": f"decision {self._asked}"},
                             headers=self._cookie(url), timeout=20)
         # Somebody may be part of another by now, or two were seen at once.
         assert answer.status_code in (200, 404, 409), answer.text
         if answer.status_code == 200:
+            self.lasts = time.monotonic() - began
             told = answer.json()
             self.answered[told["id"]] = told
             self.kinds[told["kind"]] = self.kinds.get(told["kind"], 0) + 1
