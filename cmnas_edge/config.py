@@ -85,7 +85,7 @@ def load(path: Path, kind: type[T]) -> T:
             then = f"did you mean {near[0]!r}?" if near else "correct it"
             raise ConfigError(f"{path}{_line_of(text, steps)}: expected {either(words)}{at}, found {shortened(found)}; "
                               f"{then}") from None
-        if re.fullmatch("expected '(int|float)' [<>]=? .*", said) or quotes_a_pattern(reason):
+        if re.fullmatch("expected a (whole )?number [<>]=? .*", said) or quotes_a_pattern(reason):
             said += f", found {shortened(found)}"    # which msgspec leaves out
         raise ConfigError(f"{path}{_line_of(text, steps)}: {said}{at}; correct it") from None
 
@@ -234,7 +234,7 @@ def _line_of(text: str, steps: tuple[str | int, ...]) -> str:
             at = (*table, *(part.strip("\"' ") for part in key["key"].split(".")))
         else:
             continue
-        if at == steps:
+        if at[:len(steps)] == steps:    # it, or the first of a list of such tables
             return f": line {number}"
         if steps[:len(at)] == at:  # an inline table or array holds it
             best = f": line {number}"

@@ -16,6 +16,9 @@ __all__ = ["either", "in_words", "is_struct", "quotes_a_pattern", "sentence", "s
 _LONGEST_SHOWN = 100
 _REGEX = re.compile(r"""Expected `str` matching regex ('.*'|".*")(?= - at `|$)""")    # as msgspec says it
 
+_KINDS = {"object": "a table", "array": "a list", "str": "text", "int": "a whole number", "float": "a number",
+          "bool": "true or false", "null": "nothing"}   # as TOML's people call them
+
 
 def quotes_a_pattern(reason: str) -> bool:
     """Whether msgspec says which pattern a text breaks, and not what the text was."""
@@ -62,6 +65,8 @@ def sentence(reason: str) -> str:
     if missing := re.fullmatch(r"Object missing required field ('.*')", reason):
         return f"expected the key {missing[1]}, found none"
     reason = reason.replace(", got ", ", found ")
+    for kind, words in _KINDS.items():
+        reason = reason.replace(f"'{kind}'", words)
     return reason[:1].lower() + reason[1:]
 
 

@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     settings = camera_settings.load(args.config)
     cv2.setNumThreads(1)  # each camera has a thread of its own; more would only fight for the cores
     if args.check:
-        return _check(settings)
+        return _check(settings, args.config)
     log.configure(as_json=settings.log == "json")
     before = set(threading.enumerate())
     try:
@@ -122,15 +122,18 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _check(settings: DeviceSettings) -> int:
-    open_transport(settings, Tally()).close()
+def _check(settings: DeviceSettings, config_path: Path) -> int:
+    with _told_where(config_path, "collector"):
+        open_transport(settings, Tally()).close()
     if settings.link.seal_to:
         Sealer(bytes.fromhex(settings.link.seal_to))
     model = bundle.open_trusted(settings.bundle, settings.trust)
     with ExitStack() as opened:
         engines = [f"{modality} on {engine.name} {engine.precision}"
                    for modality, engine in open_engines(opened, model, settings).items()]
-    for camera in settings.cameras:
+    for row, camera in enumerate(settings.cameras):
+        with _told_where(config_path, "cameras", row, "source", "location"):
+            source_name(camera.source)
         check_camera(camera)
     if settings.health is not None:
         exposition(lambda: Vitals(cameras=()))
@@ -148,6 +151,17 @@ def _check(settings: DeviceSettings) -> int:
     if bundle.voucher(model, settings.trust) == "nobody":
         sys.stdout.write(f"# {_UNSIGNED}\n")
     return 0
+
+
+@contextmanager
+def _told_where(path: Path, *steps: str | int) -> Iterator[None]:
+    """Say of a setting that cannot be used where it stands; of a file that it names, the file's own name is enough."""
+    try:
+        yield
+    except ConfigError as error:
+        if not str(error).startswith((f"{steps[-1]}:", "source")):
+            raise
+        raise ConfigError(f"{config.place(path, *steps)}: {error}") from error
 
 
 def _writable(path: Path, key: str, *, makes_folders: bool) -> None:

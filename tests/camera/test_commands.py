@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -181,6 +182,16 @@ def test_what_is_wrong_ends_in_one_sentence_and_its_exit_code(
     assert says in err
     assert "Traceback" not in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("what", ["odd url", "plain http"])
+def test_check_says_in_which_line_an_address_stands_that_is_none(
+        device: Device, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    spoil(device, what)
+    _, err = check(device, capsys, "--check")
+    line = int(re.search(r"gate\.toml: line (\d+): (source|collector): expected", err)[1])  # type: ignore[index]
+    wrong = {"odd url": "gopher://", "plain http": "http://collector"}[what]
+    assert wrong in next(device.folder.glob("*.toml")).read_text().splitlines()[line - 1]
 
 
 def test_a_health_port_in_use_ends_it_as_something_to_try_again(

@@ -88,7 +88,7 @@ def test_shown_settings_can_be_read_back_and_hold_no_password(tmp_path: Path) ->
     (SMALLEST.replace("live\"", "live\", fps = 1e-300"), "fps"),
     (SMALLEST + "[spool]\nmib = 1\n", "mib"),
     (SMALLEST + "[link]\nbatch = 65\n", "batch"),
-    (SMALLEST + "select = {view_count = 17}\n", "expected 'int' <= 16, found 17 at cameras"),
+    (SMALLEST + "select = {view_count = 17}\n", "expected a whole number <= 16, found 17 at cameras"),
     ('data = "/var/lib/x"\nlisten = "127.0.0.1:1"\n',
      "expected settings of a device .*found a collector's .*; name a device's file"),
     ('data = "/var/lib/x"\n' + SMALLEST, "line 1: unknown key 'data'"),

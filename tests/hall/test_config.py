@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,7 +78,7 @@ def test_a_key_like_no_other_is_answered_with_those_that_are_known(tmp_path: Pat
 
 def test_a_value_of_the_wrong_kind_is_refused_where_it_stands(tmp_path: Path) -> None:
     said = refusal(tmp_path, 'device = "d"\n[[cameras]]\nname = "a"\nsource = { silence_s = "long" }\n')
-    assert ": line 4: expected 'float', found 'str' at cameras[0].source.silence_s; correct it" in said
+    assert ": line 4: expected a number, found text at cameras[0].source.silence_s; correct it" in said
 
 
 @pytest.mark.parametrize(("text", "said"), [
@@ -90,7 +91,7 @@ def test_a_value_of_the_wrong_kind_is_refused_where_it_stands(tmp_path: Path) ->
     ("[[lines]]\nby = 'cable'\n[[lines]]\nby = 'radio'\nband = 'mid'", (": line 6: expected low or high at "
      "lines[1].band, found 'mid'; correct it")),
     ("[[lines]]\nband = 'mid'", "expected the key 'by', found none at lines[0]; correct it"),
-    ("[[cameras]]\nname = 'a'\nsource = { silence_s = 1e9 }", ("expected 'float' <= 60.0, found 1000000000.0 at "
+    ("[[cameras]]\nname = 'a'\nsource = { silence_s = 1e9 }", ("expected a number <= 60.0, found 1000000000.0 at "
      "cameras[0].source.silence_s; correct it")),
 ])
 def test_a_wrong_word_or_number_is_answered_with_those_that_may_stand_there(tmp_path: Path, text: str, said: str
@@ -145,6 +146,14 @@ def test_a_file_larger_than_any_settings_is_refused_and_not_read_to_its_end(tmp_
     with pytest.raises(ConfigError, match=r"expected a settings file of at most 1 MiB, found more"):
         config.load(path, Settings)
     assert config.place(path, "name") == str(path)
+
+
+def test_a_table_of_an_unknown_name_is_named_with_its_line(tmp_path: Path) -> None:
+    for text, said in (('[[Cameras]]\nname = "a"\n', "line 2: unknown key 'Cameras'; did you mean 'cameras'?"),
+                       ('[linc]\nx = 1\n', "line 2: unknown key 'linc'"),
+                       ('linc.x = 1\n', "line 2: unknown key 'linc'")):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            config.load(write(tmp_path, f'device = "d"\n{text}'), Settings)
 
 
 def test_a_value_without_end_is_not_quoted_to_its_end(tmp_path: Path) -> None:
