@@ -45,15 +45,15 @@ class Decisions:
         deciding.carry_out(identities, plan, number)
         decision = Decision(now, person, asked.kind, asked.reason, plan.body, number)
         self._made[number] = decision
-        return self._told(decision), plan.links
+        return self._told(decision, identities), plan.links
 
     def made(self) -> list[Decision]:
         """As the journal has them, the oldest first."""
         return list(self._made.values())
 
-    def listed(self, limit: int) -> views.DecisionList:
+    def listed(self, limit: int, identities: Identities) -> views.DecisionList:
         """List them, the newest first."""
-        return views.DecisionList([self._told(self._made[number])
+        return views.DecisionList([self._told(self._made[number], identities)
                                    for number in sorted(self._made, reverse=True)[:limit]])
 
     def _planned(self, asked: views.DecisionAsked, identities: Identities) -> deciding.Plan:
@@ -75,9 +75,11 @@ class Decisions:
     def _is_undone(self, number: int) -> bool:
         return any(one.kind == "undo" and one.body["undoes"] == number for one in self._made.values())
 
-    def _told(self, decision: Decision) -> views.Decided:
+    def _told(self, decision: Decision, identities: Identities) -> views.Decided:
+        there = (identities.tracklet(one) for one in decision.body["tracklets"])
         return views.Decided(
             id=decision.id, made_at=decision.made_at, person=decision.person, kind=decision.kind,
             reason=decision.reason, tracklets=decision.body["tracklets"],
+            identities=sorted({one.identity for one in there if one is not None}),
             moved=[views.Move(*one) for one in decision.body["moved"]], undoes=decision.body.get("undoes"),
             undone=self._is_undone(decision.id))

@@ -41,7 +41,7 @@ class Gallery(Window):
     def decisions(self, limit: int) -> views.DecisionList:
         """List what people decided, the newest first."""
         with self._lock:
-            return self._decisions.listed(limit)
+            return self._decisions.listed(limit, self._identities)
 
     def suggestions(self, identity: int) -> views.SuggestionList:
         """Say who else an identity may be, most probable first.

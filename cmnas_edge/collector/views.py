@@ -359,7 +359,10 @@ class Move(Struct, frozen=True):
 
 
 class Decided(Struct, frozen=True, kw_only=True):
-    """A decision as it stands; ``undone`` if another took it back."""
+    """A decision as it stands; ``undone`` if another took it back.
+
+    ``identities`` are the numbers that the tracklets it is about have now.
+    """
 
     id: int
     made_at: float
@@ -367,6 +370,7 @@ class Decided(Struct, frozen=True, kw_only=True):
     kind: DecisionKind
     reason: str
     tracklets: list[int]
+    identities: list[int]
     moved: list[Move]
     undoes: int | None
     undone: bool

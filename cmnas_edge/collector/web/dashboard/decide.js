@@ -5,9 +5,6 @@ import { ask } from "./ask.js";
 import { may } from "./shell.js";
 import * as words from "./words.js";
 
-const DONE = { confirm: "said that this is one person", merge: "said that these are one person", split: "split some off",
-  cannot_link: "said that these are two people" };
-
 export class Decide {
   // Box: where the controls go. Past: a list for what was decided. Ticked: says which appearances are. Done: called
   // with a sentence, and with the identity to show then, or null if nothing was decided.
@@ -88,20 +85,22 @@ export class Decide {
     }
   }
 
-  // What was decided about any of these appearances and stands.
+  // What was decided about any of these appearances and stands, and what this number did by itself.
   async recall() {
     const { who } = this;
     const own = new Set(who.tracklets.map((tracklet) => tracklet.id));
-    const { decisions } = await ask("/v1/decisions?limit=1000").catch(() => ({ decisions: [] }));
+    const [{ decisions }, { changes }] = await Promise.all([
+      ask("/v1/decisions?limit=1000").catch(() => ({ decisions: [] })),
+      ask(`/v1/changes?limit=8&identity=${who.identity}`).catch(() => ({ changes: [] }))]);
     if (who !== this.who) return;
     const about = decisions.filter((one) => one.kind !== "undo" && !one.undone && one.tracklets.some((id) => own.has(id)));
     this.past.replaceChildren(...about.slice(0, 8).map((one) => {
       const item = words.make("li");
-      item.append(words.make("span", "", `${one.person} ${DONE[one.kind]}, ${words.date(one.made_at)}, ${words.minute(one.made_at)}: ${one.reason}`));
+      item.append(words.make("span", "", `${one.person} ${words.decided(one)}, ${words.date(one.made_at)}, ${words.minute(one.made_at)}: ${one.reason}`));
       if (may("decide")) {
-        item.append(this.button("Undo", () => this.send({ kind: "undo", undoes: one.id }), `Undo: ${one.person} ${DONE[one.kind]}`));
+        item.append(this.button("Undo", () => this.send({ kind: "undo", undoes: one.id }), `Undo: ${one.person} ${words.decided(one)}`));
       }
       return item;
-    }));
+    }), ...changes.map((one) => words.make("li", "", `By itself, ${one.at === null ? "before" : `${words.date(one.at)}, ${words.minute(one.at)}`}: ${words.moved(one)}`)));
   }
 }

@@ -1,6 +1,7 @@
 // The page of people: who was where, whom it is about, and what came last.
 
 import { ask } from "./ask.js";
+import { drawChanges } from "./changes.js";
 import { Lanes } from "./lanes.js";
 import { Person } from "./person.js";
 import { PAGE, Roll } from "./roll.js";
@@ -27,6 +28,7 @@ async function refresh(health) {
   drawSummary();
   drawCameras();
   drawFeed(newest.sightings);
+  await drawChanges({ decided: $("decided"), changed: $("changed"), count: $("changes-count") }, (identity) => person.open(identity));
 }
 
 // What the controls say, as the API takes it.

@@ -15,7 +15,7 @@ const MARKUP = `
   </form>
   <p id="person-summary" class="muted"></p>
   <p id="person-said" role="status" class="said" hidden></p>
-  <ul id="person-past" class="past" aria-label="What people decided"></ul>
+  <ul id="person-past" class="past" aria-label="What was decided, and what changed by itself"></ul>
   <div id="person-actions" class="actions" role="group" aria-label="Decide"></div>
   <h3>Appearances</h3>
   <ol id="person-track" class="track"></ol>

@@ -101,6 +101,21 @@ export function brief(link) {
   return `probably the same, ${score(link.score)} of ${score(link.threshold)}`;
 }
 
+const DONE = { confirm: "said that this is one person", merge: "said that these are one person", split: "split some off",
+  cannot_link: "said that these are two people", undo: "took a decision back" };
+export const decided = (decision) => DONE[decision.kind];
+
+export const moved = (change) => (change.kind === "merged" ? `${person(change.was)} became part of ${person(change.became)}`
+  : `${several(change.tracklets.length, "appearance")} of ${person(change.was)} became ${person(change.became)}`);
+
+// Why an identity changed by itself.
+export function changed(change) {
+  const begin = change.kind === "merged" ? "Probably the same person" : "Was in view at the same time as another";
+  if (change.score === null || (change.kind === "parted" && change.score < change.threshold)) return begin;
+  const odds = change.probability === null ? "" : `, ${chance(change.probability)} probable`;
+  return `${begin}: score ${score(change.score)}, needed ${score(change.threshold)}, ${lights(change.pair)}${odds}`;
+}
+
 export function meter(link) {
   const box = document.createElement("div");
   if (link.score === null) return box;
