@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 __all__ = ["Repeats", "configure", "scrub"]
 
+_MOST_REMEMBERED = 256
+_REST = "\0"     # no message's own key
 _SECRETS = (
     # rtsp://user:password@host, rtsp://key@host; and a password with a slash, though none should stand so in a URL
     (re.compile(r"(?<=://)(?:[^/\s:@]*:\S*|[^/\s]*)@(?=[^/\s])"), "***@"),
@@ -40,7 +42,11 @@ def scrub(text: str) -> str:
 
 
 class Repeats:
-    """Lets a message through once per interval and counts what it held back."""
+    """Lets a message through once per interval and counts what it held back.
+
+    Messages that differ each time, as with a peer's own words in them, are let through until there are more in an
+    interval than are worth remembering; from then on the rest count as one.
+    """
 
     def __init__(self, every_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._every_s = every_s
@@ -50,6 +56,9 @@ class Repeats:
     def admit(self, key: str) -> int | None:
         """Return how many were held back since the last one let through, or None to stay silent."""
         now = self._clock()
+        if key not in self._last and len(self._last) >= _MOST_REMEMBERED:
+            self._last = {known: seen for known, seen in self._last.items() if now - seen[0] < self._every_s}
+            key = key if len(self._last) < _MOST_REMEMBERED else _REST
         since, held = self._last.get(key, (-float("inf"), 0))
         if now - since < self._every_s:
             self._last[key] = (since, held + 1)

@@ -65,6 +65,19 @@ def test_a_repeated_message_is_let_through_once_per_interval_and_counted() -> No
     assert repeats.admit("down") == 0
 
 
+def test_messages_that_differ_each_time_neither_flood_the_log_nor_fill_the_memory() -> None:
+    now = [0.0]
+    repeats = log.Repeats(every_s=10, clock=lambda: now[0])
+    for hour in range(3):
+        assert repeats.admit("down") == 0
+        said = [held for number in range(5000) if (held := repeats.admit(f"{hour}: refused {number}")) is not None]
+        assert 200 < len(said) < 300
+        assert len(repeats._last) < 300
+        assert repeats.admit("down") is None
+        now[0] += 10
+    assert repeats.admit("new") == 0
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_room_is_called_the_same_in_both_forms(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
     log.configure(as_json=as_json)

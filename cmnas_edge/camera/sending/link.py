@@ -55,6 +55,7 @@ class Link:
         self._wanted: deque[tuple[LinkSettings, Transport]] = deque()
         self._draw = draw
         self._repeats = Repeats(_REPEAT_S, clock)
+        self._refusals = Repeats(_REPEAT_S, clock)  # in the collector's words, which may differ each time
         self._backoff = Backoff(settings.backoff_s, max(settings.backoff_s, settings.max_backoff_s), clock=clock,
                                 draw=draw)
         self._batch = settings.batch
@@ -198,7 +199,7 @@ class Link:
             self._tally.add(outcome.result)
             if outcome.result != "refused":
                 continue
-            held = self._repeats.admit(f"refused {outcome.reason}")
+            held = self._refusals.admit(outcome.reason)
             if held is not None:
                 _log.warning("the collector refused record %d for good: %s%s", outcome.sequence,
                              outcome.reason or "it gave no reason", _more(held))
