@@ -1,0 +1,54 @@
+"""Whether the collector does its work."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from cmnas_edge.calibration import CalibratedOn, Pair
+from cmnas_edge.collector.store.upkeep import UpkeepView
+
+__all__ = ["Health", "Judgement"]
+
+
+class Judgement(Struct, frozen=True):
+    """From which cosine on two vectors count as the same person, and how often strangers do."""
+
+    score: float
+    false_match_rate: float
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether the collector stores what it is sent, and with which bundle.
+
+    ``full``: nothing can be stored for now; ``refusing``: no device can be recognised;
+    ``message`` says why. ``taken_count`` sightings were stored since ``started_at``. ``behind_count`` sightings
+    are stored and not matched yet, the oldest of them for ``behind_s`` seconds. ``retention`` tells what is let
+    go of, and when next. ``broker`` says why no batch comes by a broker for now; it is empty while they do, or
+    none is set. ``index`` says why nothing can be searched for where vectors are kept elsewhere; empty: it can.
+    Cameras keep what they have.
+    """
+
+    status: Literal["ok", "full", "refusing"]
+    message: str
+    version: str
+    now: float
+    started_at: float
+    fingerprint: str
+    dimension: int
+    calibrated_on: CalibratedOn
+    thresholds: dict[Pair, Judgement]
+    stored_count: int
+    taken_count: int
+    hot_count: int
+    behind_count: int
+    behind_s: float
+    hot_window_h: float
+    identity_count: int
+    device_count: int
+    broker: str
+    index: str
+    retention: UpkeepView
+    journal_bytes: int
+    free_bytes: int
