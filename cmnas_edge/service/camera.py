@@ -33,11 +33,11 @@ def unit(path: Path, name: str | None = None) -> Unit:
     """
     path = path.absolute()
     settings = camera_settings.load(path)
-    name = name or "cmnas-edge"
+    is_one_of_several, name = name is not None, name or "cmnas-edge"
     link = settings.link
     state = files.state_folder({"[spool] path": settings.spool.path, "trace": settings.trace,
                                 "report": settings.report, "[link] sent_log": link.sent_log,
-                                "[link] sent_log_tls_keys": link.sent_log_tls_keys}, name)
+                                "[link] sent_log_tls_keys": link.sent_log_tls_keys}, name, own=is_one_of_several)
     secrets = [settings.token, settings.site_key, link.certificate_key]
     open_settings = files.open_to_all(path)
     read = [settings.bundle, link.certificate_authority, link.certificate,

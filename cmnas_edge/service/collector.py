@@ -27,8 +27,9 @@ def unit(path: Path, name: str | None = None) -> Unit:
     """
     path = path.absolute()
     settings = collector_settings.load(path)
-    name = name or "cmnas-edge-collector"
-    state = files.state_folder({"data": settings.data, "keys": settings.keys}, name, least_depth=1)
+    is_one_of_several, name = name is not None, name or "cmnas-edge-collector"
+    state = files.state_folder({"data": settings.data, "keys": settings.keys}, name, own=is_one_of_several,
+                               least_depth=1)
     secrets = [settings.tls_key, settings.master_key, *settings.seal_keys]
     read = [settings.bundle, settings.tls_certificate]
     hosts = []

@@ -35,12 +35,14 @@ def unreadable(paths: Iterable[Path | None]) -> list[str]:
             "it" for path in dict.fromkeys(paths) if path is not None and path.exists() and not open_to_all(path)]
 
 
-def state_folder(files: Mapping[str, Path | None], default: str, *, least_depth: int = 2) -> str:
+def state_folder(files: Mapping[str, Path | None], default: str, *, own: bool = False, least_depth: int = 2) -> str:
     """Name the folder below ``/var/lib`` that holds everything a service writes.
 
     Args:
         files: Paths by the setting that names them.
         default: Used where there are none.
+        own: Take no other than the default: each service has a user of its own, to whom systemd gives the folder, so
+            that two of them cannot share one.
         least_depth: 2 for files in it, 1 for the folder itself.
 
     Raises:
@@ -51,7 +53,7 @@ def state_folder(files: Mapping[str, Path | None], default: str, *, least_depth:
     for row, (key, path) in enumerate((key, path) for key, path in files.items() if path is not None):
         parts = path.relative_to(STATE).parts if path.is_relative_to(STATE) else ()
         wanted = STATE / (found if row else default)
-        if len(parts) < least_depth or (row and parts[0] != found):
+        if len(parts) < least_depth or ((row or own) and parts[0] != found):
             name = wanted / path.name if least_depth > 1 else wanted
             raise ConfigError(f"{key}: expected it below {wanted}, the one place where the service may write, found "
                               f"{path}; write \"{name}\"")

@@ -261,8 +261,13 @@ def test_words_are_written_as_systemd_reads_them(text: str, written: str) -> Non
 
 
 def test_the_command_prints_it(write: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["service", "print", str(write()), "--name", "gate-north"]) == 0
+    path = write()
+    assert cli.main(["service", "print", str(path), "--name", "gate-north"]) == 78
+    assert 'write "/var/lib/gate-north/gate.db"' in capsys.readouterr().err, "two users cannot share one folder"
+    path.write_text(path.read_text().replace("/var/lib/cmnas-edge/", "/var/lib/gate-north/"))
+    assert cli.main(["service", "print", str(path), "--name", "gate-north"]) == 0
     out = capsys.readouterr().out
     assert "CacheDirectory=gate-north" in out
+    assert "StateDirectory=gate-north" in out
     assert "ExecReload=/bin/kill -HUP $MAINPID" in out
     assert cli.main(["service", "print", str(write()), "--name", "../x"]) == 78
