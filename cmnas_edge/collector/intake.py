@@ -178,7 +178,7 @@ class Intake:
                     self._do(*work)
                 waiting = []
                 self._decide()
-                if self._more or self._clock() - self._expired_at > _EXPIRY_S:
+                if self._more or not 0 <= self._clock() - self._expired_at <= _EXPIRY_S:     # set back, too
                     self._expire()
             self._decide(_LAST_S)
             self._write_links()

@@ -15,6 +15,7 @@ from cmnas_edge.collector.person_commands import note, user
 from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.collector.store import restoring
 from cmnas_edge.collector.store.backup import back_up
+from cmnas_edge.collector.store.elsewhere import told_later
 from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.store.keys import new_master
@@ -111,7 +112,8 @@ def erase(words: list[str], args: argparse.Namespace) -> int:
         raise
     try:
         note(settings, "erasure", {"do": "erase", **msgspec.to_builtins(what)}, args.reason)
-        upkeep = Upkeep(journal, retention_h=settings.retention_h, keys_copy=settings.keys_copy, clock=time.time)
+        upkeep = Upkeep(journal, retention_h=settings.retention_h, keys_copy=settings.keys_copy,
+                        elsewhere=lambda: told_later(settings), clock=time.time)
         upkeep.start()
         upkeep.begin(what, user(), args.reason)
         receipt = upkeep.finish()[-1]

@@ -30,7 +30,7 @@ from cmnas_edge.collector.receiving.listening import Listener, may_open
 from cmnas_edge.collector.receiving.rates import Rates
 from cmnas_edge.collector.receiving.receive import Receiver
 from cmnas_edge.collector.settings import CollectorSettings
-from cmnas_edge.collector.store.elsewhere import elsewhere
+from cmnas_edge.collector.store.elsewhere import elsewhere, told_later
 from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.collector.views import Nothing
@@ -70,7 +70,8 @@ def serve(settings: CollectorSettings) -> int:
     if journal.keys.made_master:
         _log.warning("%s: made the key that wraps all keys of vectors; keep a copy of it, but not where backups are: "
                      "without it nobody can open them", journal.keys.master_path)
-    upkeep = Upkeep(journal, retention_h=settings.retention_h, keys_copy=settings.keys_copy)
+    upkeep = Upkeep(journal, retention_h=settings.retention_h, keys_copy=settings.keys_copy,
+                    elsewhere=lambda: told_later(settings))
     upkeep.start()      # before anybody can see what is over
     stores = elsewhere(settings, dimensions)
     began = time.monotonic()

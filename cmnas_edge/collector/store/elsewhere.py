@@ -13,7 +13,7 @@ from cmnas_edge.collector.store.milvus_collection import Server
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.private import read_secret, write_private
 
-__all__ = ["check", "elsewhere", "owner", "server_of"]
+__all__ = ["check", "elsewhere", "owner", "server_of", "told_later"]
 
 
 def server_of(settings: CollectorSettings) -> Server | None:
@@ -64,3 +64,9 @@ def elsewhere(settings: CollectorSettings, dimensions: Mapping[bytes, int]) -> d
     mark = owner(settings.data)
     return {fingerprint: MilvusStore(server, owner=mark, fingerprint=fingerprint, dimension=entries)
             for fingerprint, entries in dimensions.items()}
+
+
+def told_later(settings: CollectorSettings) -> str:
+    """What the receipt of an erasure says of vectors that are kept elsewhere; empty: none are."""
+    return settings.index and (f"index: its vectors are deleted on {settings.index} as soon as that answers, mostly "
+                               "within seconds")

@@ -16,6 +16,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from cmnas_edge.collector.store.keys import DAY_S
 from cmnas_edge.collector.store.ranges import Range
 from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.private import hand_to_folders_owner, write_private
@@ -80,6 +81,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     ``received_from`` and ``received_to`` are when the erased records came, 0 where none did; ``days_ended`` those
     whose keys were dropped since nothing is left of them. ``log_emptied``: the journal's files hold nothing of it
     any more; false while another program, as a backup, reads them: it is emptied when that ends, within a minute.
+    ``later``: who else held vectors or keys of it then, and drops them when they answer, in a sentence each.
     """
 
     id: str
@@ -97,6 +99,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     log_emptied: bool
     version: str
     previous: str
+    later: list[str] = []
 
 
 class Erasures:
@@ -120,8 +123,9 @@ class Erasures:
         self._keep([*self.entries, erasure])
 
     def forget(self, before: float) -> None:
-        """Forget entries whose records all were received before this: no restore brings those back."""
-        left = [entry for entry in self.entries if entry.newest >= before]
+        """Forget entries whose records were received on days that ended before this: their keys are gone everywhere."""
+        left = [entry for entry in self.entries if entry.newest >= before
+                or any((day + 1) * DAY_S > before for day in entry.days)]
         if len(left) != len(self.entries):
             self._keep(left)
 

@@ -136,6 +136,12 @@ class Reading:
             (found,) = self._db.execute("SELECT min(received_at) FROM sighting").fetchone()
             return None if found is None else float(found)
 
+    def newest(self) -> float | None:
+        """Return when the newest sighting was received; None when there is none."""
+        with self.explained():
+            (found,) = self._db.execute("SELECT max(received_at) FROM sighting").fetchone()
+            return None if found is None else float(found)
+
     def meant(self, what: Selection) -> tuple[list[Range], list[tuple[str, str, int]], float, float, list[int]]:
         """Find what a selection means.
 

@@ -50,8 +50,18 @@ class Upkeep:
     """Holds a journal to what it may keep."""
 
     def __init__(self, journal: Journal, *, retention_h: float, keys_copy: Path | None = None,
-                 clock: Callable[[], float] = time.time) -> None:
+                 elsewhere: Callable[[], str] = lambda: "", clock: Callable[[], float] = time.time) -> None:
+        """Look at it, and change nothing.
+
+        Args:
+            journal: What is held to it.
+            retention_h: How long sightings are kept.
+            keys_copy: Where a copy of the keys is kept up.
+            elsewhere: Says who else holds vectors and drops them later; empty: nobody.
+            clock: Epoch seconds.
+        """
         self._journal = journal
+        self._elsewhere = elsewhere
         self._retention_h = retention_h
         self._clock = clock
         self._erasures = Erasures(journal.keys.folder)
@@ -151,7 +161,8 @@ class Upkeep:
             sightings=sum(last - first + 1 for _, _, first, last in erasure.records), links=removed.links,
             gaps=len(erasure.gaps), decisions=removed.decisions,
             received_from=erasure.oldest, received_to=erasure.newest, days_ended=ended,
-            log_emptied=not self._log_full, version=__version__, previous=self._erasures.head())
+            log_emptied=not self._log_full, version=__version__, previous=self._erasures.head(),
+            later=[why for why in (self._elsewhere(), self._copy.trouble) if why])
         self._erasures.receipt(receipt)
         _log.info("erasure %s: %d sightings and %d links are erased", erasure.id, removed.sightings, removed.links)
         self._copy.keep_up()
@@ -174,6 +185,11 @@ class Upkeep:
         if self._log_full:
             trouble = trouble or ("the journal's log may still hold what was let go, for another program, as a backup, "
                                   "reads it, or the disk is full; it is emptied when that ends")
+        newest, now = self._journal.newest(), self._clock()
+        if newest is not None and newest > now + DAY_S:
+            trouble = trouble or (f"the newest sighting was received on {day_name(day_of(newest))}, and today is "
+                                  f"{day_name(day_of(now))}: this machine's clock ran ahead then, or is behind now; "
+                                  "what came while it ran ahead is kept until that day: correct the clock, or erase it")
         ends = self._retention_h < float("inf")
         self.view = UpkeepView(self._retention_h if ends else None, oldest,
                                oldest + self._retention_h * 3600 if ends and oldest is not None else None,

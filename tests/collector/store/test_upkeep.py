@@ -349,13 +349,13 @@ def test_receipts_are_a_chain_in_which_none_can_be_changed_or_left_out(tmp_path:
     journal.close()
 
 
-def test_entries_of_the_list_are_forgotten_once_retention_has_passed_over_them(tmp_path: Path) -> None:
+def test_entries_of_the_list_are_forgotten_once_retention_has_passed_over_their_days(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append([Arrival("gate", [People().sighting(1, at=10)], 0.0)])
     upkeep = Upkeep(journal, retention_h=1, clock=lambda: 50.0)
     upkeep.begin(Selection(device="gate"), "grace", "")
     upkeep.finish()
-    for now, left in ((HOUR - 1, 1), (HOUR + PASS_S, 0)):
+    for now, left in ((HOUR + PASS_S, 1), (DAY_S + HOUR - 1, 1), (DAY_S + HOUR + PASS_S, 0)):
         upkeep.step(now)
         assert len(Erasures(journal.keys.folder).entries) == left
     assert len(Erasures(journal.keys.folder).receipts()) == 1
