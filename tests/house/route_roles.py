@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from cmnas_edge.collector.access.roles import ROLES, allows
-from cmnas_edge.collector.web.api import ROUTES, Api
+from cmnas_edge.collector.web.api import Api
+from cmnas_edge.collector.web.routes import ROUTES
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "people.md"
 BEGIN, END = "<!-- route and role -->", "<!-- end of route and role -->"

@@ -16,12 +16,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cmnas_edge.collector.receiving.receive import Receiver
-from cmnas_edge.collector.web import condition
-from cmnas_edge.collector.web.api import ROUTES, Api
+from cmnas_edge.collector.web import answering, condition
+from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.document import openapi
 from cmnas_edge.collector.web.events import Events
 from cmnas_edge.collector.web.guard import Guard
 from cmnas_edge.collector.web.log_in import LogIn
+from cmnas_edge.collector.web.routes import ROUTES
 
 __all__ = ["build"]
 
@@ -32,7 +33,7 @@ def build(receiver: Receiver, api: Api, log_in: LogIn, *, ending: Callable[[], b
     """Put the routes together; ``ending`` says when pages are no longer told what changes."""
     events = Events(lambda: api.tag().strip('"'), log_in.people, log_in.sessions, ending=ending)
     routes = [Route("/v1/sightings", receiver.serve, methods=["POST"])]
-    routes += [Route(route.path, _answers(api.serve, route), methods=[route.method]) for route in ROUTES]
+    routes += [Route(route.path, _answers(answering.serve, api, route), methods=[route.method]) for route in ROUTES]
     routes.append(Route(condition.PATH, api.condition.serve, methods=["GET"]))
     routes.append(Route("/v1/events", events.serve, methods=["GET"]))
     routes += log_in.routes()

@@ -9,8 +9,9 @@ import msgspec
 from cmnas_edge import __version__
 from cmnas_edge.collector import views
 from cmnas_edge.collector.web import condition
-from cmnas_edge.collector.web.api import ROUTES, Api
+from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.exports import Table
+from cmnas_edge.collector.web.routes import ROUTES
 
 __all__ = ["openapi"]
 

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from cmnas_edge.collector.access.roles import ROLES, Caller, allows
-from cmnas_edge.collector.web.api import ROUTES
+from cmnas_edge.collector.web.routes import ROUTES
 from tests.house import route_roles
 
 EXPECTED = {    # who may do what is for a viewer, an operator, an admin, a privacy officer

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from cmnas_edge.collector.web.api import ROUTES
 from cmnas_edge.collector.web.document import openapi
 from cmnas_edge.collector.web.exports import Table
+from cmnas_edge.collector.web.routes import ROUTES
 from cmnas_edge.sighting import Gap
 from tests.collector.house import House
 from tests.collector.people import DIMENSION, SPOOL, People

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from cmnas_edge.collector.receiving import body
-from cmnas_edge.collector.web.api import ROUTES
+from cmnas_edge.collector.web.routes import ROUTES
 from tests.collector.house import House
 from tests.collector.people import People
 from tests.collector.process import Process

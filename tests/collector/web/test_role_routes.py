@@ -10,7 +10,8 @@ import pytest
 from cmnas_edge.collector import views
 from cmnas_edge.collector.access.roles import ROLES, allows
 from cmnas_edge.collector.web import guard
-from cmnas_edge.collector.web.api import ROUTES, Api, Route
+from cmnas_edge.collector.web.api import Api
+from cmnas_edge.collector.web.routes import ROUTES, Route
 from tests.collector.house import House
 from tests.collector.people import People
 from tests.collector.web.test_api import QUESTIONS

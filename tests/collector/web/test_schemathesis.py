@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from cmnas_edge.collector.web.api import ROUTES
+from cmnas_edge.collector.web.routes import ROUTES
 from tests.collector.people import People
 from tests.collector.process import Process
 from tests.proof import PROVING
