@@ -54,7 +54,8 @@ class Behind:
 
     def add(self, record: Record, vector: F32) -> None:
         """Put one behind the others; it is stored already."""
-        self.none.clear()
+        if self.none.is_set():  # asking is cheap, clearing is not
+            self.none.clear()
         if self._stored_only or len(self._held) >= MOST:
             if not self._stored_only:
                 self._after = self._held[-1][0].id
