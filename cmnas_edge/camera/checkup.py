@@ -9,6 +9,7 @@ from typing import get_args
 
 from cmnas_edge.camera.backlog import Backlog
 from cmnas_edge.camera.frames.stream import hanging
+from cmnas_edge.camera.overlap import Overlap
 from cmnas_edge.camera.running.pulse import patience_s
 from cmnas_edge.camera.running.vitals import CameraVitals, Vitals
 from cmnas_edge.camera.sending.link import Link
@@ -27,7 +28,7 @@ class Checkup:
     """Looks at one daemon."""
 
     def __init__(self, cameras: Sequence[Camera], backlog: Backlog, engines: Mapping[Modality, Engine],
-                 fingerprint: bytes, spool: Spool, link: Link, tally: Tally, *,
+                 fingerprint: bytes, spool: Spool, link: Link, tally: Tally, *, also: Overlap | None = None,
                  clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._cameras = cameras
         self._backlog = backlog
@@ -36,6 +37,7 @@ class Checkup:
         self._spool = spool
         self._link = link
         self._tally = tally
+        self._also = also
         self._clock = clock
         self._wall = wall
 
@@ -44,13 +46,16 @@ class Checkup:
         now, shed = self._clock(), self._backlog.shed
         tally = self._tally
         spool_bytes, oldest_s = self._on_disk()
+        also = None if self._also is None or self._also.over else self._also
         return Vitals(
             cameras=tuple(self._camera(camera, now, shed.get(camera.settings.name, 0)) for camera in self._cameras),
             counts={name: tally[name] for name in get_args(Count)}, stage_s=tally.stage_s(),
             embed_s=tally.embed_s.look(), batch=tally.batch.look(), busy_s=tally.busy_s, hanging=tuple(hanging(now)),
             spool_count=len(self._spool), spool_bytes=spool_bytes, spool_oldest_s=oldest_s, down_s=self._link.down_s,
             engines={modality: f"{engine.name} {engine.precision}" for modality, engine in self._engines.items()},
-            bundle=self._fingerprint.hex(), clock_offset_s=tally.clock_offset_s)
+            bundle=self._fingerprint.hex(), clock_offset_s=tally.clock_offset_s,
+            also_engines={} if also is None else also.engines,
+            also_bundle="" if also is None else also.fingerprint.hex())
 
     def line(self) -> str:
         """How it goes, in a few words."""

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,9 +22,12 @@ from msgspec.structs import replace
 from cmnas_edge import bundle, config, log
 from cmnas_edge.camera import settings as camera_settings
 from cmnas_edge.camera.daemon import Daemon, check_camera
+from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.engines import open_engines
 from cmnas_edge.camera.frames.source import source_name
+from cmnas_edge.camera.overlap import Overlap, is_over
 from cmnas_edge.camera.override import Orders
+from cmnas_edge.camera.people.select import Cut
 from cmnas_edge.camera.running.metrics import exposition
 from cmnas_edge.camera.running.vitals import Vitals
 from cmnas_edge.camera.sending.memory_first import MemoryFirst
@@ -85,9 +89,10 @@ def _watch(settings: DeviceSettings, path: Path) -> None:
         spool = opened.enter_context(open_spool(settings.spool))
         model = bundle.open_trusted(settings.bundle, settings.trust)
         engines = open_engines(opened, model, settings)
+        also = _overlap(opened, model, settings, tally)
         daemon = Daemon(settings, engines, fingerprint=model.fingerprint, crop_size=(model.height, model.width),
                         preprocessing=model.manifest.preprocessing,
-                        spool=spool, transport=transport, tally=tally, rotation=_rotation(model, settings),
+                        spool=spool, transport=transport, tally=tally, rotation=_rotation(model, settings), also=also,
                         notifier=notifier, orders=orders,
                         reread=lambda: (camera_settings.load(path), reopen))
         if bundle.voucher(model, settings.trust) == "nobody":
@@ -131,6 +136,7 @@ def _check(settings: DeviceSettings, config_path: Path) -> int:
     with ExitStack() as opened:
         engines = [f"{modality} on {engine.name} {engine.precision}"
                    for modality, engine in open_engines(opened, model, settings).items()]
+        also = _overlap(opened, model, settings, Tally())
     for row, camera in enumerate(settings.cameras):
         with _told_where(config_path, "cameras", row, "source", "location"):
             source_name(camera.source)
@@ -145,6 +151,13 @@ def _check(settings: DeviceSettings, config_path: Path) -> int:
     sys.stdout.write(config.show(_without_secrets(settings)))
     sys.stdout.write(f"# bundle {model.fingerprint_hex[:16]}, {model.dimension} dimensions; engines agree with its "
                      f"golden embeddings: {', '.join(engines)}\n")
+    if also is not None:
+        running = ", ".join(f"{modality} on {engine}" for modality, engine in also.engines.items())
+        sys.stdout.write(f"# until {settings.also_until} also bundle {also.fingerprint.hex()[:16]}, at the same cost "
+                         f"once more; engines agree with its golden embeddings: {running}\n")
+    elif settings.also is not None:
+        sys.stdout.write(f"# bundle {settings.also} is used no more since {settings.also_until}: take also and "
+                         "also_until out\n")
     sys.stdout.write(f"# vectors sealed to {settings.link.seal_to[:16]}\n" if settings.link.seal_to else
                      "# vectors not sealed: they lie readable in the spool (seal_to in [link])\n")
     sys.stdout.write(f"# site key {key_id(rotation.transform if rotation else 0)}\n")
@@ -162,6 +175,37 @@ def _told_where(path: Path, *steps: str | int) -> Iterator[None]:
         if not str(error).startswith((f"{steps[-1]}:", "source")):
             raise
         raise ConfigError(f"{config.place(path, *steps)}: {error}") from error
+
+
+def _overlap(opened: ExitStack, model: bundle.Bundle, settings: DeviceSettings, tally: Tally) -> Overlap | None:
+    """Open the second bundle, if the settings name one and its time is not over.
+
+    Raises:
+        ConfigError: It is of the same fingerprint as the first.
+        CmnasError: It cannot be used; see `cmnas_edge.bundle.open_trusted` and `open_engines`.
+    """
+    if settings.also is None or settings.also_until is None:
+        return None
+    if is_over(settings.also_until, time.time()):
+        _log.warning("the overlap with bundle %s ended at %s: take also and also_until out", settings.also,
+                     settings.also_until)
+        return None
+    second = bundle.open_trusted(settings.also, settings.trust)
+    if second.fingerprint == model.fingerprint:
+        raise ConfigError(f"also: expected a bundle of another fingerprint than {model.path}, found the same in "
+                          f"{second.path}; leave it out: their vectors compare as they are")
+    if bundle.voucher(second, settings.trust) == "nobody":
+        _log.warning("%s: %s", second.path, _UNSIGNED)
+    own = opened.enter_context(ExitStack())
+    engines = open_engines(own, second, settings)
+    cut = Cut(second.height, second.width, second.manifest.preprocessing)
+    embedder = Embedder(settings.device, second.fingerprint, engines, settings.engine.packing, tally,
+                        _rotation(second, settings), second=True,
+                        sealer=Sealer(bytes.fromhex(settings.link.seal_to)) if settings.link.seal_to else None)
+    _log.info("until %s everybody is told of by bundle %s, too", settings.also_until, second.fingerprint_hex[:16])
+    return Overlap(embedder, fingerprint=second.fingerprint, until=settings.also_until, close=own.close,
+                   engines={modality: f"{engine.name} {engine.precision}" for modality, engine in engines.items()},
+                   cut=None if cut == (model.height, model.width, model.manifest.preprocessing) else cut)
 
 
 def _writable(path: Path, key: str, *, makes_folders: bool) -> None:

@@ -27,6 +27,7 @@ from cmnas_edge.camera.checkup import Checkup
 from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.frames.frame import Source
 from cmnas_edge.camera.frames.source import open_source
+from cmnas_edge.camera.overlap import Overlap
 from cmnas_edge.camera.override import Orders
 from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.people.detection import Detector
@@ -34,6 +35,7 @@ from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline, Trace
 from cmnas_edge.camera.running.keeper import Keeper
 from cmnas_edge.camera.running.reload import compare
+from cmnas_edge.camera.sender import Sender
 from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.outbox import Outbox
 from cmnas_edge.camera.sending.spool import Spool
@@ -43,8 +45,7 @@ from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.watch import Camera, watch, watch_together
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine
-from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, LinkDown, Transient
-from cmnas_edge.log import Repeats
+from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, LinkDown
 from cmnas_edge.notify import Notifier
 from cmnas_edge.sealing import Sealer
 from cmnas_edge.site_key import Rotation
@@ -65,7 +66,8 @@ class Daemon:
 
     def __init__(self, settings: DeviceSettings, engines: Mapping[Modality, Engine], *, fingerprint: bytes,
                  crop_size: tuple[int, int], preprocessing: str, spool: Spool, transport: Transport, tally: Tally,
-                 rotation: Rotation | None = None, notifier: Notifier | None = None, orders: Orders | None = None,
+                 rotation: Rotation | None = None, also: Overlap | None = None, notifier: Notifier | None = None,
+                 orders: Orders | None = None,
                  reread: Callable[[], tuple[DeviceSettings, Callable[[DeviceSettings], Transport]]] | None = None,
                  open_from: Callable[[SourceSettings], Source] = open_source,
                  backoff: Callable[[], Backoff] = Backoff) -> None:
@@ -81,6 +83,7 @@ class Daemon:
             transport: The way to the collector.
             tally: What the transport counts into, too.
             rotation: Turns vectors with the site's key; None leaves them as they are.
+            also: Tells of everybody by a second bundle, too, for a while; None: nothing does.
             notifier: The way to systemd; None: nobody is told.
             orders: What others say by message of a camera's modality; None: nobody does.
             reread: Reads the settings again, and gives what opens the way to the collector; None: nothing can.
@@ -97,26 +100,28 @@ class Daemon:
         self._link = Link(spool, transport, settings.link, tally)
         self._embedder = Embedder(settings.device, fingerprint, engines, settings.engine.packing, tally, rotation,
                                   Sealer(bytes.fromhex(settings.link.seal_to)) if settings.link.seal_to else None)
+        self._also = also
         self._outbox = Outbox(spool, settings.spool.memory_count, tally)
+        self._sender = Sender(spool, self._link, self._outbox)
         detectors = [check_camera(camera, open_from) for camera in settings.cameras]
         self._trace = None if settings.trace is None else Trace(settings.trace)
         # Numbers of one run never meet another's; they stay exact in JSON for two million runs.
         first_tracklet = (spool.run << 32) + 1
         self._cameras = [
             Camera(camera, Pipeline(camera, detector, tally, height=crop_size[0], width=crop_size[1],
-                                    definition=preprocessing,
+                                    definition=preprocessing, also=None if also is None else also.cut,
                                     first_tracklet=first_tracklet, trace=self._trace, orders=orders),
                    partial(open_from, camera.source))
             for camera, detector in zip(settings.cameras, detectors, strict=True)]
         self._backlog = Backlog(settings.engine, tally)
         self._reread = reread
-        self._checkup = Checkup(self._cameras, self._backlog, engines, fingerprint, spool, self._link, tally)
+        self._checkup = Checkup(self._cameras, self._backlog, engines, fingerprint, spool, self._link, tally, also=also)
+        if also is not None:
+            also.on_end = self._cut_once
         self.keeper = Keeper(self._checkup, self._checkup.line, notifier or Notifier({}),
                              reread=self._adjust if reread else None)
         self._asked_count = 0
         self._stop = threading.Event()      # read no more frames
-        self._wake = threading.Event()      # the sender: there may be something to do
-        self._sent_all = threading.Event()  # the sender: end
         self._crash: BaseException | None = None
         self._failures: list[CmnasError] = []
 
@@ -136,7 +141,7 @@ class Daemon:
         began = time.monotonic()
         with self._trace or nullcontext(), self.keeper.health(self._settings.health):
             embedding = self._start(self._embed, "embed")
-            sending = self._start(self._send, "send")
+            sending = self._start(self._sender.run, "send")
             watching = self._watch_all()
             self.keeper.began()
             try:
@@ -145,7 +150,8 @@ class Daemon:
                 self._stop_reading(watching)
             self._backlog.close()
             embedding.join()
-            lost_count = self._drain(sending)
+            lost_count = self._sender.drain(sending, self._settings.drain_s, hurried=lambda: self._asked_count > 1,
+                                            told=self.keeper.draining, stuck_s=_STUCK_S)
             self._link.close()
         self._report(began)
         if self._crash is not None:
@@ -158,7 +164,7 @@ class Daemon:
         if refused_count := self._tally["refused"]:
             raise ConfigError(f"{self._settings.collector}: expected every record stored, found {refused_count} "
                               "refused for good; the log says why, so correct that before the next run")
-        if not self._asked_count and (left := self._waiting_count()):
+        if not self._asked_count and (left := self._sender.waiting_count):
             then = ("start again when the collector answers: they are on disk" if not self._spool.in_memory else
                     "they were in memory only and are lost: see to the disk, and to the collector, then start again")
             raise LinkDown(f"{self._settings.spool.path}: expected everything delivered within drain_s = "
@@ -195,25 +201,22 @@ class Daemon:
         """Embed what has come together, from all cameras, until told that there will be no more."""
         while self._crash is None and (turn := self._backlog.take(1.0)) is not None:
             if not turn:
+                if self._also is not None:
+                    self._also.look()
                 self._outbox.flush()
                 continue
             began = time.monotonic()
-            self._outbox.put(self._embedder.records([(waiting.camera, waiting.pick) for waiting in turn]))
+            self._outbox.put(self._told([(waiting.camera, waiting.pick) for waiting in turn]))
             self._backlog.done(turn, time.monotonic() - began)
-            self._wake.set()
+            self._sender.wake()
 
-    def _send(self) -> None:
-        repeats = Repeats(600.0)
-        while not self._sent_all.is_set():
-            try:
-                wait_s = self._link.step()
-            except Transient as error:
-                if repeats.admit(str(error)) is not None:
-                    _log.warning("%s", error)
-                wait_s = 1.0
-            if wait_s > 0:
-                self._wake.wait(min(wait_s, 1.0))
-                self._wake.clear()
+    def _told(self, picks: Sequence[tuple[str, Pick]]) -> list[bytes]:
+        """What is told of picks: first by the bundle that goes, as everybody who is known is known by it."""
+        return [*(() if self._also is None else self._also.records(picks)), *self._embedder.records(picks)]
+
+    def _cut_once(self) -> None:
+        for camera in self._cameras:
+            camera.pipeline.cut_once()
 
     def _wait_for(self, watching: Sequence[threading.Thread], began: float) -> None:
         """Wait for the cameras to end, or to be asked to; say how it goes from time to time."""
@@ -252,35 +255,12 @@ class Daemon:
         for camera, settings in zip(self._cameras, change.settings.cameras, strict=True):
             camera.settings = settings
             camera.pipeline.adjust(settings)
+        if self._also is not None:
+            self._also.adjust(change.settings.also_until)
         if change.settings.log != self._settings.log:
             log.configure(as_json=change.settings.log == "json")
         self._settings = change.settings
         return str(change)
-
-    def _waiting_count(self) -> int:
-        return max(0, len(self._spool) - self._link.answered_count)
-
-    def _drain(self, sending: threading.Thread) -> int:
-        """Send what is held while there is time; returns how many records are lost for want of disk."""
-        deadline = time.monotonic() + self._settings.drain_s
-        self._outbox.flush()
-        self._link.hurry()
-        self._wake.set()
-        while (self._waiting_count() or self._spool.has_gaps() or len(self._outbox)) and sending.is_alive():
-            if time.monotonic() > deadline or self._asked_count > 1:
-                break
-            time.sleep(_POLL_S / 10)
-            self.keeper.draining()
-            if len(self._outbox):
-                self._outbox.flush()
-        self._sent_all.set()
-        self._wake.set()
-        sending.join(_STUCK_S)
-        if lost_count := self._outbox.abandon():
-            _log.error("%d records could not be put on disk and are lost", lost_count)
-        if (waiting_count := self._waiting_count()) and not self._spool.in_memory:  # else closing it says what is lost
-            _log.warning("%d records wait on disk for the next run", waiting_count)
-        return lost_count
 
     def _start(self, work: Callable[..., None], name: str, *args: object) -> threading.Thread:
         def guarded() -> None:

@@ -19,6 +19,7 @@ from cmnas_edge.wire import encode_sighting
 __all__ = ["Embedder"]
 
 F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
 _MOST_PIXELS = 65535
 _LEAST_LENGTH = 1e-3    # of a mean of unit vectors: below it they say nothing together
 
@@ -27,7 +28,8 @@ class Embedder:
     """Makes encoded sightings, without spool and sequence yet. Used by one thread."""
 
     def __init__(self, device: str, fingerprint: bytes, engines: Mapping[Modality, Engine], packing: Packing,
-                 tally: Tally, rotation: Rotation | None = None, sealer: Sealer | None = None) -> None:
+                 tally: Tally, rotation: Rotation | None = None, sealer: Sealer | None = None, *,
+                 second: bool = False) -> None:
         """Keep what every sighting carries.
 
         Args:
@@ -38,6 +40,7 @@ class Embedder:
             tally: Where counts and time go.
             rotation: Turns vectors with the site's key; None leaves them as they are.
             sealer: Seals them to the collector's key, before they reach the disk; None leaves them open.
+            second: Take the crops that were made for a second bundle, where there are any.
         """
         self._device = device
         self._fingerprint = fingerprint
@@ -46,6 +49,7 @@ class Embedder:
         self._tally = tally
         self._rotation = rotation
         self._sealer = sealer
+        self._second = second
 
     def records(self, picks: Sequence[tuple[str, Pick]]) -> list[bytes]:
         """Embed picks, each given with its camera's name; in their order, less those without direction."""
@@ -54,7 +58,7 @@ class Embedder:
             rows = [row for row, (_, pick) in enumerate(picks) if pick.modality == modality]
             if not rows:
                 continue
-            crops = np.concatenate([picks[row][1].crops for row in rows])
+            crops = np.concatenate([self._crops(picks[row][1]) for row in rows])
             engine = self._engines[modality]
             before = engine.name, engine.precision
             with self._tally.call(len(crops)):
@@ -74,6 +78,9 @@ class Embedder:
                        for row, vector in zip(kept, turned, strict=True)]
         self._tally.add("sightings", len(records))
         return records
+
+    def _crops(self, pick: Pick) -> U8:
+        return pick.also if self._second and pick.also is not None else pick.crops
 
     def _turned(self, vectors: F32) -> F32:
         return vectors if self._rotation is None else self._rotation.turn(vectors)

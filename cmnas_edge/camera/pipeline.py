@@ -15,7 +15,7 @@ from typing import Protocol, TextIO
 from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.camera.override import Ordered, Orders
 from cmnas_edge.camera.people.detection import Detector
-from cmnas_edge.camera.people.select import Pick, Selector
+from cmnas_edge.camera.people.select import Cut, Pick, Selector
 from cmnas_edge.camera.people.track import Tracker, Tracks
 from cmnas_edge.camera.settings import CameraSettings
 from cmnas_edge.camera.spectrum import Spectrum
@@ -93,7 +93,7 @@ class Pipeline:
     """Watches one camera. A change of spectrum ends its tracklets, so that no vector mixes two modalities."""
 
     def __init__(self, settings: CameraSettings, detector: Detector, tally: Tally, *, height: int, width: int,
-                 first_tracklet: int, definition: str = DEFINITION, trace: Notes | None = None,
+                 first_tracklet: int, definition: str = DEFINITION, also: Cut | None = None, trace: Notes | None = None,
                  orders: Orders | None = None) -> None:
         """Start with an empty scene.
 
@@ -104,6 +104,7 @@ class Pipeline:
             height: Rows of a crop: the bundle's.
             width: Columns of a crop.
             definition: How crops are made: the bundle's.
+            also: How others are made, for a second bundle, or None.
             first_tracklet: Number of the first; one run's numbers must not meet another's.
             trace: Where boxes are noted down, or None.
             orders: What others say by message of its modality, or None.
@@ -117,7 +118,8 @@ class Pipeline:
         self._trace = trace
         self._spectrum = Spectrum(settings.spectrum, Ordered(settings.name, settings.spectrum, orders))
         self._tracker = Tracker(settings.track, first=first_tracklet)
-        self._selector = Selector(settings.select, height, width, settings.ignore, definition=definition)
+        self._selector = Selector(settings.select, height, width, settings.ignore, definition=definition,
+                                  also=also)
 
     def process(self, frame: Frame) -> list[Pick]:
         """Take the next frame; returns what is now worth telling."""
@@ -154,6 +156,10 @@ class Pipeline:
         """Go by other thresholds from the next frame on; any thread may say so."""
         self._spectrum.adjust(settings.spectrum)
         self._selector.adjust(settings.select)
+
+    def cut_once(self) -> None:
+        """Make no crops for a second bundle from now on; any thread may say so."""
+        self._selector.also = None
 
     def end(self) -> list[Pick]:
         """End all tracklets, as when the source ends; returns what is left to tell of them."""

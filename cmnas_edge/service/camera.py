@@ -40,7 +40,7 @@ def unit(path: Path, name: str | None = None) -> Unit:
                                 "[link] sent_log_tls_keys": link.sent_log_tls_keys}, name, own=is_one_of_several)
     secrets = [settings.token, settings.site_key, link.certificate_key]
     open_settings = files.open_to_all(path)
-    read = [settings.bundle, link.certificate_authority, link.certificate,
+    read = [settings.bundle, settings.also, link.certificate_authority, link.certificate,
             *(camera.detector.path for camera in settings.cameras), *_footage(settings),
             *(camera.spectrum.modality_file for camera in settings.cameras)]
     command = [*program(), "camera", str(path)]

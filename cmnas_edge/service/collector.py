@@ -31,7 +31,7 @@ def unit(path: Path, name: str | None = None) -> Unit:
     state = files.state_folder({"data": settings.data, "keys": settings.keys}, name, own=is_one_of_several,
                                least_depth=1)
     secrets = [settings.tls_key, settings.master_key, *settings.seal_keys]
-    read = [settings.bundle, settings.tls_certificate]
+    read = [settings.bundle, *settings.also, *settings.also_calibration, settings.tls_certificate]
     hosts = []
     if settings.mqtt is not None:
         secrets.append(settings.mqtt.certificate_key)

@@ -16,6 +16,7 @@ from cmnas_edge.camera.doctor.finding import Finding, fault, fine, note
 from cmnas_edge.camera.engines import open_engines
 from cmnas_edge.camera.frames.frame import Source
 from cmnas_edge.camera.frames.source import open_source, source_name
+from cmnas_edge.camera.overlap import is_over
 from cmnas_edge.camera.sending.transport import Transport
 from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, SourceSettings
@@ -44,6 +45,12 @@ def model(told: DeviceSettings) -> Iterator[Finding]:
         engines = open_engines(opened, found, told)
         yield fine("engines", "agree with the bundle's golden embeddings: " + ", ".join(
             f"{modality} on {engine.name} {engine.precision}" for modality, engine in engines.items()))
+    if told.also is not None and not is_over(told.also_until, time.time()):
+        second = bundle.open_trusted(told.also, told.trust)
+        with ExitStack() as opened:
+            open_engines(opened, second, told)
+        yield fine("second bundle", f"{second.path}, fingerprint {second.fingerprint_hex[:16]}, until "
+                                    f"{told.also_until}")
 
 
 def disk(told: DeviceSettings) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from cmnas_edge.camera.people.track import Tracks
 from cmnas_edge.camera.settings import SelectSettings
 from cmnas_edge.embedding import Modality
 
-__all__ = ["Pick", "Selector", "sharpness"]
+__all__ = ["Cut", "Pick", "Selector", "sharpness"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -31,6 +31,14 @@ _FULL_HEIGHT = 200.0    # pixels; more of them add nothing to a crop of 256 rows
 _UPRIGHT = 2.6          # height by width of a person standing or walking
 _SHARP = 200.0          # variance of the Laplacian from which a crop counts as in focus: more may be a sign's
 _FOLLOW = 0.15          # how fast the usual size follows the boxes
+
+
+class Cut(NamedTuple):
+    """How crops are made: rows and columns of one, and one of `cmnas_edge.preprocess.DEFINITIONS`."""
+
+    height: int
+    width: int
+    definition: str
 
 
 class Pick(NamedTuple):
@@ -46,6 +54,7 @@ class Pick(NamedTuple):
         box_width: Of the best view, pixels.
         box_height: Of the best view, pixels.
         modality: Of all its views.
+        also: The same views cut for a second bundle, where that wants others; else None.
     """
 
     tracklet: int
@@ -57,6 +66,7 @@ class Pick(NamedTuple):
     box_width: int
     box_height: int
     modality: Modality
+    also: U8 | None = None
 
     @property
     def view_count(self) -> int:
@@ -70,6 +80,7 @@ class _View(NamedTuple):
     quality: float
     width: int
     height: int
+    also: U8 | None
 
 
 @dataclass
@@ -101,7 +112,7 @@ class Selector:
     """
 
     def __init__(self, settings: SelectSettings, height: int, width: int, ignore: Sequence[Polygon] = (), *,
-                 definition: str = preprocess.DEFINITION) -> None:
+                 definition: str = preprocess.DEFINITION, also: Cut | None = None) -> None:
         """Start with nobody.
 
         Args:
@@ -111,7 +122,9 @@ class Selector:
             ignore: Polygons in shares of the frame; a box whose foot (the middle of its lower
                 edge) lies in one is not looked at.
             definition: How crops are made: the bundle's.
+            also: How others are made of the same views, for a second bundle; None: none are.
         """
+        self.also = also
         self._settings = settings
         self._height = height
         self._width = width
@@ -186,8 +199,10 @@ class Selector:
         if not views or modality is None:
             return []
         best = max(views, key=lambda view: view.quality)
+        also = [view.also for view in views if view.also is not None]
         return [Pick(tracklet, np.stack([view.crop for view in views]), tuple(view.seen_at for view in views),
-                     since, max(person.seen_at, views[-1].seen_at), best.quality, best.width, best.height, modality)]
+                     since, max(person.seen_at, views[-1].seen_at), best.quality, best.width, best.height, modality,
+                     np.stack(also) if len(also) == len(views) else None)]
 
     def _consider(self, person: _Person, frame: U8, box: F32, promise: float, seen_at: float) -> bool:
         """Take a view if it beats what is kept; the pixels are looked at only if it can."""
@@ -202,8 +217,10 @@ class Selector:
         if place is not None:
             del person.views[place]
         crop = preprocess.crops(frame, box[None], self._height, self._width, definition=self._definition)[0]
+        other = None if (cut := self.also) is None else preprocess.crops(
+            frame, box[None], cut.height, cut.width, definition=cut.definition)[0]
         width, height = np.round(box[2:] - box[:2]).astype(int).tolist()
-        person.views.append(_View(crop, seen_at, quality, width, height))
+        person.views.append(_View(crop, seen_at, quality, width, height, other))
         return True
 
     def _promise(self, rows: int, columns: int, boxes: F32) -> F32:

@@ -48,7 +48,8 @@ METRICS = (
     Metric("cmnas_clock_offset_seconds", "gauge", (),
            "The collector's clock less this one's, to within two seconds; absent until it is known"),
     Metric("cmnas_temperature_celsius", "gauge", ("zone",), "Of this machine, where its kernel tells"),
-    Metric("cmnas_bundle_info", "gauge", ("bundle", "modality", "engine", "version"), "Always 1: what runs"),
+    Metric("cmnas_bundle_info", "gauge", ("bundle", "modality", "engine", "version"),
+           "Always 1: what runs; two bundles in an overlap"),
 )
 
 
@@ -103,8 +104,9 @@ def _values(now: Vitals, thermal: Path) -> Values:
     yield "cmnas_collector_silent_seconds", one(now.down_s or 0.0)
     yield "cmnas_clock_offset_seconds", one(now.clock_offset_s)
     yield "cmnas_temperature_celsius", _temperatures(thermal)
-    yield "cmnas_bundle_info", [((now.bundle, modality, engine, __version__), 1.0)
-                                for modality, engine in now.engines.items()]
+    yield "cmnas_bundle_info", [((bundle, modality, engine, __version__), 1.0)
+                                for bundle, engines in ((now.bundle, now.engines), (now.also_bundle, now.also_engines))
+                                for modality, engine in engines.items()]
 
 
 def _temperatures(thermal: Path) -> Samples:

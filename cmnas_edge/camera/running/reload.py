@@ -18,7 +18,7 @@ from cmnas_edge.camera.settings import CameraSettings, DeviceSettings
 __all__ = ["LIVE", "Change", "compare"]
 
 LIVE = frozenset({
-    "collector", "token", "drain_s", "status_s", "log",
+    "collector", "token", "also_until", "drain_s", "status_s", "log",
     "link.batch", "link.wait_s", "link.timeout_s", "link.backoff_s", "link.max_backoff_s",
     "link.certificate_authority", "link.site", "link.certificate", "link.certificate_key",
     "link.allow_plain_http_off_loopback",

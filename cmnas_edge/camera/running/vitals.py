@@ -71,6 +71,8 @@ class Vitals:
         down_s: How long the collector has not answered; None while it does.
         engines: What runs each modality, as ``onnxruntime fp32``.
         bundle: Fingerprint, hexadecimal.
+        also_engines: What runs a second bundle during an overlap; else none.
+        also_bundle: Its fingerprint; else empty.
         clock_offset_s: The collector's clock less this one's; None while not known.
     """
 
@@ -87,4 +89,6 @@ class Vitals:
     down_s: float | None = None
     engines: Mapping[str, str] = field(default_factory=dict)
     bundle: str = ""
+    also_engines: Mapping[str, str] = field(default_factory=dict)
+    also_bundle: str = ""
     clock_offset_s: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -113,6 +114,9 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         token: File with the token that enrolling printed, mode 0600; a broker needs none.
         cameras: At least one.
         bundle: Folder of the model bundle; None: the one shipped, trained on drawn people.
+        also: Folder of a second bundle, by which everybody is told of, too, while a site changes from one to another
+            (docs/rollout.md); it costs as much as the first. None: there is none.
+        also_until: When that ends, with the offset from UTC, as ``2026-12-01T06:00:00Z``.
         trust: Whose bundles are used: ``keys``, and ``allow_unsigned_bundle``.
         site_key: File with the key that turns this site's vectors, mode 0600 (``cmnas-edge key make FILE``);
             None: they go out as the network gives them.
@@ -134,6 +138,8 @@ class DeviceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cameras: Annotated[tuple[CameraSettings, ...], Meta(min_length=1)]
     token: Path | None = None
     bundle: Path | None = None
+    also: Path | None = None
+    also_until: Annotated[datetime, Meta(tz=True)] | None = None
     trust: Trust = Trust()
     site_key: Path | None = None
     engine: EngineSettings = EngineSettings()

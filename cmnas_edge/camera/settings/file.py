@@ -67,6 +67,9 @@ def _located(source: SourceSettings, folder: Path, where: str) -> SourceSettings
 def _complaints(settings: DeviceSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Say what no single value shows to be wrong: where, and what was expected, found, and to do."""
     engine = settings.engine
+    if (settings.also is None) != (settings.also_until is None):
+        yield ("also" if settings.also else "also_until",), (
+            "expected 'also' and 'also_until' together, found one; say which bundle, and until when it is used")
     if fault := choice_fault(engine.name, engine.precision):
         yield ("engine", "precision"), fault
     if engine.batch_wait_s > engine.budget_s / 2:
