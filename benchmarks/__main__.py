@@ -14,6 +14,7 @@ from benchmarks import (
     draw,
     dusk,
     flat,
+    gates,
     identity,
     ingest,
     latency,
@@ -31,7 +32,7 @@ from benchmarks import (
     throughput,
 )
 
-_SHORT = (latency, throughput, draw, loader, pipeline, protocol, resize, sealing, search_step, spool)
+_SHORT = (latency, throughput, draw, gates, loader, pipeline, protocol, resize, sealing, search_step, spool)
 _LONG = (calibration, cameras, dusk, flat, identity, ingest, linkability, match, probe, quantisation)
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import Modality
+from cmnas_edge.engine.openvino_gates import gates_at_once
 from cmnas_edge.errors import BundleError, DeviceError
 from cmnas_edge.sighting import EngineName, Precision
 
@@ -177,6 +178,7 @@ def _read(library: Any, bundle: Bundle, modality: Modality, precision: Precision
     expected = [("crops", "u8", [bundle.height, bundle.width, 3]), ("embeddings", "f32", [bundle.dimension])]
     if signature != expected:
         raise BundleError(f"{path}: expected {expected}, found {signature}; export again")
+    gates_at_once(library, model)
     return model
 
 
