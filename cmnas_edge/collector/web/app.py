@@ -6,7 +6,6 @@ Who may come in at all is `cmnas_edge.collector.web.guard`'s; what each role may
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib import resources
 
 import msgspec
 from starlette.applications import Starlette
@@ -16,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cmnas_edge.collector.receiving.receive import Receiver
-from cmnas_edge.collector.web import answering, condition
+from cmnas_edge.collector.web import answering, condition, pages
 from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.document import openapi
 from cmnas_edge.collector.web.events import Events
@@ -25,8 +24,6 @@ from cmnas_edge.collector.web.log_in import LogIn
 from cmnas_edge.collector.web.routes import ROUTES
 
 __all__ = ["build"]
-
-_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 def build(receiver: Receiver, api: Api, log_in: LogIn, *, ending: Callable[[], bool] = lambda: False) -> Starlette:
@@ -39,11 +36,7 @@ def build(receiver: Receiver, api: Api, log_in: LogIn, *, ending: Callable[[], b
     routes += log_in.routes()
     document = msgspec.json.encode(openapi())
     routes.append(Route("/openapi.json", _gives(document, "application/json"), methods=["GET"]))
-    for page in (resources.files("cmnas_edge.collector.web") / "dashboard").iterdir():
-        name, _, ending_of_name = page.name.rpartition(".")
-        path = "/" if page.name == "index.html" else f"/{name}" if ending_of_name == "html" else f"/{page.name}"
-        kind = _KINDS["." + ending_of_name]
-        routes.append(Route(path, _gives(page.read_bytes(), kind), methods=["GET"]))
+    routes += [Route(file.path, _gives(file.content, file.kind), methods=["GET"]) for file in pages.files()]
     app = Starlette(routes=routes, middleware=[Middleware(Guard, log_in.people, log_in.sessions)])
     app.router.redirect_slashes = False     # it would send people on to whatever Host a request claims
     return app

@@ -1,11 +1,9 @@
-// What every page has: its name, the way to the others, who is logged in, how the collector is, and the beat by which
-// it asks again.
+// What every page does beside what is its own: it says who is logged in and how the collector is, and asks again.
 
 import { ask } from "./ask.js";
 import { Live } from "./live.js";
 import * as words from "./words.js";
 
-const PAGES = [["People", "/"], ["Site", "/site"], ["Search", "/search"], ["Calibration", "/calibration"], ["Health", "/health"]];
 const LEAST_MS = 1000;      // between two askings, however much happens
 
 export const session = { name: "", role: "", may: [], reasons: [] };
@@ -15,8 +13,6 @@ export const may = (route) => session.may.includes(route);
 // what /v1/health says.
 export function begin(refresh) {
   const beat = new Beat(refresh);
-  header();
-  footer();
   const known = ask("/v1/session").then((found) => Object.assign(session, found)).then(who, () => {});
   const ready = known.then(() => new Live("/v1/events", () => beat.due()));
   ready.then(() => beat.due());
@@ -61,41 +57,10 @@ class Beat {
   }
 }
 
-function header() {
-  const brand = words.make("a", "brand");
-  brand.href = "/";
-  const icon = brand.appendChild(words.make("img"));
-  Object.assign(icon, { src: "/icon.svg", alt: "", width: 28, height: 28 });
-  brand.append(" cmnas-edge");
-  const nav = words.make("nav", "pages");
-  nav.setAttribute("aria-label", "Pages");
-  for (const [name, path] of PAGES) {
-    const link = nav.appendChild(words.make("a", "", name));
-    link.href = path;
-    if (path === location.pathname) link.setAttribute("aria-current", "page");
-  }
-  const health = words.make("p", "health");
-  health.id = "health";
-  health.setAttribute("role", "status");
-  const dot = health.appendChild(words.make("span", "dot"));
-  dot.setAttribute("aria-hidden", "true");
-  health.appendChild(words.make("span", "", "Connecting")).id = "health-text";
-  document.getElementById("top").append(brand, nav, health);
-}
-
 function who() {
   if (!session.name) return;
   const form = words.make("form", "who-am-i");
   Object.assign(form, { method: "post", action: "/log-out" });
   form.append(words.make("span", "muted small", `${session.name}, ${session.role}`), words.make("button", "plain small", "Log out"));
   document.getElementById("top").append(form);
-}
-
-function footer() {
-  const foot = document.getElementById("foot");
-  const api = words.make("a", "", "API");
-  api.href = "/openapi.json";
-  foot.className = "muted small";
-  foot.append("People are matched by similarity. A link means ", words.make("em", "", "probably the same person"),
-    ", never proof. No pictures are received; embeddings are never shown. ", api);
 }
