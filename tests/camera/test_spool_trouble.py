@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -370,6 +371,27 @@ def test_a_small_disk_that_fills_up_takes_what_it_can_and_all_again_once_there_i
         (stored,), (gap,) = collector.stored.values(), *collector.gaps.values()
         assert gap == (put, put + 20, 21)
         assert stored == [*range(1, put), *range(put + 21, put + 51)]
+
+
+@pytest.mark.parametrize("make", [Spool, partial(MemoryFirst, window_s=0.0, most=8)], ids=["disk", "memory-first"])
+@pytest.mark.parametrize("size", ["1m", "4m"])
+def test_a_disk_that_the_spool_itself_has_filled_comes_free_as_the_collector_answers(
+        path: Path, make: Callable[[Path, int], Spool], size: str) -> None:
+    disk, tally, collector = path.parent / "disk", Tally(), Collector()
+    with mounted(disk, "tmpfs", f"size={size}"), make(disk / "spool.db", ROOMY) as spool:
+        outbox, link, put = Outbox(spool, 300, tally), sent(spool, collector, tally), 0
+        for _ in range(3):
+            full = False
+            while not full:
+                full, put = not outbox.put([body(1000)] * 8), put + 8
+                assert put < 30_000, "it never filled"
+            for _ in range(1000):
+                link.step()
+                if outbox.flush() and not len(spool):
+                    break
+            assert (len(spool), len(outbox)) == (0, 0)
+        assert sum(map(len, collector.stored.values())) == put
+        assert tally["dropped"] == 0
 
 
 def test_a_disk_that_is_read_only_is_stood_in_for_and_what_it_holds_leaves_at_the_next_start(

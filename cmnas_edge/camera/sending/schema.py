@@ -11,7 +11,7 @@ from pathlib import Path
 from cmnas_edge.camera.sending.database import Unusable, explained, make_durable
 from cmnas_edge.errors import ConfigError, DiskFull
 
-__all__ = ["begun", "count_from", "last_number", "lose", "prepare", "record_count", "used_bytes", "widen"]
+__all__ = ["begun", "count_from", "free_bytes", "last_number", "lose", "prepare", "record_count", "used_bytes", "widen"]
 
 _APPLICATION = 0x636D7370   # "cmsp", in the file's header: this is a spool
 _SCHEMA = 1
@@ -73,6 +73,11 @@ def used_bytes(db: sqlite3.Connection) -> int:
     """Bytes of the database that hold something; what is beyond is reused."""
     pages = _number(db, "PRAGMA page_count") - _number(db, "PRAGMA freelist_count")
     return pages * _number(db, "PRAGMA page_size")
+
+
+def free_bytes(db: sqlite3.Connection) -> int:
+    """Bytes of the database that hold nothing, and are used before the file grows."""
+    return _number(db, "PRAGMA freelist_count") * _number(db, "PRAGMA page_size")
 
 
 def record_count(db: sqlite3.Connection) -> int:

@@ -101,10 +101,11 @@ class Spool:
             DiskFull: The disk has no room; nothing was added.
             Transient: The file turned out to be damaged and was replaced; nothing was added.
         """
+        size = 3 * sum(map(len, bodies)) // 2   # rows fill pages badly
         with self._store.used() as db:
+            self._store.see_room(db, size)
             with schema.begun(db):
-                # Before, so that the file does not grow by what goes after; rows fill pages badly.
-                dropped = self._make_room(db, 3 * sum(map(len, bodies)) // 2)
+                dropped = self._make_room(db, size)     # before, so that the file does not grow by what goes after
                 for body in bodies:
                     db.execute("INSERT INTO record (body) VALUES (?)", (body,))
                 last = schema.last_number(db)
@@ -197,10 +198,13 @@ class Spool:
             Transient: As `put`.
         """
         records = list(records)
+        size = 3 * sum(len(body) for _, body in records) // 2
         with self._store.used() as db:
+            if records:
+                self._store.see_room(db, size)
             with schema.begun(db):
                 db.execute("DELETE FROM gap WHERE first = ?", (self._store.lent,))
-                dropped = self._make_room(db, 3 * sum(len(body) for _, body in records) // 2)
+                dropped = self._make_room(db, size)
                 db.executemany("INSERT INTO record VALUES (?, ?)", records)
                 schema.count_from(db, last)
                 if count:

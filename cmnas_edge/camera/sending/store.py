@@ -16,12 +16,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cmnas_edge.camera.sending import schema
-from cmnas_edge.camera.sending.database import Unusable, connect, explained, is_read_only, move_aside, take_lock
+from cmnas_edge.camera.sending.database import (
+    WAL_BYTES,
+    Unusable,
+    connect,
+    explained,
+    is_read_only,
+    move_aside,
+    take_lock,
+)
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, Transient
 
 __all__ = ["Store"]
 
 _IN_MEMORY_BYTES = 16 << 20     # most that stands in for a read-only disk
+_KEPT_BYTES = 4 * WAL_BYTES     # its log, with a transaction over its limit, and the pages of it that go to the file
+_SLACK_BYTES = 64 << 10         # pages that a transaction touches beside those it fills
 _UNTAKEN = -2           # instead of a lock's handle; -1: a read-only disk has none
 _log = logging.getLogger("cmnas.camera")
 
@@ -84,6 +94,28 @@ class Store:
                 yield self._db
             except sqlite3.Error as error:
                 raise self._failed(self._db, error) from error
+
+    def see_room(self, db: sqlite3.Connection, size: int) -> None:
+        """See whether the file may grow by what is put: the disk's last bytes are for forgetting, which is written too.
+
+        Args:
+            db: The database, in use.
+            size: Bytes that are to be put.
+
+        Raises:
+            DiskFull: It may not. A spool that had taken the last byte could never give one back.
+        """
+        if self.in_memory or (within := schema.free_bytes(db)) >= size + _SLACK_BYTES:
+            return
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError:     # it went away just now, which is said elsewhere
+            return
+        left = disk.f_bavail * disk.f_frsize
+        kept = min(_KEPT_BYTES, disk.f_blocks * disk.f_frsize // 4)
+        if left + within < kept + size:
+            raise DiskFull(f"{self._path}: no room for more records ({left >> 10} KiB are left, and the last "
+                           f"{kept >> 10} are kept for forgetting what was sent); free disk space")
 
     def close(self) -> None:
         """Close; again is harmless."""
