@@ -24,14 +24,20 @@ _NETWORK = "ERR_NETWORK_CHANGED"
 class Browser:
     """One page in one Chromium with a profile of its own. Errors of the page are in ``complaints``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trusting: str = "") -> None:
+        """Begin.
+
+        Args:
+            trusting: A public key, by its SHA-256 in base64, whose certificates are believed, whoever signed them.
+        """
         assert CHROMIUM is not None
+        flags = [*_FLAGS, *([f"--ignore-certificate-errors-spki-list={trusting}"] if trusting else [])]
         self._profile = tempfile.mkdtemp(prefix="chromium-")
         ours_in, self._send = os.pipe()
         self._receive, ours_out = os.pipe()
         # Chromium reads commands from descriptor 3 and answers on 4.
         self._process = subprocess.Popen(
-            ["bash", "-c", f'exec "$@" 3<&{ours_in} 4>&{ours_out}', "bash", CHROMIUM, *_FLAGS,
+            ["bash", "-c", f'exec "$@" 3<&{ours_in} 4>&{ours_out}', "bash", CHROMIUM, *flags,
              f"--user-data-dir={self._profile}"],
             pass_fds=(ours_in, ours_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(ours_in)
@@ -105,6 +111,14 @@ class Browser:
     def cookie(self, url: str, name: str, value: str) -> None:
         """Hold a cookie for a site, as after logging in there."""
         self._ask("Network.setCookie", url=url, name=name, value=value, httpOnly=True, sameSite="Strict")
+
+    def cookies(self) -> dict[str, dict[str, Any]]:
+        """Every cookie that is held, by name, with where it goes."""
+        return {each["name"]: each for each in self._ask("Network.getAllCookies")["cookies"]}
+
+    def type_in(self, text: str) -> None:
+        """Type where the focus is."""
+        self._ask("Input.insertText", text=text)
 
     def forget(self) -> None:
         """Hold no cookie, and no complaint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ class Process:
     """One collector's folder, and the process on it while it runs."""
 
     def __init__(self, folder: Path, settings: str = "", *, listen: str = "127.0.0.1:0",
-                 within: Sequence[str] = ()) -> None:
+                 within: Sequence[str] = (), authority: Path | None = None) -> None:
         """Write its settings.
 
         Args:
@@ -29,7 +30,9 @@ class Process:
             settings: Further lines of the settings file.
             listen: Address and port.
             within: Words in front of the command, as of a network namespace.
+            authority: Whose certificate it shows, where it speaks TLS.
         """
+        self._trust: ssl.SSLContext | bool = True if authority is None else ssl.create_default_context(cafile=authority)
         self.folder = folder
         self._within = within
         self.config = folder / "collector.toml"
@@ -93,7 +96,7 @@ class Process:
         records = list(records)
         body = encode_batch([r for r in records if isinstance(r, Sighting)], [r for r in records if isinstance(r, Gap)])
         answer = httpx.post(f"{self.url}/v1/sightings", content=body, headers={"Authorization": f"Bearer {token}"},
-                            timeout=30)
+                            timeout=30, verify=self._trust)
         assert answer.status_code == 200, answer.text
         return decode_answer(answer.content)
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import shutil
 import ssl
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from cmnas_edge.camera.sending.transport import HttpTransport
@@ -21,22 +19,11 @@ from cmnas_edge.errors import ConfigError
 from cmnas_edge.wire import encode_batch
 from tests.collector.people import People
 from tests.collector.process import Process
+from tests.collector.receiving.certificates import elsewhere, make
 
-ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.skipif(not (shutil.which("make") and shutil.which("openssl")),
                                 reason="make or openssl is not installed")
 PASSWORD = "correct horse & battery=staple"
-
-
-def elsewhere() -> str:
-    """An address of this machine that is not loopback; empty if it has none."""
-    return next((each.address for name, every in psutil.net_if_addrs().items() for each in every
-                 if each.family.name == "AF_INET" and not each.address.startswith("127.")), "")
-
-
-def make(folder: Path, names: str, devices: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", "--no-print-directory", "certificates", f"OUT={folder}", f"ARGS={names}",
-                           f"DEVICES={devices}"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture(scope="module")

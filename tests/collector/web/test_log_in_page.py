@@ -38,19 +38,15 @@ def browser() -> Iterator[Browser]:
         yield page
 
 
-def type_in(browser: Browser, text: str) -> None:
-    browser._ask("Input.insertText", text=text)
-
-
 def test_somebody_logs_in_with_the_keyboard_stays_so_and_a_stranger_sees_nothing(
         staffed: Process, browser: Browser, tmp_path: Path) -> None:
     browser.open(staffed.url)
     browser.wait("location.pathname === '/log-in'")
     browser.wait("document.activeElement.id === 'name'")
-    type_in(browser, "anna")
+    browser.type_in("anna")
     browser.press("Tab")
     assert browser.see("document.activeElement.id") == "password"
-    type_in(browser, "wrong horse battery")
+    browser.type_in("wrong horse battery")
     browser.press("Enter")
     browser.wait("document.querySelector('[role=alert]') !== null")
     assert browser.see("document.querySelector('[role=alert]').textContent") == "Name or password is wrong."
@@ -58,7 +54,7 @@ def test_somebody_logs_in_with_the_keyboard_stays_so_and_a_stranger_sees_nothing
     browser.wait("document.activeElement.id === 'password'")
     browser.picture(tmp_path / "wrong.png")
     browser.complaints.clear()      # Chromium says that it was answered 401
-    type_in(browser, PASSWORD)
+    browser.type_in(PASSWORD)
     browser.press("Enter")
     browser.wait("location.pathname === '/'")
     assert browser.see("document.cookie") == "", "scripts cannot see it"
@@ -106,9 +102,9 @@ def test_another_port_of_this_host_cannot_act_for_who_is_logged_in(staffed: Proc
             pass
 
     browser.open(f"{staffed.url}/log-in")
-    type_in(browser, "anna")
+    browser.type_in("anna")
     browser.press("Tab")
-    type_in(browser, PASSWORD)
+    browser.type_in(PASSWORD)
     browser.press("Enter")
     browser.wait("location.pathname === '/'")
     # Threads: a browser opens a connection ahead of need, and says nothing on it for a minute.
