@@ -28,6 +28,7 @@ from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.engine import open_engine, results
 from cmnas_edge.engine.race import candidates, run_race
 from cmnas_edge.errors import BundleError, CmnasError, ConfigError, DeviceError, Transient, unwritable
+from cmnas_edge.private import to_disk
 from cmnas_edge.sighting import EngineName, Precision
 from cmnas_edge.validation import check_retrieval
 
@@ -261,15 +262,7 @@ def _copy(bundle: Bundle, folder: Path) -> None:
     for path in (*(folder / name for name in names), *folders, folder.parent):
         if path in folders:
             path.chmod(0o755)
-        _to_disk(path)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        to_disk(path)
 
 
 def _switch(link: Path, version: Path) -> None:
@@ -277,4 +270,4 @@ def _switch(link: Path, version: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(Path(version.parent.name) / version.name)
     fresh.replace(link)
-    _to_disk(link.parent)
+    to_disk(link.parent)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cmnas_edge.errors import ConfigError, unwritable
 
-__all__ = ["hand_to_folders_owner", "handed", "read_secret", "sync_folder", "write_new_secret", "write_private"]
+__all__ = ["hand_to_folders_owner", "handed", "read_secret", "to_disk", "write_new_secret", "write_private"]
 
 _LARGEST_SECRET = 1 << 16   # bytes; certificates of a whole chain are less
 
@@ -73,16 +73,16 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    to_disk(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Have what was made, renamed or deleted in a folder on the disk when this returns.
+def to_disk(path: Path) -> None:
+    """Have a file's bytes, or what was made, renamed or deleted in a folder, on the disk when this returns.
 
     Raises:
         OSError: It cannot be.
     """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

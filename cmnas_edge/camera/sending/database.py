@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cmnas_edge.camera.sending.write_ahead import is_damaged
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
+from cmnas_edge.private import to_disk
 
 __all__ = ["WAL_BYTES", "Unusable", "connect", "explained", "is_read_only", "make_durable", "move_aside", "take_lock"]
 
@@ -145,7 +146,7 @@ def move_aside(path: Path, mark: str) -> Path:
             _log.warning("%s: forgotten, since %d damaged spools were kept", old, _KEPT_ASIDE)
             old.unlink()
             old.with_name(old.name + "-wal").unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        to_disk(path.parent)
     except OSError as error:
         raise ConfigError(f"{path}: expected a spool, found a damaged file that cannot be moved aside "
                           f"({error.strerror}); give this user the right to") from None
@@ -167,11 +168,3 @@ def explained(error: sqlite3.Error, path: Path) -> ConfigError | Transient | Unu
             return ConfigError(f"{path}: the spool cannot be written ({text}); give this user the right to, or "
                                "name another path in [spool]")
     return Unusable(text.splitlines()[-1])
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

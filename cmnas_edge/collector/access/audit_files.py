@@ -118,7 +118,7 @@ class AuditFiles:
 
     def set_head(self, head: Head) -> None:
         """Write how far the log is; not waited for but at first: it may lag after a power cut, and never runs ahead."""
-        handle = os.open(self._head_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(self._head_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             for made in (self.current, self._head_path):
                 hand_to_folders_owner(made)
@@ -149,7 +149,7 @@ class AuditFiles:
         """Keep other processes from writing meanwhile."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            handle = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             hand_to_folders_owner(self._lock_path)
         except OSError as error:
             raise unwritable(self._lock_path, "a lock", error, "correct data or its mode", kind="a file") from None
@@ -163,7 +163,7 @@ class AuditFiles:
     def opened(self, flags: int) -> Iterator[int]:
         """Open the current file."""
         try:
-            handle = os.open(self.current, flags | os.O_CLOEXEC, 0o600)
+            handle = os.open(self.current, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise unwritable(self.current, "the audit log", error, "nothing was done: correct its mode",
                              kind="a file") from None

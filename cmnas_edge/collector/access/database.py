@@ -47,7 +47,7 @@ class Database:
         with self._explained():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made here first: SQLite's own files take this one's mode.
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
             hand_to_folders_owner(self._path)   # SQLite gives its own files to whom this one belongs
             mode = self._path.stat().st_mode & 0o777
             if mode & 0o077:

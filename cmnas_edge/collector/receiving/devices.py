@@ -150,7 +150,7 @@ class Devices:
         folder = self._path.parent
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(folder / "devices.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            handle = os.open(folder / "devices.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             hand_to_folders_owner(folder / "devices.lock")
         except OSError as error:
             raise _explained(folder, error) from None

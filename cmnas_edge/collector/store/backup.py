@@ -25,7 +25,7 @@ from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.schema import beside
 from cmnas_edge.collector.store.staging import alone, copy_private, digest
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, Transient, unwritable
-from cmnas_edge.private import sync_folder, write_private
+from cmnas_edge.private import to_disk, write_private
 
 __all__ = ["JOURNAL", "MANIFEST", "Manifest", "back_up", "belongs"]
 
@@ -84,7 +84,7 @@ def back_up(data: Path, to: Path, keys: Path, *, master_key: Path | None = None,
             write_private(partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
             (partial / ".lock").unlink()
             partial.rename(to)
-            sync_folder(to.parent)
+            to_disk(to.parent)
         except sqlite3.Error as error:
             if "full" in str(error):
                 raise DiskFull(f"{to}: expected room for a backup, found a full disk; free some space and give the "

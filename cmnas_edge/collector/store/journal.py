@@ -68,7 +68,7 @@ class Journal(Reading):
         path = folder / "journal.sqlite"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(folder / "journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(folder / "journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             hand_to_folders_owner(folder / "journal.lock")
         except OSError as error:
             raise ConfigError(f"{folder}: expected a folder to write the journal in, found {error.strerror}; "
@@ -96,7 +96,7 @@ class Journal(Reading):
     def _open(self, limit_mib: int, patience_s: float) -> None:
         with self.explained():
             # Made here first: SQLite's own files take this one's mode.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
             self.path.chmod(0o600)
             hand_to_folders_owner(self.path)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=patience_s)
@@ -226,6 +226,7 @@ class Journal(Reading):
             return False
 
     def _note_gone(self, gone: Ranges) -> None:
+        self._gone_noted = True
         for each in gone:
             replaced, whole = self._gone.add(*each)
             self._db.executemany("DELETE FROM gone WHERE device = ? AND spool = ? AND first = ? AND last = ?", replaced)
@@ -304,7 +305,7 @@ class Journal(Reading):
     @contextmanager
     def _committed(self) -> Iterator[None]:
         """Commit what is done within, or nothing of it."""
-        last = self._last
+        last, self._gone_noted = self._last, False
         with self.explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -314,7 +315,8 @@ class Journal(Reading):
                 self._last = last
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
+                if self._gone_noted:    # there may be very many
+                    self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
                 raise
 
 

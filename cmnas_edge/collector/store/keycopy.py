@@ -8,13 +8,11 @@ So it must not be on a medium that keeps what was deleted, and the master key is
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import threading
 from pathlib import Path
 
 from cmnas_edge.collector.store.erasures import ERASED, RECEIPTS
-from cmnas_edge.collector.store.keys import Keys, day_name, days_in, path_of
+from cmnas_edge.collector.store.keys import Keys, day_name, days_in, overwrite, path_of
 from cmnas_edge.private import hand_to_folders_owner, write_private
 
 __all__ = ["KeyCopy"]
@@ -83,10 +81,7 @@ def _copy(keys: Path, folder: Path) -> None:
             _write(folder / name, data)
     for day in theirs.keys() - ours.keys():
         path = path_of(folder, day)
-        with path.open("r+b") as file:
-            file.write(secrets.token_bytes(len(theirs[day])))
-            file.flush()
-            os.fsync(file.fileno())
+        overwrite(path)
         path.unlink()
     for day, data in ours.items():
         _write(path_of(folder, day), data)

@@ -28,10 +28,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cmnas_edge.errors import ConfigError, unwritable
-from cmnas_edge.private import hand_to_folders_owner, handed, read_secret, sync_folder, write_private
+from cmnas_edge.private import hand_to_folders_owner, handed, read_secret, to_disk, write_private
 
 __all__ = ["ADDED_BYTES", "DAY_S", "DROPPED", "SECRETS", "Keys", "Locked", "day_name", "day_of", "days_in",
-           "new_master", "path_of"]
+           "new_master", "overwrite", "path_of"]
 
 DAY_S = 86400
 ADDED_BYTES = 28            # nonce and tag
@@ -122,7 +122,7 @@ class Keys:
         """
         path = self.folder / "keys.lock"
         try:
-            self._held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             hand_to_folders_owner(path)
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -199,14 +199,11 @@ class Keys:
         try:
             path = self._path(day)
             try:
-                with path.open("r+b") as file:
-                    file.write(secrets.token_bytes(path.stat().st_size))
-                    file.flush()
-                    os.fsync(file.fileno())
+                overwrite(path)
                 path.unlink()
             except FileNotFoundError:
                 return
-            sync_folder(self.folder)
+            to_disk(self.folder)
         except OSError as error:
             raise unwritable(self.folder, "a key", error, "correct keys or its mode") from None
 
@@ -259,6 +256,20 @@ class Keys:
 
     def _path(self, day: int) -> Path:
         return path_of(self.folder, day)
+
+
+def overwrite(path: Path) -> None:
+    """Write chance over a file, on the disk when this returns; of a link, which is no key, over nothing.
+
+    Raises:
+        OSError: It cannot be.
+    """
+    if path.is_symlink():
+        return
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), "r+b") as file:
+        file.write(secrets.token_bytes(os.fstat(file.fileno()).st_size))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _secret(path: Path, kind: str, size: int) -> bytes:

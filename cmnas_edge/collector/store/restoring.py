@@ -21,7 +21,7 @@ from cmnas_edge.collector.store.keys import DROPPED, days_in, path_of
 from cmnas_edge.collector.store.staging import alone, copy_private, digest, held
 from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.errors import ConfigError, Transient, unwritable
-from cmnas_edge.private import hand_to_folders_owner, sync_folder, write_private
+from cmnas_edge.private import hand_to_folders_owner, to_disk, write_private
 
 __all__ = ["Restored", "restore"]
 
@@ -83,8 +83,8 @@ def restore(source: Path, data: Path, keys: Path, *, retention_h: float, master_
                     # Enrolled since: a file that is there stays.
                     (staging / name).rename(data / name)
                     hand_to_folders_owner(data / name)
-                    sync_folder(data)
-            sync_folder(data)
+                    to_disk(data)
+            to_disk(data)
         except OSError as error:
             raise unwritable(data, "what is restored", error, "correct data") from None
         shutil.rmtree(staging)

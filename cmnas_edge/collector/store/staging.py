@@ -56,7 +56,7 @@ def held(folder: Path, name: str = "journal.lock") -> Iterator[None]:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = os.open(folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         hand_to_folders_owner(folder / name)
     except OSError as error:
         raise unwritable(folder, "what is copied", error, "name another folder") from None
