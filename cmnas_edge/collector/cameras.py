@@ -12,11 +12,13 @@ from cmnas_edge.collector import views
 from cmnas_edge.collector.store.journal import JournalGap, Record
 from cmnas_edge.embedding import MODALITIES, Modality
 
-__all__ = ["FAST_CLOCK_S", "MOST_GAPS", "QUIET_S", "RECORDED_S", "Cameras"]
+__all__ = ["FAST_CLOCK_S", "LATELY_S", "MOST_GAPS", "QUIET_S", "RECORDED_S", "Cameras"]
 
 QUIET_S = 60.0          # not heard for so long: quiet
 RECORDED_S = 24 * 3600  # seen so long before it arrived: footage recorded earlier, with a clock of its own
 FAST_CLOCK_S = 60.0     # seen so far in the future: the same
+
+LATELY_S = 600.0        # a bundle by which a camera told nothing for so long before what it told last, it has left
 
 MOST_GAPS = 256         # listed of one device; the oldest beyond are only counted
 
@@ -25,7 +27,14 @@ MOST_GAPS = 256         # listed of one device; the oldest beyond are only count
 class _Camera:
     last: Record
     modalities: set[Modality] = field(default_factory=set)
-    sighting_count: int = 0
+    counts: dict[bytes, int] = field(default_factory=dict)      # of sightings, by the bundle
+    heard_at: dict[bytes, float] = field(default_factory=dict)
+
+    @property
+    def bundles(self) -> list[bytes]:
+        """By which it told of people lately, the one heard last first."""
+        near = [one for one, at in self.heard_at.items() if self.last.received_at - at <= LATELY_S]
+        return sorted(near, key=lambda one: (-self.heard_at[one], one))
 
 
 class Cameras:
@@ -40,12 +49,22 @@ class Cameras:
         """Device and camera of each."""
         return iter(self._cameras)
 
-    def note(self, record: Record) -> None:
-        """Take a sighting, in the order received."""
+    def note(self, record: Record) -> str:
+        """Take a sighting, in the order received; say it if the camera changed to another bundle, or to two."""
         camera = self._cameras.setdefault((record.device, record.camera), _Camera(record))
+        before = set(camera.bundles)
         camera.last = record
         camera.modalities.add(record.modality)
-        camera.sighting_count += 1
+        camera.counts[record.fingerprint] = camera.counts.get(record.fingerprint, 0) + 1
+        camera.heard_at[record.fingerprint] = record.received_at
+        if not before or before == set(camera.bundles):
+            return ""
+        return (f"{record.device}/{record.camera}: tells of people by bundle "
+                f"{' and '.join(sorted(one.hex()[:16] for one in camera.bundles))} now")
+
+    def count_by(self, fingerprint: bytes) -> int:
+        """How many cameras told of people by a bundle lately."""
+        return sum(fingerprint in camera.bundles for camera in self._cameras.values())
 
     def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
         """Take reports of losses; one that grew replaces its earlier form."""
@@ -94,7 +113,8 @@ class Cameras:
                 state="live" if now - camera.last.received_at <= QUIET_S else "quiet",
                 modalities=[m for m in MODALITIES if m in camera.modalities],
                 last_seen_at=camera.last.seen_at, last_received_at=camera.last.received_at,
-                lag_s=None if recorded else lag, recorded=recorded, sighting_count=camera.sighting_count,
-                lost_count=lost.get(device, 0), engine=camera.last.engine, precision=camera.last.precision))
+                lag_s=None if recorded else lag, recorded=recorded, sighting_count=max(camera.counts.values()),
+                lost_count=lost.get(device, 0), engine=camera.last.engine, precision=camera.last.precision,
+                fingerprints=[one.hex() for one in camera.bundles]))
         gaps = [views.Gap(g.device, g.spool, g.first, g.last, g.count, g.received_at) for g in every]
         return views.CameraList(cameras, gaps, now)

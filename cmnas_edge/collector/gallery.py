@@ -132,6 +132,13 @@ class Gallery(Window):
         with self._lock:
             return self._cameras.view(now)
 
+    def bundles(self) -> list[views.BundleAccepted]:
+        """The bundles that are accepted, the leading one first, and how many cameras lately told of people by each."""
+        with self._lock:
+            return [views.BundleAccepted(fingerprint=name.hex(), dimension=model.dimension,
+                                         calibrated_on=model.calibrated_on, camera_count=self._cameras.count_by(name))
+                    for name, model in self.models.items()]
+
     def heard(self) -> list[tuple[str, str, float]]:
         """Device, camera, and when it was last heard, of every camera of the window."""
         with self._lock:

@@ -6,6 +6,7 @@ The vectors of each bundle that is accepted lie apart; identities are of all. Wh
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice, takewhile
@@ -31,6 +32,7 @@ from cmnas_edge.collector.telling import Telling
 __all__ = ["Window"]
 
 F32 = npt.NDArray[np.float32]
+_log = logging.getLogger("cmnas.collector")
 
 
 class Window:
@@ -73,7 +75,8 @@ class Window:
         """Take a stored sighting, decide who it shows, and return the decisions in order."""
         with self._lock:
             links = self._decide(record, vector)
-            self._keep(record, vector, links[0])
+            if said := self._keep(record, vector, links[0]):
+                _log.info("%s", said)
         return links
 
     def restore(self, sightings: Sequence[tuple[Record, F32]], links: Iterable[Link]) -> list[Link]:
@@ -213,13 +216,13 @@ class Window:
         self._decided.update({link.opened_by: link for link in links if link.rule != "tracklet"})
         return links
 
-    def _keep(self, record: Record, vector: F32, link: Link) -> None:
+    def _keep(self, record: Record, vector: F32, link: Link) -> str:
         tracklet = self._identities.tracklet(link.opened_by)
         assert tracklet is not None
         self._records[record.id] = (record, link, tracklet)
         self._stores.put(record, vector, record.fingerprint)
-        self._cameras.note(record)
         self.version += 1
+        return self._cameras.note(record)
 
 
 def _dated(links: list[Link], now: float) -> list[Link]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -204,6 +205,36 @@ def test_each_is_judged_by_its_own_calibration(site: Site) -> None:
     assert site.see(2, other, at=1200) != site.see(2, other, at=1300, camera="south")
     by_old, by_other = (site.house.ask("POST", "/v1/search", json={"sighting": n}).json()["matches"][0] for n in (1, 3))
     assert (by_old["threshold"], by_other["threshold"]) == (0.7, 0.9999)
+
+
+def test_which_camera_is_where_is_shown_and_a_change_is_said_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "cmnas.collector")
+    old, new = OLD.fingerprint.hex(), NEW.fingerprint.hex()
+    site.accept(NEW, OLD)
+
+    def shown() -> tuple[list[int], dict[str, list[str]], dict[str, int]]:
+        health = site.house.ask("GET", "/v1/health").json()
+        cameras = site.house.ask("GET", "/v1/cameras").json()["cameras"]
+        assert [one["fingerprint"] for one in health["bundles"]] == [new, old]
+        return ([one["camera_count"] for one in health["bundles"]],
+                {one["camera"]: sorted(one["fingerprints"]) for one in cameras},
+                {one["camera"]: one["sighting_count"] for one in cameras})
+
+    for at, by in ((1000, (OLD,)), (1100, (OLD, NEW)), (1200, (OLD, NEW))):
+        site.house.now = 2000.0 + at
+        site.see(1, *by, at=at)
+        site.see(2, OLD, at=at + 50, camera="south")
+    both = sorted([old, new])
+    assert shown() == ([1, 2], {"north": both, "south": [old]}, {"north": 3, "south": 3})
+    site.accept(NEW, OLD)
+    assert shown()[0] == [1, 2]
+    for later in (300, 900):    # it ends its overlap
+        site.house.now = 3200.0 + later
+        site.see(1, NEW, at=1200 + later)
+    assert shown()[:2] == ([1, 1], {"north": [new], "south": [old]})
+    said = [line for line in caplog.messages if "tells of people by bundle" in line]
+    assert said == [f"gate/north: tells of people by bundle {' and '.join(one[:16] for one in both)} now",
+                    f"gate/north: tells of people by bundle {new[:16]} now"]
 
 
 def test_a_journal_of_the_first_release_goes_on_under_the_next_bundle(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from cmnas_edge.calibration import CalibratedOn, Pair
 from cmnas_edge.collector.store.upkeep import UpkeepView
 
-__all__ = ["Health", "Judgement"]
+__all__ = ["BundleAccepted", "Health", "Judgement"]
 
 
 class Judgement(Struct, frozen=True):
@@ -17,6 +17,15 @@ class Judgement(Struct, frozen=True):
 
     score: float
     false_match_rate: float
+
+
+class BundleAccepted(Struct, frozen=True, kw_only=True):
+    """A bundle whose sightings are taken; ``camera_count`` cameras lately told of people by it."""
+
+    fingerprint: str
+    dimension: int
+    calibrated_on: CalibratedOn
+    camera_count: int
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -28,6 +37,8 @@ class Health(Struct, frozen=True, kw_only=True):
     go of, and when next. ``broker`` says why no batch comes by a broker for now; it is empty while they do, or
     none is set. ``index`` says why nothing can be searched for where vectors are kept elsewhere; empty: it can.
     Cameras keep what they have.
+    ``bundles`` are all that are accepted, the leading one first, of which ``fingerprint``, ``dimension`` and
+    ``thresholds`` are.
     """
 
     status: Literal["ok", "full", "refusing"]
@@ -38,6 +49,7 @@ class Health(Struct, frozen=True, kw_only=True):
     fingerprint: str
     dimension: int
     calibrated_on: CalibratedOn
+    bundles: list[BundleAccepted] = []
     thresholds: dict[Pair, Judgement]
     stored_count: int
     taken_count: int

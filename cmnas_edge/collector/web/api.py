@@ -88,7 +88,7 @@ class Api(Administration):
             status="full" if self._intake.full else "refusing" if refusing else "ok",
             message=self._intake.full or refusing, version=__version__,
             now=self._clock(), started_at=self._started_at, fingerprint=model.fingerprint.hex(),
-            dimension=model.dimension, calibrated_on=model.calibrated_on,
+            dimension=model.dimension, calibrated_on=model.calibrated_on, bundles=self._gallery.bundles(),
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
             stored_count=self._intake.stored_count, taken_count=self._intake.taken_count, hot_count=hot,
             behind_count=self._intake.behind_count, behind_s=self._intake.lag_s(), hot_window_h=self._hot_window_h,

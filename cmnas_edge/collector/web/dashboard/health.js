@@ -12,9 +12,9 @@ const $ = (id) => document.getElementById(id);
 async function refresh(health) {
   const cameras = await ask("/v1/cameras");
   drawSummary(health, cameras);
-  drawCollector(health);
+  drawCollector(health, cameras);
   drawStorage(health);
-  drawCameras(cameras);
+  drawCameras(cameras, health.bundles.length > 1);
   drawGaps(cameras);
 }
 
@@ -55,14 +55,22 @@ function facts(list, rows) {
 
 const when = (seconds) => `${words.date(seconds)}, ${words.minute(seconds)}`;
 
-function drawCollector(health) {
-  const on = { drawn: "drawn people", dataset: "a data set", site: "this site" }[health.calibrated_on];
+function drawCollector(health, { cameras }) {
+  const on = { drawn: "drawn people", dataset: "a data set", site: "this site" };
   facts($("collector"), [
     ["Version", health.version], ["Running since", when(health.started_at), `${words.lasting(health.now - health.started_at)}`],
     ["Its clock", words.at(health.now), clock(health.now)],
-    ["Bundle", health.fingerprint.slice(0, 16), `vectors of ${health.dimension} entries, calibrated on ${on}`],
+    ...health.bundles.map((bundle, at) => [at ? "Accepted, too" : "Bundle", bundle.fingerprint.slice(0, 16),
+      `vectors of ${bundle.dimension} entries, calibrated on ${on[bundle.calibrated_on]}` + (health.bundles.length > 1 ? `; ${whoSends(bundle, cameras)}` : "")]),
     ["Devices enrolled", words.number(health.device_count)],
   ]);
+}
+
+// How far a roll-out has come: which cameras send by a bundle, or else which do not yet, whichever are fewer.
+function whoSends({ fingerprint, camera_count: count }, cameras) {
+  const without = cameras.filter((camera) => !camera.fingerprints.includes(fingerprint));
+  const by = `sent by ${words.number(count)} of ${words.several(cameras.length, "camera")}`;
+  return without.length && without.length <= 5 ? `${by}, not by ${names(without)}` : by;
 }
 
 // This computer's clock against the collector's; requests take a moment, so seconds do not count.
@@ -85,7 +93,7 @@ function drawStorage(health) {
   ]);
 }
 
-function drawCameras({ cameras, now }) {
+function drawCameras({ cameras, now }, several) {
   $("cameras").replaceChildren(...cameras.map((camera) => {
     const row = words.make("tr", camera.state);
     const name = row.appendChild(words.make("th", "", camera.camera));
@@ -99,9 +107,10 @@ function drawCameras({ cameras, now }) {
     row.append(words.make("td", !camera.recorded && (lag > LATE_S || lag < -AHEAD_S) ? "odd" : "", late));
     const light = row.appendChild(words.make("td"));
     light.append(words.make("span", `light ${camera.modality}`, camera.modality));
+    const engine = words.make("td", "", `${camera.engine}, ${camera.precision}`);
+    if (several) engine.append(words.make("small", "", camera.fingerprints.map((one) => one.slice(0, 16)).join(" and ")));
     row.append(words.make("td", "figure", words.number(camera.sighting_count)),
-      words.make("td", `figure${camera.lost_count ? " odd" : ""}`, words.number(camera.lost_count)),
-      words.make("td", "", `${camera.engine}, ${camera.precision}`));
+      words.make("td", `figure${camera.lost_count ? " odd" : ""}`, words.number(camera.lost_count)), engine);
     return row;
   }));
   $("cameras-table").hidden = !cameras.length;

@@ -1,0 +1,30 @@
+"""The page of how it goes says how far a change of bundles has come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.collector.browser import Browser
+from tests.collector.served import Served
+from tests.collector.test_rollout import NEW, OLD, Site
+
+
+def test_health_says_which_bundles_are_accepted_and_which_camera_sends_by_which(
+        tmp_path: Path, browser: Browser) -> None:
+    site = Site(tmp_path / "data")
+    site.accept(NEW, OLD)
+    for camera, by in (("north", (OLD, NEW)), ("south", (OLD,)), ("east", (NEW,))):
+        site.see(1, *by, at=1000, camera=camera)
+    old, new = (model.fingerprint.hex()[:16] for model in (OLD, NEW))
+    with Served(site.house) as served:
+        browser.open(f"{served.url}/health", height=1500)
+        browser.wait("document.querySelectorAll('#cameras tr').length")
+        rows = browser.see("[...document.querySelectorAll('#cameras tr')].map((r) => r.innerText)")
+        sends = {row.split()[0]: {name for name in (old, new) if name in row} for row in rows}
+        assert sends == {"north": {old, new}, "south": {old}, "east": {new}}
+        said = " ".join(browser.see("document.getElementById('collector').innerText").split())
+        assert (f"Bundle {new} vectors of 13 entries, calibrated on drawn people; sent by 2 of 3 cameras, not by south"
+                in said)
+        assert (f"Accepted, too {old} vectors of 16 entries, calibrated on drawn people; sent by 2 of 3 cameras, not by "
+                "east" in said)
+    site.house.close()
