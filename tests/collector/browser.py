@@ -81,6 +81,11 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def text(self, of: str) -> str:
+        """The text that is seen of the element of an id."""
+        found: str = self.see(f"document.getElementById({json.dumps(of)}).innerText")
+        return found
+
     def wait(self, expression: str, seconds: float = 20.0) -> Any:
         """Wait until an expression is true; return it."""
         until = time.monotonic() + seconds

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from cmnas_edge.collector.store.journal import Record
@@ -21,19 +19,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 LANES = "document.querySelectorAll('.lane').length"
 
 
-def api(collector: Process, path: str) -> Any:
-    return httpx.get(collector.url + path).json()
-
-
-def text(browser: Browser, of: str) -> Any:
-    return browser.see(f"document.getElementById('{of}').innerText")
-
-
 def test_it_shows_who_was_where_by_which_light_and_what_that_is_worth(
         busy: Process, browser: Browser, tmp_path: Path) -> None:
     browser.open(busy.url, height=2600)
     browser.wait(LANES)
-    listed = api(busy, "/v1/identities?limit=1000")
+    listed = busy.ask("/v1/identities?limit=1000")
     total = listed["total"]
     browser.wait(f"document.getElementById('headline').textContent === '{total} people, probably'")
     said = browser.see("document.body.innerText")
@@ -42,14 +32,14 @@ def test_it_shows_who_was_where_by_which_light_and_what_that_is_worth(
     assert "probably the same person, never proof" in said.lower()
     assert "yard lost 5 sightings" in said
     for camera in walks.CAMERAS:
-        assert camera in text(browser, "cameras")
+        assert camera in browser.text("cameras")
     assert browser.see(LANES) == total
     for light in ("visible", "infrared"):
         bars = sum(t["modality"] == light for who in listed["identities"] for t in who["tracklets"])
         assert browser.see(f"document.querySelectorAll('button.span.{light}').length") == bars > 0
     names = browser.see("[...document.querySelectorAll('.lane .name b')].map((b) => b.textContent)")
     assert names == [f"Person {who['identity']}" for who in listed["identities"]]
-    newest = api(busy, "/v1/sightings?newest=true&limit=1")["sightings"][0]
+    newest = busy.ask("/v1/sightings?newest=true&limit=1")["sightings"][0]
     first = browser.see("document.querySelector('#feed li').innerText")
     assert f"Person {newest['identity']}" in first
     assert newest["camera"] in first
@@ -58,7 +48,7 @@ def test_it_shows_who_was_where_by_which_light_and_what_that_is_worth(
 
 def test_a_bar_tells_score_probability_and_pair_and_whether_it_only_suggests_to_mouse_and_keyboard(
         busy: Process, browser: Browser) -> None:
-    tracklets = [t for who in api(busy, "/v1/identities?limit=1000")["identities"] for t in who["tracklets"]]
+    tracklets = [t for who in busy.ask("/v1/identities?limit=1000")["identities"] for t in who["tracklets"]]
     browser.open(busy.url, height=2600)
     browser.wait(LANES)
     labels = browser.see("[...document.querySelectorAll('button.span')].map((b) => b.getAttribute('aria-label'))")
@@ -72,7 +62,7 @@ def test_a_bar_tells_score_probability_and_pair_and_whether_it_only_suggests_to_
     browser.press("ArrowRight")
     assert browser.see("document.activeElement.classList.contains('span')")
     assert not browser.see("document.getElementById('tip').hidden")
-    assert text(browser, "tip").startswith("Person ")
+    assert browser.text("tip").startswith("Person ")
     browser.press("ArrowDown")
     browser.wait("document.activeElement === document.querySelectorAll('.name')[1]")
     assert browser.see("document.getElementById('tip').hidden")
@@ -88,15 +78,15 @@ def test_a_person_opens_with_the_reasons_and_on_asking_others_alike_and_closes_w
     name = browser.see("document.activeElement.querySelector('b').textContent")
     browser.press("Enter")
     browser.wait("document.querySelectorAll('#person-track li').length")
-    assert text(browser, "person-title") == name
+    assert browser.text("person-title") == name
     number = int(name.removeprefix("Person "))
-    who = api(busy, f"/v1/identities/{number}")["identity"]
+    who = busy.ask(f"/v1/identities/{number}")["identity"]
     assert browser.see("document.querySelectorAll('#person-track li').length") == len(who["tracklets"])
-    assert "Probably one person" in text(browser, "person")
+    assert "Probably one person" in browser.text("person")
     assert browser.see("document.querySelectorAll('#person-alike li').length") == 0     # a search is noted: on request
     browser.see("document.querySelector('#person-ask button').click()")
     browser.wait("document.querySelectorAll('#person-alike .meter').length")
-    assert "needed" in text(browser, "person-alike")
+    assert "needed" in browser.text("person-alike")
     browser.press("Escape")
     browser.wait("!document.getElementById('person').open")
     browser.open(f"{busy.url}/#person-{number}")
@@ -104,17 +94,17 @@ def test_a_person_opens_with_the_reasons_and_on_asking_others_alike_and_closes_w
 
 
 def test_people_are_found_by_number_camera_light_and_time(busy: Process, browser: Browser) -> None:
-    listed = api(busy, "/v1/identities?limit=1000")
+    listed = busy.ask("/v1/identities?limit=1000")
     browser.open(busy.url, height=2600)
     browser.wait(LANES)
 
     def shows(question: str) -> None:
-        found = api(busy, f"/v1/identities?limit=1000&{question}")
+        found = busy.ask(f"/v1/identities?limit=1000&{question}")
         names = [f"Person {who['identity']}" for who in found["identities"]]
         assert 0 < len(names) < listed["total"]
         browser.wait(f"JSON.stringify([...document.querySelectorAll('.lane .name b')].map((b) => b.textContent)) === "
                      f"JSON.stringify({names})")
-        assert f"{len(names)} of {listed['total']} people" in text(browser, "count")
+        assert f"{len(names)} of {listed['total']} people" in browser.text("count")
 
     browser.see("document.getElementById('across').click()")
     shows("across=true")
@@ -145,13 +135,13 @@ def test_people_are_found_by_number_camera_light_and_time(busy: Process, browser
 def test_new_people_appear_by_themselves(busy: Process, browser: Browser) -> None:
     browser.open(busy.url)
     browser.wait(LANES)
-    before = api(busy, "/v1/identities")["total"]
+    before = busy.ask("/v1/identities")["total"]
     token = busy.command("enrol", "roof", "--config", str(busy.config), "--rotate").stdout.strip()
     (outcome,) = busy.send(token, [People(9).sighting(500 + before, at=time.time() - 2, device="roof", camera="hatch")])
     assert outcome.result == "stored"
     browser.wait(f"document.getElementById('headline').textContent.startsWith('{before + 1} ')")
     browser.wait("document.getElementById('cameras').innerText.includes('hatch')")
-    newest = api(busy, "/v1/identities?limit=1")["identities"][0]
+    newest = busy.ask("/v1/identities?limit=1")["identities"][0]
     assert newest["cameras"] == ["roof/hatch"]
     assert f"Person {newest['identity']}\n" in browser.see("document.querySelector('.lane .name').innerText")
 
@@ -179,7 +169,7 @@ def test_an_empty_collector_says_what_to_do_and_a_stopped_one_that_it_does_not_a
     with Browser() as browser:
         browser.open(collector.url)
         browser.wait("document.body.innerText.includes('cmnas-edge collector enrol NAME')")
-        assert "Nobody seen yet" in text(browser, "headline")
+        assert "Nobody seen yet" in browser.text("headline")
         browser.open(f"{collector.url}/site")
         browser.wait("!document.getElementById('none').hidden")
         assert browser.complaints == []

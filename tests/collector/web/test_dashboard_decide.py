@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.collector.axe import faults
@@ -41,10 +39,6 @@ def push(browser: Browser, text: str) -> None:
     browser.see(f"[...document.querySelectorAll('#person .act')].find((b) => b.textContent === '{text}').click()")
 
 
-def text(browser: Browser, of: str) -> Any:
-    return browser.see(f"document.getElementById('{of}').innerText")
-
-
 def test_two_are_merged_into_the_older_and_undone_again(seen: Served, browser: Browser) -> None:
     before = identities(seen)
     (first, second, *_) = sorted(before)
@@ -60,8 +54,8 @@ def test_two_are_merged_into_the_older_and_undone_again(seen: Served, browser: B
     assert merged[first] == before[first] | before[second]
     assert second not in merged
     browser.wait("document.getElementById('person-past').innerText.includes('the same red coat')")
-    assert "some-operator said that these are one person" in text(browser, "person-past")
-    assert text(browser, "person-track").count("Decided by a person") == len(before[second])
+    assert "some-operator said that these are one person" in browser.text("person-past")
+    assert browser.text("person-track").count("Decided by a person") == len(before[second])
     browser.wait(f"![...document.querySelectorAll('.lane b')].some((b) => b.textContent === 'Person {second}')")
     browser.see("document.getElementById('person-reason').value = 'another coat after all'")
     push(browser, "Undo")
@@ -70,7 +64,7 @@ def test_two_are_merged_into_the_older_and_undone_again(seen: Served, browser: B
     browser.see("document.getElementById('person-reason').value = 'no doubt'")
     push(browser, "All one person")
     browser.wait("document.getElementById('person-past').innerText.includes('no doubt')")
-    assert "the same red coat" not in text(browser, "person-past")      # what was undone stands no more
+    assert "the same red coat" not in browser.text("person-past")      # what was undone stands no more
 
 
 def test_ticked_appearances_are_split_off_but_never_all(seen: Served, browser: Browser) -> None:
@@ -115,7 +109,7 @@ def test_two_who_look_alike_are_kept_apart_from_beside_their_scores(seen: Served
     browser.see("[...document.querySelectorAll('#person-alike .act')].find((b) => b.textContent === 'Not the same')"
                 ".click()")
     browser.wait("document.getElementById('person-past').innerText.includes('these are two people')")
-    assert "twins" in text(browser, "person-past")
+    assert "twins" in browser.text("person-past")
     assert faults(browser) == []
 
 

@@ -107,43 +107,49 @@ def test_a_page_whose_session_ends_leads_to_the_log_in(served: Served, browser: 
     browser.complaints.clear()      # Chromium notes the 401
 
 
-def test_a_viewer_is_not_offered_what_only_operators_may(served: Served, browser: Browser) -> None:
-    house = served.house
-    house.send(*[People().sighting(n, at=1990.0 + n) for n in range(2)])
-    house.settle()
+@pytest.fixture
+def seen(served: Served) -> Served:
+    """A collector that saw somebody."""
+    served.house.send(People().sighting(1, at=1990.0))
+    served.house.settle()
+    return served
+
+
+def opened_by(role: str, seen: Served, browser: Browser) -> None:
+    """Somebody of a role opens the one who was seen."""
+    browser.cookie(seen.url, *seen.log_in(role))
+    browser.open(f"{seen.url}/#person-1")
+    browser.wait("document.querySelectorAll('#person-track li').length")
+
+
+def test_a_viewer_is_not_offered_what_only_operators_may(seen: Served, browser: Browser) -> None:
     for role, may in (("viewer", False), ("operator", True)):
-        browser.cookie(served.url, *served.log_in(role))
-        browser.open(f"{served.url}/#person-1")
-        browser.wait("document.querySelectorAll('#person-track li').length")
+        opened_by(role, seen, browser)
         assert browser.see("document.getElementById('person-others').hidden") != may
-        browser.open(f"{served.url}/search")
+        browser.open(f"{seen.url}/search")
         browser.wait("document.querySelectorAll('#results li').length")
         assert (browser.see("document.querySelectorAll('#results .act').length") > 0) == may
         assert browser.see("document.getElementById('way-vector').disabled") != may
 
 
 def test_a_privacy_officer_takes_sightings_away_with_a_reason_and_nobody_else_is_offered_that(
-        served: Served, browser: Browser) -> None:
-    house = served.house
-    house.send(*[People().sighting(n, at=1990.0 + n) for n in range(2)])
-    house.settle()
+        seen: Served, browser: Browser) -> None:
     for role, may in (("admin", False), ("privacy", True)):
-        browser.cookie(served.url, *served.log_in(role))
-        browser.open(f"{served.url}/health")
+        opened_by(role, seen, browser)
+        assert browser.see("document.getElementById('person-take').hidden") != may
+        browser.open(f"{seen.url}/health")
         browser.wait("document.querySelectorAll('#cameras tr').length")
         assert browser.see("document.getElementById('take-card').hidden") != may
-        browser.open(f"{served.url}/#person-1")
-        browser.wait("document.querySelectorAll('#person-track li').length")
-        assert browser.see("document.getElementById('person-take').hidden") != may
+    opened_by("privacy", seen, browser)
     asked = browser.see("""(() => {
         const form = document.getElementById('person-take');
         form.elements.reason && (form.elements.reason.value = 'asked by the person');
         return form.reportValidity();
     })()""")
     assert asked
-    before = house.audit_log.check().last
+    before = seen.house.audit_log.check().last
     browser.see("document.getElementById('person-take').requestSubmit()")
     until = time.monotonic() + 20
-    while house.audit_log.check().last == before and time.monotonic() < until:
+    while seen.house.audit_log.check().last == before and time.monotonic() < until:
         browser.see("new Promise((done) => setTimeout(done, 50))")
-    assert house.audit_log.check().last == before + 1
+    assert seen.house.audit_log.check().last == before + 1

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -20,16 +18,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
               pytest.mark.timeout(120)]
 
 
-def api(collector: Process, path: str, **body: Any) -> Any:
-    return (httpx.post(collector.url + path, json=body) if body else httpx.get(collector.url + path)).json()
-
-
-def text(browser: Browser, of: str) -> Any:
-    return browser.see(f"document.getElementById('{of}').innerText")
-
-
 def test_the_site_shows_every_camera_once_and_every_way_with_what_it_takes(busy: Process, browser: Browser) -> None:
-    site = api(busy, "/v1/site")
+    site = busy.ask("/v1/site")
     browser.open(f"{busy.url}/site", height=1600)
     browser.wait("document.querySelectorAll('#ways tr').length")
     names = browser.see("[...document.querySelectorAll('.node b')].map((b) => b.textContent)")
@@ -83,7 +73,7 @@ def test_a_camera_chosen_on_the_site_shows_its_own_ways_and_leads_to_its_people(
     browser.see("document.querySelector('#cameras a').click()")
     browser.wait("document.querySelectorAll('.lane').length")
     assert browser.see("document.getElementById('camera').value") == "gate/stairs"
-    found = api(busy, "/v1/identities?limit=1000&camera=gate/stairs")["found"]
+    found = busy.ask("/v1/identities?limit=1000&camera=gate/stairs")["found"]
     browser.wait(f"document.getElementById('count').textContent.startsWith('{found} of ')")
 
 
@@ -91,11 +81,11 @@ def test_a_search_from_a_time_offers_who_was_there_and_from_one_of_them_finds_ot
         busy: Process, browser: Browser) -> None:
     browser.open(f"{busy.url}/search", height=1800)
     browser.wait("document.querySelectorAll('#results .act').length")
-    assert "Choose whom to search for" in text(browser, "results-from")
+    assert "Choose whom to search for" in browser.text("results-from")
     browser.see("document.querySelector('#results .act').click()")
     browser.wait("document.querySelectorAll('.match .odds').length")
     number = int(browser.see("document.getElementById('sighting').value"))
-    answer = api(busy, "/v1/search", sighting=number, k=30)["matches"]
+    answer = busy.ask("/v1/search", sighting=number, k=30)["matches"]
     said = browser.see("[...document.querySelectorAll('.match')].map((m) => m.innerText)")
     assert len(said) == len(answer) == 30
     words = {(True, False): "Probably the same person: ", (True, True): "A suggestion, possibly the same person: "}
@@ -130,7 +120,7 @@ def test_a_search_from_a_vector_in_a_file_finds_whose_it_is(busy: Process, brows
         browser.choose_file("#file", path)
         browser.see("document.getElementById('form').requestSubmit()")
         browser.wait(f"document.getElementById('results-from').textContent.includes('{path.name}')")
-        (best, *_) = api(busy, "/v1/search", vector=(vector / np.linalg.norm(vector)).tolist())["matches"]
+        (best, *_) = busy.ask("/v1/search", vector=(vector / np.linalg.norm(vector)).tolist())["matches"]
         first = browser.see("document.querySelector('.match').innerText")
         assert f"Person {best['sighting']['identity']}" in first
         assert f"score {best['score']:.2f}" in first
@@ -154,7 +144,7 @@ def test_a_file_that_holds_no_vector_is_refused_in_one_sentence(
 
 def test_the_threshold_is_dragged_and_moved_by_keys_and_errors_and_links_follow(
         busy: Process, browser: Browser) -> None:
-    shown = next(p for p in api(busy, "/v1/calibration")["pairs"] if p["pair"] == "visible-visible")
+    shown = next(p for p in busy.ask("/v1/calibration")["pairs"] if p["pair"] == "visible-visible")
     browser.open(f"{busy.url}/calibration", height=1500)
     browser.wait("document.querySelectorAll('#histogram path').length")
     slider = "document.getElementById('slider')"
@@ -172,14 +162,14 @@ def test_the_threshold_is_dragged_and_moved_by_keys_and_errors_and_links_follow(
                 float(counts["genuine"][edges["genuine"] < cut].sum() / counts["genuine"].sum()))
 
     def read(of: str) -> float:
-        said = text(browser, of)
+        said = browser.text(of)
         if said == "none seen":
             return 0.0
         share, among = said.replace(",", "").split(" in ")
         return float(share) / float(among)
 
     assert now() == pytest.approx(shown["threshold"]["score"], abs=1e-3)
-    assert "in effect" in text(browser, "was")
+    assert "in effect" in browser.text("was")
     box = browser.see("(() => { const b = document.getElementById('histogram').getBoundingClientRect();"
                       "const s = document.getElementById('slider').getBoundingClientRect();"
                       "return [s.x + 1, b.y + 120, b.width]; })()")
@@ -194,24 +184,24 @@ def test_the_threshold_is_dragged_and_moved_by_keys_and_errors_and_links_follow(
         fmr, fnmr = truth(score)
         assert read("fmr") == pytest.approx(fmr, rel=0.1, abs=1e-9)
         assert read("fnmr") == pytest.approx(fnmr, rel=0.1, abs=1e-9)
-        moved = api(busy, f"/v1/calibration/moved?pair=visible-visible&score={score:.4f}")
+        moved = busy.ask(f"/v1/calibration/moved?pair=visible-visible&score={score:.4f}")
         browser.wait(f"document.getElementById('moved').textContent.startsWith('At {score:.2f}, about "
                      f"{moved['would_part']} link') || ({moved['would_part'] + moved['would_join']} === 0 && "
                      "document.getElementById('moved').textContent.startsWith('No link'))")
         assert browser.see("document.querySelectorAll('#links li').length") == len(moved["links"])
-    assert "--rate" in text(browser, "command")
+    assert "--rate" in browser.text("command")
     browser.press("Escape")
     assert now() == pytest.approx(shown["threshold"]["score"], abs=1e-3)
-    assert api(busy, "/v1/calibration")["pairs"][0] == shown     # the page shows, and writes nothing
+    assert busy.ask("/v1/calibration")["pairs"][0] == shown     # the page shows, and writes nothing
 
 
 def test_the_calibration_says_on_whom_and_that_links_across_only_suggest(busy: Process, browser: Browser) -> None:
     browser.open(f"{busy.url}/calibration")
     browser.wait("document.querySelectorAll('#histogram path').length")
-    assert text(browser, "headline") == "Calibrated on drawn people"
+    assert browser.text("headline") == "Calibrated on drawn people"
     assert browser.see("document.getElementById('suggests').hidden")
     browser.see("document.querySelector('input[value=visible-infrared]').click()")
-    assert "suggestions only" in text(browser, "suggests")
+    assert "suggestions only" in browser.text("suggests")
     valuetext = browser.see("document.getElementById('slider').getAttribute('aria-valuetext')")
     assert "strangers match" in valuetext
 
@@ -220,10 +210,10 @@ def test_the_calibration_says_whether_it_holds_here_and_what_to_do_if_not(served
     house, people = served.house, People(1, noise=0.2)
     browser.open(f"{served.url}/calibration")
     browser.wait("document.querySelectorAll('#drift li').length === 3")
-    said = text(browser, "drift")
+    said = browser.text("drift")
     assert said.count("too early to say") == 3
     assert "No two strangers seen together yet" in said
-    assert "Nobody is confirmed so far" in text(browser, "drift-sum")
+    assert "Nobody is confirmed so far" in browser.text("drift-sum")
     vector = people.vector(1)
     house.send(*[people.sighting(n, at=1000.0 + n / 10, lasting=20.0, vector=vector) for n in range(6)])
     house.settle()
@@ -237,15 +227,15 @@ def test_the_calibration_says_whether_it_holds_here_and_what_to_do_if_not(served
 def test_health_tells_cameras_losses_versions_storage_and_retention(busy: Process, browser: Browser) -> None:
     browser.open(f"{busy.url}/health", height=1500)
     browser.wait("document.querySelectorAll('#cameras tr').length")
-    health, cameras = api(busy, "/v1/health"), api(busy, "/v1/cameras")
+    health, cameras = busy.ask("/v1/health"), busy.ask("/v1/cameras")
     rows = browser.see("[...document.querySelectorAll('#cameras tr')].map((r) => r.innerText)")
     assert len(rows) == len(cameras["cameras"])
     for camera, row in zip(cameras["cameras"], rows, strict=True):
         assert camera["camera"] in row
         assert "onnxruntime, fp32" in row
-    assert "yard lost 5 sightings" in text(browser, "worries")
-    assert "9000 to 9004" in text(browser, "gaps")
-    kept, collector = text(browser, "storage"), text(browser, "collector")
+    assert "yard lost 5 sightings" in browser.text("worries")
+    assert "9000 to 9004" in browser.text("gaps")
+    kept, collector = browser.text("storage"), browser.text("collector")
     assert f"{health['stored_count']:,}" in kept
     assert "3 days" in kept     # retention_h, 72
     assert "on the disk" in kept

@@ -112,13 +112,18 @@ export class Graph {
     const parts = [line, tip];
     if (t.recent_count && share > 0.3) parts.push(draw("path", { d, class: `flow${kind}` }));
     if (own || (!this.chosen && share > 0.35 && apart > 130)) {
-      const label = draw("text", { x: ((x1 + x2) / 2 - uy * bend * 0.62).toFixed(1), y: ((y1 + y2) / 2 + ux * bend * 0.62 + 4).toFixed(1), class: name });
+      // Before the middle, so that the ways of a pair, and those that cross there, keep their figures apart.
+      const [x, y] = [[x1, cx, x2], [y1, cy, y2]].map(([a, c, b]) => at(0.4, a, c, b));
+      const label = draw("text", { x: x.toFixed(1), y: (y + 4).toFixed(1), class: name });
       label.textContent = words.taking((learned ?? t).median_s);
       parts.push(label);
     }
     return parts;
   }
 }
+
+// A coordinate of a quadratic curve, at a share of its way.
+const at = (share, a, c, b) => (1 - share) ** 2 * a + 2 * share * (1 - share) * c + share ** 2 * b;
 
 // The point so far from an end of a curve, towards its bend.
 function short(x, y, cx, cy, by) {

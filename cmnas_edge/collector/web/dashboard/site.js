@@ -36,7 +36,8 @@ function drawSummary() {
   const gone = site.transits.reduce((sum, t) => sum + t.recent_count, 0);
   words.put($("subline"), !site.cameras.length ? "A camera shows up here with its first sighting." :
     `${quiet ? `${quiet === site.cameras.length ? "All" : words.number(quiet)} quiet, which may mean nobody in view. ` : "All were heard within a minute. "}` +
-    `${words.several(gone, "person", "people")} probably went from one to another in the last hour${recorded() ? " of the footage" : ""}.`);
+    `${gone ? `People probably went from one to another ${gone === 1 ? "once" : `${words.number(gone)} times`}`
+      : "Nobody was recognised before a second camera"} in the last hour${recorded() ? " of the footage" : ""}.`);
 }
 
 const recorded = () => state.site.cameras.every((camera) => camera.recorded);

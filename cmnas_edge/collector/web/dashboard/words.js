@@ -94,11 +94,12 @@ export function brief(link) {
   if (link.rule === "tracklet") return "same appearance";
   if (link.rule === "decided") return "decided by a person";
   if (link.score === null) return "new";
-  if (link.rule === "unsure") return `new, perhaps known, ${score(link.score)} of ${score(link.threshold)}`;
+  const needed = `${score(link.score)}, needed ${score(link.threshold)}`;
+  if (link.rule === "unsure") return `new, perhaps known: ${needed}`;
   if (link.rule === "opened" && link.score >= link.threshold) return "new, too like two to tell";
-  if (link.score < link.threshold) return `new, nearest ${score(link.score)} of ${score(link.threshold)}`;
-  if (link.suggestion) return `suggestion, ${score(link.score)} of ${score(link.threshold)}`;
-  return `probably the same, ${score(link.score)} of ${score(link.threshold)}`;
+  if (link.score < link.threshold) return `new, nearest ${needed}`;
+  if (link.suggestion) return `suggestion, ${needed}`;
+  return `probably the same, ${needed}`;
 }
 
 const DONE = { confirm: "said that this is one person", merge: "said that these are one person", split: "split some off",
