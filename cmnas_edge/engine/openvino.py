@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from functools import cache
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,14 @@ def missing() -> str | None:
     return None
 
 
+class _Request(NamedTuple):
+    """A graph of a fixed size, ready to run, and the memory it reads and writes."""
+
+    native: Any
+    crops: U8
+    embeddings: F32
+
+
 class OpenVinoEngine:
     """Runs a graph with the threads it was given, bound to no core, and sends no word to anybody."""
 
@@ -64,7 +72,7 @@ class OpenVinoEngine:
             raise DeviceError("engine 'openvino': expected a processor that computes in bfloat16, found "
                               f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}; choose another precision")
         self._model: Any = _read(self._library, bundle, modality, precision)
-        self._requests: dict[int, Any] = {}
+        self._requests: dict[int, _Request] = {}
         try:
             self._request(1)    # what cannot be compiled is to fail here
         except RuntimeError as error:
@@ -87,15 +95,15 @@ class OpenVinoEngine:
         for size in pieces(len(crops), self.max_batch):
             batch = crops[start:start + size]
             count = len(batch)
-            if count < size:
-                batch = np.concatenate([batch, np.zeros((size - count, *self._shape), np.uint8)])
             try:
-                # Shared: read where they lie if in one piece, and copied once, below.
-                found = self._request(size).infer({0: batch}, share_inputs=True, share_outputs=True)[0]
+                request = self._request(size)
+                request.crops[:count] = batch   # of the rest nobody looks at what comes out
+                # In its own memory: to hand over an array anew each time takes longer than to copy one crop.
+                request.native.infer(share_outputs=True)
             except RuntimeError as error:
                 raise DeviceError(f"engine 'openvino' in {self.precision}: expected embeddings of {size} crops, found "
                                   f"it failing ({_reason(error)}); choose another engine") from error
-            embeddings[start:start + count] = found[:count]
+            embeddings[start:start + count] = request.embeddings[:count]
             start += size
         return embeddings
 
@@ -111,7 +119,7 @@ class OpenVinoEngine:
                  trace: TracebackType | None) -> None:
         self.close()
 
-    def _request(self, size: int) -> Any:
+    def _request(self, size: int) -> _Request:
         if size not in self._requests:
             model = self._model.clone()
             model.reshape({0: self._library.PartialShape([size, *self._shape])})
@@ -119,7 +127,8 @@ class OpenVinoEngine:
                        "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": self._threads,
                        # Bound to a core, two engines may meet on the same one while another idles.
                        "ENABLE_CPU_PINNING": False}
-            self._requests[size] = self._core.compile_model(model, "CPU", options).create_infer_request()
+            native = self._core.compile_model(model, "CPU", options).create_infer_request()
+            self._requests[size] = _Request(native, native.get_input_tensor(0).data, native.get_output_tensor(0).data)
         return self._requests[size]
 
 

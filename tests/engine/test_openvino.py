@@ -77,7 +77,7 @@ def test_where_the_processor_has_no_bfloat16_it_is_refused(tmp_path: Path, monke
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_computes_with_the_threads_it_was_given_on_cores_that_are_not_its_own(threads: int) -> None:
     with OpenVinoEngine(Bundle.open(TINY), "visible", threads=threads, max_batch=4) as engine:
-        compiled = engine._requests[1].get_compiled_model()
+        compiled = engine._requests[1].native.get_compiled_model()
         assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
         assert compiled.get_property("NUM_STREAMS") == 1
         assert compiled.get_property("ENABLE_CPU_PINNING") is False
@@ -93,6 +93,19 @@ def test_only_sizes_that_were_needed_take_memory() -> None:
 
 
 @present
+def test_what_was_asked_before_is_neither_seen_nor_changed_by_what_is_asked_next() -> None:
+    with open_engine(Bundle.open(TINY), "visible", name="openvino", max_batch=8) as engine:
+        one, two, many = CROPS[:1], CROPS[1:4], CROPS[4:12]     # three fill a graph of four but for one
+        first, expected = engine.embed(two), [engine.embed(crops) for crops in (one, two, many)]
+        before = first.copy()
+        engine.embed(many[:4])
+        for crops, found in zip((one, two, many), expected, strict=True):
+            np.testing.assert_array_equal(engine.embed(crops), found)
+        np.testing.assert_array_equal(first, before)
+        np.testing.assert_array_equal(engine.embed(CROPS[::-1][:8]), engine.embed(CROPS[::-1][:8].copy()))
+
+
+@present
 def test_a_failure_of_the_library_while_it_serves_names_the_engine_and_a_way_on(
         monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
@@ -100,7 +113,8 @@ def test_a_failure_of_the_library_while_it_serves_names_the_engine_and_a_way_on(
             raise RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223:\nout of memory\n\n")
 
     with OpenVinoEngine(Bundle.open(TINY), "visible", threads=1, max_batch=4) as engine:
-        monkeypatch.setitem(engine._requests, 4, Broken())
+        engine.embed(CROPS[:4])
+        monkeypatch.setitem(engine._requests, 4, engine._requests[4]._replace(native=Broken()))
         with pytest.raises(DeviceError, match=r"'openvino' in fp32: .* of 4 crops, found it failing \(out of memory\)"):
             engine.embed(CROPS[:4])
         assert len(engine.embed(CROPS[:1])) == 1
