@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from cmnas_edge.collector.receiving.peer import peer_of
 from cmnas_edge.log import Repeats
 
-__all__ = ["FILES", "MOST_SILENT", "MOST_SILENT_OF_ONE_PEER", "Listener", "may_open"]
+__all__ = ["FILES", "MOST_SILENT", "MOST_SILENT_OF_ONE_PEER", "Listener", "may_open", "share_of_files"]
 
 MOST_SILENT = 512
 MOST_SILENT_OF_ONE_PEER = 64    # as of its connections (`cmnas_edge.collector.receiving.connection`)
@@ -89,11 +89,12 @@ class Listener(socket.socket):
         self._silent.pop(found.fileno(), None)      # of one that is closed since
         self._silent[found.fileno()] = found, peer
         theirs = [number for number, (_, other) in self._silent.items() if other == peer]
-        if len(theirs) <= MOST_SILENT_OF_ONE_PEER and len(self._silent) <= MOST_SILENT:
+        most = share_of_files(MOST_SILENT, 0.2)
+        if len(theirs) <= MOST_SILENT_OF_ONE_PEER and len(self._silent) <= most:
             return
         self._silent = {number: kept for number, kept in self._silent.items() if kept[0].fileno() == number}
         theirs = [number for number in theirs if number in self._silent]
-        while len(theirs) > MOST_SILENT_OF_ONE_PEER or len(self._silent) > MOST_SILENT:
+        while len(theirs) > MOST_SILENT_OF_ONE_PEER or len(self._silent) > most:
             gone = theirs.pop(0) if len(theirs) > MOST_SILENT_OF_ONE_PEER else next(iter(self._silent))
             self._end(self._silent.pop(gone)[0])
             if _repeats.admit("silent") is not None:
@@ -103,6 +104,12 @@ class Listener(socket.socket):
         self._ending.append((silent, self._clock()))
         with contextlib.suppress(OSError):      # asyncio has it, sees its end, and closes it
             silent.shutdown(socket.SHUT_RDWR)
+
+
+def share_of_files(count: int, share: float) -> int:
+    """So many connections, but no more than take a share of the files that this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return count if soft == resource.RLIM_INFINITY else min(count, int(soft * share))
 
 
 def may_open(count: int = FILES) -> int:

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from cmnas_edge.collector.intake import Intake, Stored
 from cmnas_edge.collector.receiving.admission import Admission
 from cmnas_edge.collector.receiving.body import BODY_S, read_body
+from cmnas_edge.collector.receiving.connection import prove
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.receiving.rates import AT_ONCE, Rates
 from cmnas_edge.collector.store.journal import Arrival
@@ -80,6 +81,7 @@ class Receiver:
             expected = "certificate: expected one that names" if self._only_certificates else "token: expected one of"
             return _problem(401, f"{expected} an enrolled device, found another or none; enrol this device on the "
                                  "collector", {"WWW-Authenticate": "Bearer"})
+        prove(request.scope.get("state", {}))
         if (patience := self._patience(device)) is not None:    # before its body takes memory
             return _response(patience)
         if not self._rates.enter(device):

@@ -30,6 +30,7 @@ from cmnas_edge.collector import views
 from cmnas_edge.collector.access.people import People
 from cmnas_edge.collector.access.roles import Caller
 from cmnas_edge.collector.access.sessions import Sessions
+from cmnas_edge.collector.receiving.connection import prove
 from cmnas_edge.collector.web import condition
 from cmnas_edge.errors import CmnasError
 
@@ -98,6 +99,8 @@ class Guard:
         if not anybody:
             caller = Caller()
         scope.setdefault("state", {})["caller"] = caller
+        if caller is not None:
+            prove(scope["state"])
         if caller is not None or OPEN.fullmatch(scope["path"]):
             return None
         if scope["method"] not in _LOOKS or "text/html" not in headers.get("accept", ""):

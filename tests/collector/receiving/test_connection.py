@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from cmnas_edge.collector.receiving import connection
-from cmnas_edge.collector.receiving.connection import Connection
+from cmnas_edge.collector.receiving.connection import Connection, prove
 from cmnas_edge.collector.receiving.peer import peer_of
 from tests.collector.people import People
 from tests.collector.process import Process
@@ -21,6 +21,8 @@ HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def _hello(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    if scope["path"] == "/mine":
+        prove(scope["state"])
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -97,6 +99,47 @@ def test_one_more_of_a_peer_takes_the_place_of_the_one_that_waited_longest(monke
         for number in (0, 2, 3):
             held[number][1].write(HEAD)
             await held[number][0].readuntil(b"ok")
+        for _, writer in held:
+            writer.close()
+
+    talk(conversation)
+
+
+def test_of_too_many_a_strangers_goes_and_who_is_known_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MOST", 4)
+
+    async def conversation(port: int) -> None:
+        async def opened(peer: int, head: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.0.{peer}", 0))
+            writer.write(head)
+            await reader.readuntil(b"ok")
+            return reader, writer
+
+        mine = [await opened(1, HEAD.replace(b"/", b"/mine", 1)) for _ in range(2)]
+        strangers = [await opened(peer, HEAD) for peer in range(2, 8)]
+        for reader, _ in strangers[:-2]:
+            await ended(reader)
+        for reader, writer in (*mine, *strangers[-2:]):     # ours waited longest
+            writer.write(HEAD)
+            await reader.readuntil(b"ok")
+        for _, writer in (*mine, *strangers):
+            writer.close()
+
+    talk(conversation)
+
+
+def test_of_one_peer_a_strangers_goes_before_a_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MOST_OF_ONE_PEER", 2)
+
+    async def conversation(port: int) -> None:
+        held = []
+        for head in (HEAD.replace(b"/", b"/mine", 1), HEAD, HEAD):
+            held.append(await asyncio.open_connection("127.0.0.1", port))
+            held[-1][1].write(head)
+            await held[-1][0].readuntil(b"ok")
+        await ended(held[1][0])
+        held[0][1].write(HEAD)
+        await held[0][0].readuntil(b"ok")
         for _, writer in held:
             writer.close()
 
