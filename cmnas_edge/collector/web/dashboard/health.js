@@ -108,7 +108,7 @@ function drawCameras({ cameras, now }, several) {
     const light = row.appendChild(words.make("td"));
     light.append(words.make("span", `light ${camera.modality}`, camera.modality));
     const engine = words.make("td", "", `${camera.engine}, ${camera.precision}`);
-    if (several) engine.append(words.make("small", "", camera.fingerprints.map((one) => one.slice(0, 16)).join(" and ")));
+    if (several) engine.append(words.make("br"), words.make("small", "", camera.fingerprints.map((one) => one.slice(0, 16)).join(" and ")));
     row.append(words.make("td", "figure", words.number(camera.sighting_count)),
       words.make("td", `figure${camera.lost_count ? " odd" : ""}`, words.number(camera.lost_count)), engine);
     return row;
