@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from cmnas_edge.collector.receiving import connection
 from cmnas_edge.collector.receiving.connection import Connection, prove
 from cmnas_edge.collector.receiving.peer import peer_of
+from tests.collector.house import House
 from tests.collector.people import People
 from tests.collector.process import Process
 
@@ -168,3 +169,33 @@ def test_a_crowd_that_sends_one_byte_each_locks_no_device_out(collector: Process
         each.close()
     collector.stop()
     assert collector.said.count("has more than 64 connections") == 1
+
+
+def is_known_after(house: House, method: str, path: str, **headers: str) -> bool:
+    """Whether a connection is somebody's once a request came by it."""
+    ours = Connection.__new__(Connection)
+    ours.is_known = False
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
+             "raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http",
+             "client": ("127.0.0.1", 50000), "server": ("127.0.0.1", 8700),
+             "headers": [(b"host", b"127.0.0.1:8700"),
+                         *((name.lower().encode(), value.encode()) for name, value in headers.items())],
+             "state": {"connection": ours, "certificate": ""}}
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_: object) -> None:
+        return None
+
+    asyncio.run(house.app(scope, receive, send))  # type: ignore[arg-type]
+    return ours.is_known
+
+
+def test_a_connection_is_known_by_a_token_or_a_session_and_by_nothing_less(house: House) -> None:
+    cookie = house.cookie("viewer")
+    assert is_known_after(house, "POST", "/v1/sightings", Authorization=f"Bearer {house.token()}")
+    assert is_known_after(house, "GET", "/v1/health", **cookie)
+    assert not is_known_after(house, "POST", "/v1/sightings", Authorization="Bearer cmnas_" + "x" * 43)
+    assert not is_known_after(house, "GET", "/v1/health")
+    assert not is_known_after(house, "GET", "/log-in")
