@@ -2,6 +2,7 @@
 
     python -m benchmarks.soak       # eight simulated hours in about 18 minutes; also `make soak`
     python -m benchmarks.soak --hours 0.5 --minutes 5 --cycles 12 --leak file   # found? or memory, thread, spool, lag
+    PYTHONTRACEMALLOC=1 python -m benchmarks.soak --hours 2 --minutes 6 --cycles 12   # what Python holds, too; slower
 
 The daemon is the real one with its own threads: drawn people walk before two fake cameras, are followed (where
 they are is given), embedded by the real network, spooled to a real disk and sent over HTTP to a real collector
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,7 +98,7 @@ def main() -> None:
     keep("soak", {"leak": args.leak, "simulated_h": round(last["simulated_s"] / 3600, 2), "seconds": round(last["at"]),
                   "frames": last["frames"], "sightings": last["sightings"], "source_failures": last["source_failures"],
                   "link_failures": last["link_failures"], "cycles": args.cycles, "figures": found, "end": ended})
-    if args.leak is None:
+    if args.leak is None and not tracemalloc.is_tracing():
         picture(samples, args.cycles, RESULTS / "soak.png")
 
 
@@ -271,7 +273,9 @@ def _sample(path: Path, spool: Spool, tally: Tally, began: float, speed: float, 
             "files": len([*Path("/proc/self/fd").iterdir()]), "threads": threading.active_count(),
             "spool_kib": sum(p.stat().st_size for p in files if p.exists()) / 1024, "waiting": len(spool),
             "lag_s": tally.last_lag_s, "frames": tally["frames"], "sightings": tally["sightings"],
-            "source_failures": tally["source_failures"], "link_failures": tally["link_failures"]}), flush=True)
+            "source_failures": tally["source_failures"], "link_failures": tally["link_failures"],
+            **({"python_mib": tracemalloc.get_traced_memory()[0] / 2**20} if tracemalloc.is_tracing() else {})}),
+            flush=True)
         if at > lasts_s and not asked:
             asked = True
             daemon.stop()

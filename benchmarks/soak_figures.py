@@ -15,7 +15,7 @@ __all__ = ["FIGURES", "picture", "points", "verdicts"]
 
 # What is looked at, and how a cycle of it becomes one point; what waits, where all of it should have gone.
 FIGURES = {"rss_mib": "median", "files": "median", "threads": "median", "spool_kib": "max", "waiting": "last",
-           "lag_s": "median"}
+           "lag_s": "median", "python_mib": "median"}   # the last only of a run that traces it
 _WARMING = 0.25     # of the cycles
 F64 = npt.NDArray[np.float64]
 
@@ -31,6 +31,10 @@ def points(samples: Sequence[dict[str, Any]], name: str, cycles: int) -> tuple[F
     return times, kept
 
 
+def _sampled(samples: Sequence[dict[str, Any]]) -> list[str]:
+    return [name for name in FIGURES if name in samples[0]]
+
+
 def _gathered(values: F64, how: str) -> float:
     if how == "max":
         return float(values.max())
@@ -40,7 +44,7 @@ def _gathered(values: F64, how: str) -> float:
 def verdicts(samples: Sequence[dict[str, Any]], cycles: int) -> dict[str, dict[str, Any]]:
     """For each figure: first and last cycle after warming up, slope per simulated hour, interval and verdict."""
     found = {}
-    for name in FIGURES:
+    for name in _sampled(samples):
         times, values = (part[int(_WARMING * cycles):] for part in points(samples, name, cycles))
         seen = trend(times.tolist(), values.tolist())
         found[name] = {"first": round(float(values[0]), 4), "last": round(float(values[-1]), 4),
@@ -56,9 +60,10 @@ def picture(samples: Sequence[dict[str, Any]], cycles: int, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, axes = plt.subplots(len(FIGURES), 1, figsize=(9, 1.5 * len(FIGURES)), sharex=True, layout="constrained")
+    names = _sampled(samples)
+    figure, axes = plt.subplots(len(names), 1, figsize=(9, 1.5 * len(names)), sharex=True, layout="constrained")
     at = [sample["simulated_s"] / 3600 for sample in samples]
-    for axis, name in zip(axes, FIGURES, strict=True):
+    for axis, name in zip(axes, names, strict=True):
         values = [sample[name] for sample in samples]
         axis.fill_between(at, 0, 1, where=[sample["away"] for sample in samples], transform=axis.get_xaxis_transform(),
                           color="0.9", linewidth=0)

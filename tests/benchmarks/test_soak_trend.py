@@ -47,9 +47,18 @@ def test_of_a_soaks_samples_what_leaks_is_named_and_nothing_else(leaking: str | 
         sample = {
             "simulated_s": second * 30.0, "rss_mib": 150 + 8 * min(second / 120, 1) + rng.normal(0, 0.3),
             "files": 8 + (in_cycle > 12), "threads": 6, "spool_kib": 300 + rng.integers(0, 3) * 40,
-            "waiting": max(0, 60 - abs(in_cycle - 14) * 5) + rng.integers(0, 3), "lag_s": rng.gamma(2, 0.002)}
+            "waiting": max(0, 60 - abs(in_cycle - 14) * 5) + rng.integers(0, 3), "lag_s": rng.gamma(2, 0.002),
+            "python_mib": 11 + rng.normal(0, 0.3)}
         if leaking:
-            sample[leaking] += {"lag_s": 1e-5, "spool_kib": 0.3, "rss_mib": 2e-3}.get(leaking, 1 / 40) * second
+            each = {"lag_s": 1e-5, "spool_kib": 0.3, "rss_mib": 2e-3, "python_mib": 2e-3}
+            sample[leaking] += each.get(leaking, 1 / 40) * second
         samples.append(sample)
     found = verdicts(samples, 24)
     assert {name for name, row in found.items() if row["verdict"] != "flat"} == ({leaking} if leaking else set())
+
+
+def test_what_python_holds_is_judged_in_a_run_that_traces_it_only() -> None:
+    samples = [{"simulated_s": 30.0 * second, **dict.fromkeys(FIGURES, 1.0)} for second in range(960)]
+    assert list(verdicts(samples, 24)) == list(FIGURES)
+    untraced = [{name: value for name, value in sample.items() if name != "python_mib"} for sample in samples]
+    assert "python_mib" not in verdicts(untraced, 24)
