@@ -187,6 +187,17 @@ def test_where_files_cannot_be_put_by_one_goes_on(tmp_path: Path, monkeypatch: p
     assert kept.log.check().faults == []
 
 
+def test_a_file_in_its_place_is_not_written_over_and_is_told_as_what_it_is(tmp_path: Path) -> None:
+    kept = Log(tmp_path)
+    kept.note(1)
+    (tmp_path / "audit-000000000001.log").write_text("somebody's notes\n")
+    kept.note(9)
+    assert (tmp_path / "audit-000000000001.log").read_text() == "somebody's notes\n"
+    assert kept.files() == ["audit-000000000001.log", "audit.log"]
+    assert kept.numbers() == list(range(10, 0, -1))
+    assert kept.log.check().faults
+
+
 def test_on_a_full_disk_nothing_is_noted_or_let_go_of_and_afterwards_it_goes_on(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     kept = Log(tmp_path, keep_s=DAY)

@@ -89,17 +89,17 @@ function reason(link, figures) {
   }
 }
 
-// The same in a few characters.
+// The same in a few characters: the score, and what was needed.
 export function brief(link) {
   if (link.rule === "tracklet") return "same appearance";
   if (link.rule === "decided") return "decided by a person";
   if (link.score === null) return "new";
-  const needed = `${score(link.score)}, needed ${score(link.threshold)}`;
-  if (link.rule === "unsure") return `new, perhaps known: ${needed}`;
+  const needed = `(${score(link.score)} ${link.score < link.threshold ? "<" : "≥"} ${score(link.threshold)})`;
+  if (link.rule === "unsure") return `new, perhaps known ${needed}`;
   if (link.rule === "opened" && link.score >= link.threshold) return "new, too like two to tell";
   if (link.score < link.threshold) return `new, nearest ${needed}`;
-  if (link.suggestion) return `suggestion, ${needed}`;
-  return `probably the same, ${needed}`;
+  if (link.suggestion) return `suggestion ${needed}`;
+  return `probably the same ${needed}`;
 }
 
 const DONE = { confirm: "said that this is one person", merge: "said that these are one person", split: "split some off",
