@@ -26,6 +26,7 @@ import numpy as np
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Erasure, Erasures
 from cmnas_edge.collector.store.keys import Keys, day_name
+from cmnas_edge.collector.store.place import Place
 from cmnas_edge.collector.store.ranges import Ranges
 from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.records import FIELDS, LINK_FIELDS, Arrival, Decision, JournalGap, Record
@@ -109,7 +110,10 @@ class Journal(Reading):
                 self._erased = {number for number, in self._db.execute("SELECT id FROM erased")}
             self._last: int = last
             self._last_identity = self.last_identity()
+            self._place = Place()
             self._settle()
+            with self.explained():
+                self._place = Place(self.path, self._log_path)
         except BaseException:
             self._db.close()
             raise
@@ -292,9 +296,12 @@ class Journal(Reading):
 
     def space(self) -> tuple[int, int]:
         """Bytes that the journal takes, its log included, and bytes that are free where it lies."""
-        log = self.path.with_name(f"{self.path.name}-wal")
-        taken = sum(path.stat().st_size for path in (self.path, log) if path.exists())
+        taken = sum(path.stat().st_size for path in (self.path, self._log_path) if path.exists())
         return taken, shutil.disk_usage(self.path.parent).free
+
+    @property
+    def _log_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-wal")
 
     def close(self) -> None:
         """Close the file and let another collector have it."""
@@ -318,6 +325,7 @@ class Journal(Reading):
                 if self._gone_noted:    # there may be very many
                     self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
                 raise
+            self._place.check()     # before anything of it is acknowledged
 
 
 def _packed(items: Sequence[Sighting | Gap]) -> Iterator[bytes]:

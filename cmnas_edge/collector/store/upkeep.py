@@ -185,6 +185,10 @@ class Upkeep:
         if self._log_full:
             trouble = trouble or ("the journal's log may still hold what was let go, for another program, as a backup, "
                                   "reads it, or the disk is full; it is emptied when that ends")
+        if lost := sorted(set(self._journal.days()) - self._journal.keys.days()):
+            days = ", ".join(map(day_name, lost))
+            trouble = (f"{self._journal.keys.folder}: expected the keys of {days}, found none; what is stored now will "
+                       "not open when the collector is started again: put them back")
         newest, now = self._journal.newest(), self._clock()
         if newest is not None and newest > now + DAY_S:
             trouble = trouble or (f"the newest sighting was received on {day_name(day_of(newest))}, and today is "
