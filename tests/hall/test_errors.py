@@ -1,4 +1,4 @@
-"""What cannot be written is told one way everywhere."""
+"""What cannot be written is told one way everywhere; and what is Ctrl-C, and what only looks like it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cmnas_edge.errors import ConfigError, DiskFull, unwritable
+from cmnas_edge.errors import ConfigError, DiskFull, interrupted, unwritable
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,3 +36,18 @@ def test_nobody_else_tells_a_full_disk_by_its_number() -> None:
     tells = {str(path.relative_to(ROOT)) for folder in ("cmnas_edge", "train", "export")
              for path in (ROOT / folder).rglob("*.py") if "errno.ENOSPC" in path.read_text("utf-8")}
     assert tells == known
+
+
+@pytest.mark.parametrize(("chain", "is_ctrl_c"), [
+    ([KeyboardInterrupt], True), ([ImportError, KeyboardInterrupt], True),
+    ([ModuleNotFoundError, ImportError, KeyboardInterrupt], True),
+    ([ValueError, KeyboardInterrupt], False),   # a fault of ours in what is done on Ctrl-C
+    ([ImportError, ValueError, KeyboardInterrupt], False), ([ImportError], False), ([SystemExit], False)])
+def test_only_what_a_package_that_starts_makes_of_ctrl_c_is_ctrl_c(
+        chain: list[type[BaseException]], is_ctrl_c: bool) -> None:
+    error: BaseException | None = None
+    for kind in reversed(chain):
+        cause, error = error, kind("found")
+        error.__cause__ = cause
+    assert error is not None
+    assert interrupted(error) is is_ctrl_c
