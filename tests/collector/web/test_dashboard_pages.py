@@ -86,8 +86,22 @@ def test_a_search_from_a_time_offers_who_was_there_and_from_one_of_them_finds_ot
     browser.wait("document.querySelectorAll('.match .odds').length")
     number = int(browser.see("document.getElementById('sighting').value"))
     answer = busy.ask("/v1/search", sighting=number, k=30)["matches"]
-    said = browser.see("[...document.querySelectorAll('.match')].map((m) => m.innerText)")
-    assert len(said) == len(answer) == 30
+    best = list(dict.fromkeys(match["sighting"]["identity"] for match in answer))
+    assert len(best) < 30
+    assert browser.see("document.querySelectorAll('#results > .match').length") == len(best)
+    assert f", {len(best)} people" in browser.text("results-title")
+    rows = "Object.fromEntries([...document.querySelectorAll('.match')].map((m) => [m.dataset.sighting, m.innerText]))"
+    top = browser.see("[...document.querySelectorAll('#results > .match .who')].map((w) => w.textContent)")
+    assert top[0] == f"Person {best[0]}"    # the best of each person, in the order of these; the others unfold
+    browser.see("document.querySelectorAll('.others').forEach((more) => { more.open = true; })")
+    found = browser.see(rows)
+    assert len(found) == len(answer) == 30
+    said = [found[str(match["sighting"]["id"])] for match in answer]
+    first = browser.see("[...document.querySelectorAll('#results > .match')].map((m) => Number(m.dataset.sighting))")
+    assert first == [
+        next(m["sighting"]["id"] for m in answer if m["sighting"]["identity"] == who) for who in best]
+    for odds in ("scrollWidth <= each.clientWidth", "getBoundingClientRect().height < 60"):
+        assert browser.see(f"[...document.querySelectorAll('.odds b')].every((each) => each.{odds})")
     words = {(True, False): "Probably the same person: ", (True, True): "A suggestion, possibly the same person: "}
     for match, row in zip(answer, said, strict=True):
         assert f"Person {match['sighting']['identity']}" in row

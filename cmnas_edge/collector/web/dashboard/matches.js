@@ -31,10 +31,28 @@ export function worth(match) {
     : `Probably the same person: ${needed}`;
 }
 
+// Everything found, by person: the best match of each, in the order of these, and their others to unfold.
+export function people(found, acts) {
+  const of = new Map();
+  found.forEach((match, at) => {
+    const { identity } = match.sighting;
+    of.set(identity, [...(of.get(identity) ?? []), row(match, at + 1, acts)]);
+  });
+  return [...of].map(([identity, [best, ...others]]) => {
+    if (others.length) {
+      const more = best.lastElementChild.appendChild(words.make("details", "others"));
+      more.append(words.make("summary", "", `${words.number(others.length)} more of ${words.person(identity)}`));
+      more.appendChild(words.make("ol")).append(...others);
+    }
+    return best;
+  });
+}
+
 // Open: called with a match, to show the person. From: called with a match, to search from it; none without.
 export function row(match, rank, { open, from }) {
   const { sighting } = match;
   const item = words.make("li", `match${match.above ? " above" : ""}`);
+  item.dataset.sighting = sighting.id;
   const odds = item.appendChild(words.make("p", "odds"));
   odds.append(words.make("b", "", match.probability === null ? match.score.toFixed(2) : words.chance(match.probability)),
     words.make("small", "", match.probability === null ? "score" : "probable"));

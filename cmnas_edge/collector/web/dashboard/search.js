@@ -79,15 +79,16 @@ async function find(asked, from) {
   const { matches: found } = await matches.search(typeof asked === "string" ? asked : { ...narrowed(), ...asked }, $("form"));
   if (number !== state.searched) return;
   const above = found.filter((match) => match.above).length;
-  words.put($("results-title"), found.length ? `${words.several(above, "match", "matches")} of ${words.number(found.length)}` : "Nothing found");
+  words.put($("results-title"), found.length ? `${words.several(above, "match", "matches")} of ${words.number(found.length)}, ` +
+    `${words.several(new Set(found.map((match) => match.sighting.identity)).size, "person", "people")}` : "Nothing found");
   words.put($("results-from"), found.length
     ? `The sightings nearest to ${from}. ${words.number(above)} ${above === 1 ? "reaches" : "reach"} the score needed for ` +
       "its pair of lights; the others are shown to compare. None of it is proof."
     : "No sighting of the window fits what was asked.");
-  $("results").replaceChildren(...found.map((match, at) => matches.row(match, at + 1, {
-    open: () => person.open(match.sighting.identity),
-    from: () => start(match.sighting.id),
-  })));
+  $("results").replaceChildren(...matches.people(found, {
+    open: (match) => person.open(match.sighting.identity),
+    from: (match) => start(match.sighting.id),
+  }));
   $("found").hidden = false;
   $("results-title").focus();
 }
