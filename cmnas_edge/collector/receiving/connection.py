@@ -61,18 +61,20 @@ class Connection(H11Protocol):
                   and not other.transport.is_closing()]
         theirs = [other for other in others if other.peer == self.peer]
         if len(theirs) >= MOST_OF_ONE_PEER:
-            self._make_way([other for other in theirs if other.waits],
-                           f"has more than {MOST_OF_ONE_PEER} connections; those that wait longest are closed")
+            self._make_way([other for other in theirs if other.waits])
+            if _repeats.admit("crowd") is not None:
+                _log.warning("%s: has more than %d connections; those that wait longest are closed",
+                             self.client[0] if self.client else "?", MOST_OF_ONE_PEER)
         elif len(others) >= share_of_files(MOST, 0.5):
-            self._make_way([other for other in others if not other.is_known],
-                           "one connection more than there may be; those of strangers are closed")
+            self._make_way([other for other in others if not other.is_known])
+            if _repeats.admit("crowds") is not None:
+                _log.warning("%s: one connection more than there may be; those of strangers are closed",
+                             self.client[0] if self.client else "?")
 
-    def _make_way(self, some: list[Connection], why: str) -> None:
+    def _make_way(self, some: list[Connection]) -> None:
         """Close the one of some that is missed least; this one, if there is none."""
         gone = min(some, key=lambda other: (other.is_known, not other.waits, other.waits_since), default=self)
         gone.transport.abort()
-        if _repeats.admit(why) is not None:
-            _log.warning("%s: %s", self.client[0] if self.client else "?", why)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; those that make no whole request do not keep the connection open."""
