@@ -222,7 +222,8 @@ def read_vectors(packed: Sequence[bytes], packing: Packing, dimension: int | Non
             spread = np.ones(len(places), np.bool_)
         else:
             bytewise = np.frombuffer(b"".join(packed[place] for place in places), np.uint8).reshape(-1, size)
-            steps = np.ascontiguousarray(bytewise[:, :4]).view("<f4")[:, 0].astype(np.float64)
+            with np.errstate(invalid="ignore"):     # a NaN of the kind that signals
+                steps = np.ascontiguousarray(bytewise[:, :4]).view("<f4")[:, 0].astype(np.float64)
             reach = np.abs(bytewise[:, 4:].view(np.int8).astype(np.int16)).max(1)
             spread = (reach == 127) & (steps > 0) & (steps <= 1.001 / 127)
             slack = math.sqrt(wanted) * steps / 2
