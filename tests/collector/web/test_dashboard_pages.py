@@ -238,6 +238,38 @@ def test_the_calibration_says_whether_it_holds_here_and_what_to_do_if_not(served
     assert "raise the threshold below" in first
 
 
+DRIFTED = """(async () => {
+    const { drawDrift } = await import('/drift.js');
+    const part = (pair, of, told) => ({ pair, of, count: 9000, people: 50, wrong: 0.001, wrong_then: 0.001,
+        holds: 'yes', as_alike: 0, shift: 0.07, moved: 'little', ...told });
+    const [sum, box] = [document.createElement('p'), document.createElement('ul')];
+    const pairs = ['visible-visible', 'infrared-infrared', 'visible-infrared'];
+    const told = %s;
+    drawDrift({ people: 3, contradicted: 1, parts: pairs.flatMap((pair, at) => [part(pair, 'strangers', told[at][0]),
+        part(pair, 'one person', told[at][1])]) }, new Map([['visible-visible', 'site']]), sum, box);
+    return [sum.textContent, ...[...box.children].map((item) => item.textContent)];
+})()"""
+
+
+def test_what_is_to_be_done_about_a_calibration_is_said_in_each_case(served: Served, browser: Browser) -> None:
+    browser.open(f"{served.url}/calibration")
+    total, held, moved, broken = browser.see(DRIFTED % json.dumps([
+        [{}, {}], [{"moved": "much"}, {"moved": "some", "shift": -0.02}],
+        [{"as_alike": 0.04}, {"holds": "no", "wrong": 0.5, "count": 40, "wrong_then": 0.1}]]))
+    assert "3 people confirmed so far; 1 left out" in total
+    assert held.startswith("Both visibleholdsOf 9,000 pairs of strangers, 1 in 1,000 would be taken")
+    assert "Calibrate" not in held
+    assert "Scores have moved (strangers by +0.07, one person by -0.02)" in moved
+    assert "That much is sure of a bundle's calibration" in moved
+    assert broken.startswith("Acrossholds no more")
+    assert "Of 40 pairs of one person, 50 in 100 would be missed; 1 in 10 was expected." in broken
+    assert "Expect one person under several numbers" in broken
+    assert "4% of strangers are as alike as one person" in broken
+    (site,) = browser.see(DRIFTED % json.dumps([[{"moved": "much"}, {}], [{}, {}], [{}, {}]]))[1:2]
+    assert "Scores have moved (strangers by +0.07)" in site
+    assert "bundle's calibration" not in site
+
+
 def test_health_tells_cameras_losses_versions_storage_and_retention(busy: Process, browser: Browser) -> None:
     browser.open(f"{busy.url}/health", height=1500)
     browser.wait("document.querySelectorAll('#cameras tr').length")

@@ -18,7 +18,7 @@ const ON = { drawn: "drawn people", dataset: "a data set", site: "this site" };
 async function refresh() {
   const [shown, drift] = await Promise.all([ask("/v1/calibration"), ask("/v1/calibration/drift")]);
   state.drift = drift;
-  drawDrift(drift, $("drift-sum"), $("drift"));
+  drawDrift(drift, new Map(shown.pairs.map((each) => [each.pair, each.calibrated_on])), $("drift-sum"), $("drift"));
   if (JSON.stringify(shown) !== JSON.stringify(state.shown)) {
     state.shown = shown;
     state.rates = new Map(shown.pairs.filter((each) => each.scale).map((each) => [each.pair, new Rates(each.scale)]));

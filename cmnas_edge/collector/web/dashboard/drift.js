@@ -7,8 +7,8 @@ const NAMES = { "visible-visible": "Both visible", "infrared-infrared": "Both in
 const VERDICTS = { yes: "holds", no: "holds no more", "too few": "too early to say" };
 const RANK = ["no", "too few", "yes"];
 
-// Shown: what /v1/calibration/drift says. Box: a list, an item for each pair of lights.
-export function drawDrift(shown, sum, box) {
+// Shown: what /v1/calibration/drift says. On: whom each pair is calibrated on. Box: a list, an item for each pair of lights.
+export function drawDrift(shown, on, sum, box) {
   words.put(sum, `Held against what is certain here: two who stood before one camera at one time are two, ` +
     `and who was confirmed is one. ${shown.people ? `${words.several(shown.people, "person", "people")} confirmed so far`
       : "Nobody is confirmed so far: do that on the page of people, for those seen more than once"}` +
@@ -19,7 +19,7 @@ export function drawDrift(shown, sum, box) {
     const item = words.make("li", `drifted ${verdict.replace(" ", "-")}`);
     item.append(words.make("b", "", NAMES[pair]), words.make("span", "verdict", VERDICTS[verdict]));
     item.append(words.make("p", "", strangersSaid(strangers)), words.make("p", "", ownSaid(own)));
-    for (const advice of advised(strangers, own)) item.append(words.make("p", "advice", advice));
+    for (const advice of advised(strangers, own, on.get(pair) === "site")) item.append(words.make("p", "advice", advice));
     return item;
   }));
 }
@@ -40,7 +40,7 @@ const rate = (share) => (share ? words.oneIn(share) : "none");
 const early = (part) => (part.holds === "too few" ? ` ${words.number(Math.ceil(5 / Math.max(part.wrong_then, 1e-6)))} pairs would tell.` : "");
 
 // What to do about it, the urgent first.
-function advised(strangers, own) {
+function advised(strangers, own, here) {
   const said = [];
   if (strangers.holds === "no") said.push("Expect wrong links: raise the threshold below until strangers are as rare as promised, and make it so.");
   if (own.holds === "no") said.push("Expect one person under several numbers: calibrate on this site, or lower the threshold below.");
@@ -50,7 +50,8 @@ function advised(strangers, own) {
   const moved = [strangers, own].filter((part) => part.holds === "yes" && ["some", "much"].includes(part.moved));
   if (!said.length && moved.length) {
     said.push(`Scores have moved (${moved.map((part) => `${part.of} by ${part.shift > 0 ? "+" : ""}${part.shift.toFixed(2)}`).join(", ")}), and the threshold ` +
-      "keeps its promise all the same. Calibrate on this site, so that what is said to be probable is, too.");
+      `keeps its promise all the same.${here ? "" : " That much is sure of a bundle's calibration: it is of single crops."} ` +
+      "Calibrate on this site, so that what is said to be probable is, too.");
   }
   return said;
 }
