@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from cmnas_edge import cli
 from cmnas_edge.bundle import CALIBRATION, Bundle
@@ -147,10 +148,29 @@ def test_its_end_can_be_moved_while_it_lasts_and_not_after(site: Site, caplog: p
     assert not site.also.look()
     site.also.adjust(None)
     assert site.also.look()
-    assert caplog.text == ""
+    assert "start again" not in caplog.text
     site.also.adjust(datetime.fromtimestamp(300, timezone.utc))
     assert "start again to begin another" in caplog.text
     assert site.also.look()
+
+
+def test_a_device_that_reads_its_settings_again_moves_the_end_and_cuts_once_from_then_on(site: Site) -> None:
+    settings = site.settings(site.camera("north"), also=site.folder / "second",
+                             also_until=datetime.fromtimestamp(100, timezone.utc))
+    wanted = structs.replace(settings, also_until=datetime.fromtimestamp(-5, timezone.utc))
+    with Spool(settings.spool.path, 8 * MIB) as spool:
+        daemon = Daemon(settings, site.engines, fingerprint=FINGERPRINT, crop_size=(HEIGHT, WIDTH),
+                        preprocessing=DEFINITION, spool=spool, transport=site.collector, tally=site.tally,
+                        also=site.also, open_from=Projector(north=[lambda: Clip(film(1))]),
+                        reread=lambda: (wanted, lambda _: site.collector))
+        (camera,) = daemon._cameras
+        assert camera.pipeline._selector.also == TALL
+        assert daemon._adjust() == "settings read again; now in effect: also_until"
+        turns = iter([[], None])
+        daemon._backlog.take = lambda _: next(turns)    # type: ignore[assignment, method-assign]
+        daemon._embed()     # nobody comes
+        assert site.second.closed
+        assert camera.pipeline._selector.also is None
 
 
 def second_of(folder: Path) -> Path:

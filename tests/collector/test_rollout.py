@@ -205,6 +205,27 @@ def test_each_is_judged_by_its_own_calibration(site: Site) -> None:
     assert site.see(2, other, at=1200) != site.see(2, other, at=1300, camera="south")
     by_old, by_other = (site.house.ask("POST", "/v1/search", json={"sighting": n}).json()["matches"][0] for n in (1, 3))
     assert (by_old["threshold"], by_other["threshold"]) == (0.7, 0.9999)
+    site.see(1, OLD, at=1400, camera="east", modality="infrared")
+    site.see(2, other, at=1500, camera="east", modality="infrared")
+    across = [site.house.ask("POST", "/v1/search", json={"sighting": n, "modality": "infrared"}).json()["matches"][0]
+              for n in (1, 3)]
+    assert [match["only_suggests"] for match in across] == [True, False]     # the old one's was found on drawn people
+    decided = site.house.gallery.decided("visible-visible")
+    assert [tracklet.opened_by for _, tracklet, _ in decided] == [2]
+
+
+def test_a_link_across_modalities_by_a_bundle_that_is_gone_is_a_suggestion(site: Site) -> None:
+    known = Model(OLD.fingerprint, OLD.dimension, calibrated_on="site")
+    site.accept(known, NEW)
+    number = site.see(1, known, NEW, at=1000)
+    assert site.see(1, known, NEW, at=1100, camera="south", modality="infrared") == number
+
+    def suggested() -> list[bool]:
+        return [one.suggestion for one in site.house.gallery.identities().identities[0].tracklets]
+
+    assert suggested() == [False, False]
+    site.accept(NEW)
+    assert suggested() == [False, True]
 
 
 def test_which_camera_is_where_is_shown_and_a_change_is_said_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:

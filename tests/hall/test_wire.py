@@ -164,6 +164,19 @@ def test_a_foreign_bundle_is_named_before_its_dimension_confuses() -> None:
     (item,) = wire.decode_batch(data, dimension=512, device="gate", fingerprint=b"\xff" * 32)
     assert isinstance(item, Refusal)
     assert "expected bundle ffffffffffff, found 000102030405" in item.reason
+    assert not item.for_good    # it may be accepted again
+
+
+def test_several_bundles_are_accepted_each_with_vectors_of_its_own_length() -> None:
+    accepted = {bytes(range(32)): 64, b"\xff" * 32: 5}
+    here, there = sighting(), sighting(fingerprint=b"\xff" * 32, vector=np.eye(1, 5, dtype=np.float32)[0])
+    short, long = (structs.replace(one, vector=other.vector) for one, other in ((here, there), (there, here)))
+    foreign, none = structs.replace(here, fingerprint=bytes(32)), structs.replace(here, fingerprint=b"x")
+    found = wire.decode_batch(wire.encode_batch([here, there, short, foreign, long, none]), dimension=accepted,
+                              device="gate")
+    assert [len(one.vector) if isinstance(one, Sighting) else one.for_good for one in found] == [
+        64, 5, True, False, True, True]
+    assert "expected bundle 000102030405 or ffffffffffff, found 000000000000" in found[3].reason  # type: ignore[union-attr]
 
 
 def test_an_unknown_field_is_refused_by_number_wherever_it_stands() -> None:

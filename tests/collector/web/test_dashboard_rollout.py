@@ -23,8 +23,7 @@ def test_health_says_which_bundles_are_accepted_and_which_camera_sends_by_which(
         sends = {row.split()[0]: {name for name in (old, new) if name in row} for row in rows}
         assert sends == {"north": {old, new}, "south": {old}, "east": {new}}
         said = " ".join(browser.see("document.getElementById('collector').innerText").split())
-        assert (f"Bundle {new} vectors of 13 entries, calibrated on drawn people; sent by 2 of 3 cameras, not by south"
-                in said)
-        assert (f"Accepted, too {old} vectors of 16 entries, calibrated on drawn people; sent by 2 of 3 cameras, not by "
-                "east" in said)
+        on = "entries, calibrated on drawn people; sent by 2 of 3 cameras, not by"
+        assert f"Bundle {new} vectors of 13 {on} south" in said
+        assert f"Accepted, too {old} vectors of 16 {on} east" in said
     site.house.close()
