@@ -12,6 +12,7 @@ One thread at a time may use a `Journal`, and one process may have it open.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import sqlite3
@@ -35,10 +36,13 @@ from cmnas_edge.collector.store.room import lacking
 from cmnas_edge.collector.store.schema import beside, prepare
 from cmnas_edge.embedding import pack
 from cmnas_edge.errors import ConfigError, DiskFull
+from cmnas_edge.log import Repeats
 from cmnas_edge.private import hand_to_folders_owner
 from cmnas_edge.sighting import Gap, Sighting
 
 __all__ = ["RESTORING", "Arrival", "Decision", "Journal", "JournalGap", "Record"]
+
+_log = logging.getLogger("cmnas.collector")
 
 RESTORING = ".restoring"    # a backup on its way into a folder
 _CHUNK = 2000       # sightings removed in one commit: a tenth of a second in which nobody is answered
@@ -110,7 +114,7 @@ class Journal(Reading):
                 self._erased = {number for number, in self._db.execute("SELECT id FROM erased")}
             self._last: int = last
             self._last_identity = self.last_identity()
-            self._place = Place()
+            self._place, self._repeats = Place(), Repeats()
             self._settle()
             with self.explained():
                 self._place = Place(self.path, self._log_path)
@@ -251,11 +255,15 @@ class Journal(Reading):
             if isinstance(item, Gap):
                 stored.append(self._note_gap(arrival, item))
                 continue
-            vector, name = next(vectors), (item.spool, item.sequence)
+            vector, name, seen = next(vectors), (item.spool, item.sequence), (item.seen_at, item.camera)
+            if held.get(name, seen) != seen and self._repeats.admit(arrival.device) is not None:
+                _log.error("%s: sends another record under a number that is stored already, and that one is lost; if "
+                           "two devices have one card's image, give each a name, a token and a spool of its own",
+                           arrival.device)
             if name in held or self._gone.has(arrival.device, *name):
                 stored.append(None)     # stored once, here or erased or past since: its acknowledgement was lost
                 continue
-            held.add(name)
+            held[name] = seen
             self._last += 1     # never the number of one that is gone
             stored.append(self._last)
             rows.append(self._row(arrival, item, day, vector))
@@ -264,18 +272,18 @@ class Journal(Reading):
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         return stored
 
-    def _held(self, arrival: Arrival) -> set[tuple[str, int]]:
-        """Which of its sightings are stored already, by spool and number."""
+    def _held(self, arrival: Arrival) -> dict[tuple[str, int], tuple[float, str]]:
+        """Which of its sightings are stored already, by spool and number: when and by which camera those were seen."""
         numbers: dict[str, list[int]] = {}
         for item in arrival.items:
             if isinstance(item, Sighting):
                 numbers.setdefault(item.spool, []).append(item.sequence)
-        held: set[tuple[str, int]] = set()
+        held: dict[tuple[str, int], tuple[float, str]] = {}
         for spool, asked in numbers.items():
             marks = ", ".join("?" * len(asked))
-            held.update((spool, number) for number, in self._db.execute(
-                f"SELECT sequence FROM sighting WHERE device = ? AND spool = ? AND sequence IN ({marks})",  # noqa: S608
-                (arrival.device, spool, *asked)))
+            held.update(((spool, number), (seen_at, camera)) for number, seen_at, camera in self._db.execute(
+                f"SELECT sequence, seen_at, camera FROM sighting WHERE device = ? AND spool = ? "  # noqa: S608  no input in it
+                f"AND sequence IN ({marks})", (arrival.device, spool, *asked)))
         return held
 
     def _note_gap(self, arrival: Arrival, gap: Gap) -> int:

@@ -250,3 +250,15 @@ def test_links_and_decisions_come_back_as_they_were_made(tmp_path: Path) -> None
     assert [link.rule for link in links] == ["opened", "opened", "merged", "parted"]
     assert (links[1].probability, links[1].fingerprint) == (0.25, FINGERPRINT)
     journal.close()
+
+
+def test_two_devices_of_one_cards_image_are_told_of_and_a_record_that_comes_again_is_not(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal, people = Journal(tmp_path), People()
+    one, other = people.sighting(1, at=10, sequence=1), people.sighting(2, at=90, camera="south", sequence=1)
+    for _ in range(2):
+        journal.append([Arrival("gate", [one], 100.0)])
+    assert "another record" not in caplog.text
+    assert journal.append([Arrival("gate", [other], 100.0)]) == [[None]]
+    assert caplog.text.count("gate: sends another record under a number that is stored already") == 1
+    journal.close()
