@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from cmnas_edge.embedding import F32, PACKINGS, Packing, pack, packed_size, unit, unpack
 
 finite = st.floats(-1e6, 1e6, width=32).filter(lambda v: v == 0 or abs(v) > 1e-6)
-shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=64)
+shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=32)
 rows = hnp.arrays(np.float32, shapes, elements=finite).filter(lambda x: bool((np.abs(x).max(1) > 0).all()))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import sqlite3
 from pathlib import Path
@@ -39,10 +38,10 @@ def test_a_folder_that_cannot_be_read_for_a_moment_is_said_in_a_sentence(tmp_pat
                                                                          ) -> None:
     keys = Keys(tmp_path / "keys")
 
-    def nothing_left(_: object) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
+    def nothing_left(_: Path, pattern: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", pattern)
 
-    monkeypatch.setattr(os, "scandir", nothing_left)
+    monkeypatch.setattr(Path, "glob", nothing_left)
     with pytest.raises(ConfigError, match="found Too many open files"):
         keys.days()
 
