@@ -65,5 +65,3 @@ def test_bundles_and_calibrations_that_do_not_belong_together_are_one_sentence(
     error = capsys.readouterr().err
     assert says in error
     assert "Traceback" not in error
-
-

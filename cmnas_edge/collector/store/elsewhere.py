@@ -62,8 +62,8 @@ def elsewhere(settings: CollectorSettings, dimensions: Mapping[bytes, int]) -> d
     if server is None:
         return {}
     mark = owner(settings.data)
-    return {fingerprint: MilvusStore(server, owner=mark, fingerprint=fingerprint, dimension=entries)
-            for fingerprint, entries in dimensions.items()}
+    return {one: MilvusStore(server, owner=mark, fingerprint=one, dimension=entries, also=tuple(dimensions))
+            for one, entries in dimensions.items()}
 
 
 def told_later(settings: CollectorSettings) -> str:

@@ -44,15 +44,16 @@ class MilvusStore:
         owner: What marks this collector's.
         fingerprint: Of the bundle; each has a collection of its own.
         dimension: Entries of a vector.
+        also: Fingerprints of further bundles that are accepted; what there is of others is dropped.
         clock: Seconds that only ever grow.
         seen_s: From when on every search there sees a write.
     """
 
-    def __init__(self, server: Server, *, owner: str, fingerprint: bytes, dimension: int,
+    def __init__(self, server: Server, *, owner: str, fingerprint: bytes, dimension: int, also: Collection[bytes] = (),
                  clock: Callable[[], float] = time.monotonic, seen_s: float = _SEEN_S, again_s: float = _AGAIN_S
                  ) -> None:
         self.trouble = "index: not connected yet"      # why nothing can be found there; empty: it can
-        self._there = MilvusCollection(server, owner=owner, fingerprint=fingerprint, dimension=dimension)
+        self._there = MilvusCollection(server, owner=owner, fingerprint=fingerprint, dimension=dimension, also=also)
         self._address = server.address
         self._clock, self._seen_s, self._again_s = clock, seen_s, again_s
         self._changed = threading.Condition()           # guards what follows

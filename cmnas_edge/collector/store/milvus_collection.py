@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ __all__ = ["MAX_HITS", "MilvusCollection", "MilvusRow", "Server"]
 MAX_HITS = 16384        # of one answer; Milvus has this limit
 _ASK_S, _WRITE_S, _PREPARE_S = 5.0, 20.0, 120.0
 _MARK = "cmnas-edge hot window of "
+_log = logging.getLogger("cmnas.collector")
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -60,14 +62,23 @@ class MilvusCollection:
     """The sightings of one collector and bundle on a server.
 
     Every method raises `LinkDown` when the server cannot be reached or does not answer as it should.
+
+    Args:
+        server: Where.
+        owner: What marks this collector's.
+        fingerprint: Of the bundle.
+        dimension: Entries of a vector.
+        also: Fingerprints of bundles that have collections there, too. Others of this collector are dropped.
     """
 
-    def __init__(self, server: Server, *, owner: str, fingerprint: bytes, dimension: int) -> None:
+    def __init__(self, server: Server, *, owner: str, fingerprint: bytes, dimension: int,
+                 also: Collection[bytes] = ()) -> None:
         self._server = server
         self._owner = owner
         self._dimension = dimension
         self._client: Any = None
-        self.name = f"{server.collection}_{fingerprint.hex()[:16]}"
+        self.name = _name(server, fingerprint)
+        self._kept = {self.name, *(_name(server, one) for one in also)}
 
     def open(self) -> None:
         """Connect, and make the collection where there is none.
@@ -106,6 +117,16 @@ class MilvusCollection:
         self._check(found)
         with self._explained():
             self._client.load_collection(self.name, timeout=_PREPARE_S)
+            self._drop_others()
+
+    def _drop_others(self) -> None:
+        """Drop what this collector kept there of bundles that are accepted no more: nobody would let go of it."""
+        for name in self._client.list_collections(timeout=_ASK_S):
+            if name in self._kept or not re.fullmatch(re.escape(self._server.collection) + "_[0-9a-f]{16}", name):
+                continue
+            if self._client.describe_collection(name, timeout=_ASK_S).get("description") == _MARK + self._owner:
+                self._client.drop_collection(name, timeout=_PREPARE_S)
+                _log.info("index: dropped collection %s, of a bundle that is accepted no more", name)
 
     def _check(self, found: dict[str, Any]) -> None:
         if found.get("description") != _MARK + self._owner:
@@ -198,6 +219,10 @@ class MilvusCollection:
                 raise
             text = " ".join(str(getattr(error, "message", "") or error).split())[:160] or "no connection"
             raise LinkDown(f"{self._server.address}: expected a Milvus that answers, found: {text}") from None
+
+
+def _name(server: Server, fingerprint: bytes) -> str:
+    return f"{server.collection}_{fingerprint.hex()[:16]}"
 
 
 def _expression(keep: Filter, first: int, last: int) -> str:

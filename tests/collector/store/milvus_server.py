@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from cmnas_edge.collector.store import milvus_collection
@@ -136,12 +137,12 @@ class Milvus:
         self.server, self.now = server, 0.0
         self.opened: list[MilvusStore] = []
 
-    def store(self, name: str = "", *, owner: str = "us", dimension: int = DIMENSION, start: bool = True
-              ) -> MilvusStore:
+    def store(self, name: str = "", *, owner: str = "us", dimension: int = DIMENSION, start: bool = True,
+              fingerprint: bytes = bytes(32), also: Collection[bytes] = ()) -> MilvusStore:
         """A store on a collection of this name, or of one of its own."""
         there = milvus_collection.Server(self.server.address, collection=name or f"t{secrets.token_hex(8)}")
-        store = MilvusStore(there, owner=owner, fingerprint=bytes(32), dimension=dimension, clock=lambda: self.now,
-                            again_s=0.05)
+        store = MilvusStore(there, owner=owner, fingerprint=fingerprint, dimension=dimension, also=also,
+                            clock=lambda: self.now, again_s=0.05)
         self.opened.append(store)
         if start:
             store.start()

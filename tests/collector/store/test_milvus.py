@@ -202,6 +202,23 @@ def test_a_collection_of_another_kind_or_owner_is_left_alone(milvus: Milvus, own
     assert store._there.count() == 5
 
 
+def test_each_bundle_has_a_collection_and_what_is_accepted_no_more_is_dropped(milvus: Milvus) -> None:
+    old, new, other = bytes(32), b"\1" * 32, b"\2" * 32
+    accepted = {one: milvus.store("changing", fingerprint=one, also=(old, new)) for one in (old, new)}
+    theirs = milvus.store("changing", fingerprint=other, owner="them", also=(other,))
+    for number, store in enumerate((*accepted.values(), theirs), start=1):
+        fill(store, 1, 2 * number)
+        milvus.settle(store)
+    assert [found(store) for store in accepted.values()] == [[1, 2], [1, 2, 3, 4]]
+    client = accepted[new]._there._client
+    names = {one: store._there.name for one, store in ((old, accepted[old]), (new, accepted[new]), (other, theirs))}
+    accepted[old].stop()
+    again = milvus.store("changing", fingerprint=new, also=(new,))
+    again.adopt(Index(DIMENSION))
+    until(again, lambda: not again.trouble)
+    assert [client.has_collection(names[one]) for one in (old, new, other)] == [False, True, True]
+
+
 def test_nothing_there_names_a_device_or_a_camera(milvus: Milvus) -> None:
     store = milvus.store()
     store.add(1, VECTORS[1], camera=("mosque-gate", "back door"), modality="infrared", seen_from=5, seen_at=6)
