@@ -56,12 +56,17 @@ class Condition:
         return Verdict(True) if self._runs() else Verdict(False, ("nothing is stored since an error; it ends",))
 
     def ready(self) -> Verdict:
-        """Whether sightings are stored, matched and found again, and why not; as of a second ago at most."""
-        with self._lock:
-            now = self._clock()
-            if now - self._known[0] >= _AGAIN_S:
-                self._known = (now, self._look())
-            return self._known[1]
+        """Whether sightings are stored, matched and found again, and why not; as of a second ago at most.
+
+        One at a time looks. Whoever asks meanwhile hears what was so before, and waits for nothing: a disk that hangs
+        holds up one thread, not all.
+        """
+        if self._clock() - self._known[0] >= _AGAIN_S and self._lock.acquire(blocking=False):
+            try:
+                self._known = (self._clock(), self._look())
+            finally:
+                self._lock.release()
+        return self._known[1]
 
     async def serve(self, request: Request) -> Response:
         """Answer anybody: ``ok``, or with 503 ``degraded``."""

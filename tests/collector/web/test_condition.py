@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import http.client
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,6 +80,24 @@ def test_it_is_asked_of_as_often_as_one_likes_and_looked_at_once_a_second() -> N
     assert not condition.ready().well
     now = 12.0
     assert asyncio.run(condition.serve(SimpleNamespace())).body == b"ok\n"  # type: ignore[arg-type]
+
+
+def test_who_asks_while_somebody_looks_hears_what_was_so_before_and_does_not_wait() -> None:
+    now, looking, over = 10.0, threading.Event(), threading.Event()
+
+    def health() -> views.Health:
+        looking.set()
+        assert over.wait(20)
+        return but(index="away")
+
+    condition = Condition(health, lambda: True, clock=lambda: now)
+    first = threading.Thread(target=condition.ready)
+    first.start()
+    assert looking.wait(20)
+    assert condition.ready().well       # a disk that hangs holds up one, not all
+    over.set()
+    first.join(20)
+    assert not condition.ready().well
 
 
 @pytest.mark.parametrize(("changed", "part"), [
