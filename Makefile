@@ -80,6 +80,8 @@ pythons:  ## the house's tests on each other Python found (3.10, 3.12), with the
 certificates:  ## a site's own authority, and what it signs, in OUT: ARGS="collector.example 192.0.2.10" DEVICES="gate yard"
 	@test -n "$(ARGS)$(DEVICES)" || { echo 'make: expected whom to certify, found nobody; as in: make certificates' \
 	  'ARGS="collector.example 192.0.2.10" DEVICES="gate yard"' >&2; exit 2; }
+	@for device in $(DEVICES); do case "$$device" in collector|authority|*/*) echo "make: expected names of devices," \
+	  "found $$device, whose file is another's; rename that device" >&2; exit 2;; esac; done
 	@set -e; umask 077; mkdir -p "$(OUT)"; cd "$(OUT)"; key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'; \
 	printf '%s\n' '[req]' 'distinguished_name=dn' 'prompt=no' '[dn]' 'CN=cmnas-edge authority' '[ca]' \
 	  'subjectKeyIdentifier=hash' 'basicConstraints=critical,CA:TRUE,pathlen:0' 'keyUsage=critical,keyCertSign,cRLSign' \

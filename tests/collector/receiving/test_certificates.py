@@ -43,6 +43,17 @@ def secured(tmp_path_factory: pytest.TempPathFactory, papers: Path) -> Iterator[
         yield collector
 
 
+@pytest.mark.parametrize("device", ["authority", "collector", "../gate"])
+def test_no_device_takes_the_file_of_another(tmp_path: Path, device: str) -> None:
+    assert make(tmp_path / "papers", "127.0.0.1", "gate").returncode == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "papers").iterdir()}
+    made = make(tmp_path / "papers", "", f"yard {device}")
+    assert made.returncode == 2
+    assert f"found {device}, whose file is another's" in made.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "papers").iterdir()} == before
+    assert not (tmp_path / "gate.pem").exists()
+
+
 def trusting(papers: Path, device: str = "") -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=papers / "authority.pem")
     context.verify_flags |= ssl.VERIFY_X509_STRICT
