@@ -30,6 +30,9 @@ class Filler:
         self.journal = Journal(data)
         self.upkeep = Upkeep(self.journal, retention_h=72, clock=lambda: self.now)
 
+    def close(self) -> None:
+        self.journal.close()
+
     def store(self) -> None:
         batch = [self.people.sighting(n, at=self.now - 10, vector=VECTOR) for n in range(64)]
         self.journal.append([Arrival("gate", [*batch], self.now)])
@@ -52,8 +55,7 @@ class Filler:
 
 
 def test_a_full_disk_lets_go_by_erasure_and_in_time_and_takes_more_then(tmp_path: Path) -> None:
-    with mounted(tmp_path / "disk", "tmpfs", "size=24m"):
-        filler = Filler(tmp_path / "disk" / "data")
+    with mounted(tmp_path / "disk", "tmpfs", "size=24m"), closing(Filler(tmp_path / "disk" / "data")) as filler:
         count = filler.fill()
         filler.upkeep.begin(Selection(seen_to=1e6 + 300), "grace", "asked")
         (receipt,) = filler.upkeep.finish()
@@ -63,15 +65,13 @@ def test_a_full_disk_lets_go_by_erasure_and_in_time_and_takes_more_then(tmp_path
             pass
         assert filler.journal.count() == 0
         assert filler.fill() > count // 2       # in the room that the others left
-        filler.journal.close()
 
 
 def test_a_collector_starts_on_a_disk_that_others_filled_almost_and_lets_go(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with mounted(disk, "tmpfs", "size=24m"):
-        filler = Filler(disk / "data")
-        filler.fill()
-        filler.journal.close()
+        with closing(Filler(disk / "data")) as filler:
+            filler.fill()
         with suppress(OSError), (disk / "log").open("wb", buffering=0) as log:
             while True:
                 log.write(bytes(4096))
