@@ -7,22 +7,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterable, Mapping
+from typing import NamedTuple
 
-import msgspec
-
-from cmnas_edge.collector import views
 from cmnas_edge.collector.matching.identity import Link
 
-__all__ = ["MOST", "Changes"]
+__all__ = ["MOST", "Change", "Changes"]
 
 MOST = 2000     # remembered; the oldest give way
+
+
+class Change(NamedTuple):
+    """Tracklets of identity ``was`` that moved together, by the first one's link, which says where to and why."""
+
+    link: Link
+    was: int
+    tracklets: list[int]
 
 
 class Changes:
     """The changes of the hot window, in the order they came about. One thread at a time may use it."""
 
     def __init__(self) -> None:
-        self._found: deque[views.Change] = deque(maxlen=MOST)
+        self._found: deque[Change] = deque(maxlen=MOST)
 
     def note(self, links: Iterable[Link], decided: Mapping[int, Link]) -> None:
         """Take links, in order, of which some may change what was.
@@ -37,30 +43,26 @@ class Changes:
             was[link.opened_by] = link
             if link.rule not in ("merged", "parted") or before is None or before.identity == link.identity:
                 continue
-            self._add(views.Change(
-                at=link.made_at, kind=link.rule, was=before.identity, became=link.identity,
-                tracklets=[link.opened_by], score=link.score, threshold=link.threshold, pair=link.pair,
-                probability=link.probability, against=link.against, identity=link.identity))
+            last = self._found[-1] if self._found else None
+            if last is not None and _together(last, link, before.identity):
+                last.tracklets.append(link.opened_by)
+            else:
+                self._found.append(Change(link, before.identity, [link.opened_by]))
 
     def keep(self, tracklets: Container[int]) -> None:
         """Forget what was about none but tracklets that are gone."""
-        if any(not any(one in tracklets for one in change.tracklets) for change in self._found):
-            self._found = deque((change for change in self._found if any(one in tracklets for one in change.tracklets)),
-                                maxlen=MOST)
+        kept = [change for change in self._found if any(one in tracklets for one in change.tracklets)]
+        if len(kept) < len(self._found):
+            self._found = deque(kept, maxlen=MOST)
 
-    def newest(self, limit: int, of: int | None = None) -> list[views.Change]:
+    def newest(self, limit: int, of: int | None = None) -> list[Change]:
         """The newest first; ``of``: those that a number took part in."""
-        found = (change for change in reversed(self._found) if of is None or of in (change.was, change.became))
+        found = (change for change in reversed(self._found) if of is None or of in (change.was, change.link.identity))
         return [change for change, _ in zip(found, range(limit), strict=False)]
 
-    def _add(self, change: views.Change) -> None:
-        """Put one behind the others; tracklets that moved together are one change."""
-        last = self._found[-1] if self._found else None
-        if last is not None and change.kind == "merged" and _apart(last) == _apart(change):
-            self._found[-1] = msgspec.structs.replace(last, tracklets=[*last.tracklets, *change.tracklets])
-        else:
-            self._found.append(change)
 
-
-def _apart(change: views.Change) -> views.Change:
-    return msgspec.structs.replace(change, tracklets=[])
+def _together(last: Change, link: Link, was: int) -> bool:
+    """Whether a link is of the same change: two identities that became one, for one reason, at one time."""
+    a = last.link
+    return (link.rule == "merged" and (a.rule, last.was, a.identity, a.score, a.against, a.made_at)
+            == (link.rule, was, link.identity, link.score, link.against, link.made_at))

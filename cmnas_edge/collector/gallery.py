@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import Pair
 from cmnas_edge.collector import views
+from cmnas_edge.collector.changes import Change
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.matching.match import Model
 from cmnas_edge.collector.matching.tracklet import Tracklet
@@ -62,7 +62,7 @@ class Gallery(Window):
     def changes(self, asked: views.ChangesAsked) -> views.ChangeList:
         """List what changed by itself, the newest first."""
         with self._lock:
-            return views.ChangeList([msgspec.structs.replace(change, identity=self._identity_now(change))
+            return views.ChangeList([self._telling.change(change, self._identity_now(change))
                                      for change in self._changes.newest(asked.limit, asked.identity)])
 
     def sightings(self, *, since: int = 0, limit: int = 100, camera: str | None = None,
@@ -186,9 +186,9 @@ class Gallery(Window):
                 for m in found if m.id in self._records
                 for judged in [calibration.judge(m.pair, m.score)]], probe.model.fingerprint.hex())
 
-    def _identity_now(self, change: views.Change) -> int:
+    def _identity_now(self, change: Change) -> int:
         there = (self._identities.tracklet(one) for one in change.tracklets)
-        return next((one.identity for one in there if one is not None), change.became)
+        return next((one.identity for one in there if one is not None), change.link.identity)
 
     def _identity(self, identity: int) -> views.Identity:
         return self._telling.identity(identity, self._identities.members(identity), self._decided)

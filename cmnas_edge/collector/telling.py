@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cmnas_edge.calibration import Calibration
 from cmnas_edge.collector import views
+from cmnas_edge.collector.changes import Change
 from cmnas_edge.collector.matching.held import Held
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.matching.match import Model
@@ -63,6 +64,15 @@ class Telling:
             sighting_count=tracklet.sighting_count, rule=link.rule, score=link.score, threshold=link.threshold,
             pair=link.pair, against=link.against, probability=link.probability,
             suggestion=self._only_suggested(link))
+
+    def change(self, change: Change, identity: int) -> views.Change:
+        """Tell of what changed by itself, and which number that is by now."""
+        link = change.link
+        return views.Change(
+            at=link.made_at, kind="merged" if link.rule == "merged" else "parted", was=change.was,
+            became=link.identity, tracklets=list(change.tracklets), score=link.score, threshold=link.threshold,
+            pair=link.pair, probability=link.probability, against=link.against,
+            suggestion=self._only_suggested(link), identity=identity)
 
     def calibration(self, fingerprint: bytes | None) -> Calibration | None:
         """By which calibration a link was judged: its bundle's; None: that one is accepted no more."""

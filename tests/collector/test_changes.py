@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from cmnas_edge.calibration import PAIRS, Pair
 from cmnas_edge.collector import views
-from cmnas_edge.collector.changes import MOST, Changes
+from cmnas_edge.collector.changes import MOST, Change, Changes
+from cmnas_edge.collector.matching.held import Held
 from cmnas_edge.collector.matching.identity import Link
+from cmnas_edge.collector.telling import Telling
 from tests.collector.house import House
-from tests.collector.people import F32, People
+from tests.collector.people import F32, FINGERPRINT, Model, People
 
 ASKED = views.ChangesAsked()
 
@@ -55,6 +58,7 @@ def test_what_changed_by_itself_is_told_newest_first_with_when_and_why_and_stays
             link.score, link.threshold, link.pair, link.probability, link.against)
     assert told[1].score is not None
     assert told[1].against == 1
+    assert not told[1].suggestion
     assert [one.kind for one in house.gallery.changes(views.ChangesAsked(limit=1)).changes] == ["parted"]
     assert [one.kind for one in house.gallery.changes(views.ChangesAsked(identity=1)).changes] == ["merged"]
     now = house.now
@@ -94,6 +98,19 @@ def test_what_is_about_nobody_who_is_left_is_forgotten(house: House) -> None:
     assert house.gallery.changes(ASKED).changes == []
 
 
+def test_a_change_across_lights_by_drawn_peoples_threshold_is_a_suggestion_until_somebody_confirms_it() -> None:
+    held = Held()
+    telling = Telling({FINGERPRINT: Model()}, held)     # type: ignore[dict-item]  # drawn people
+
+    def suggestion(pair: Pair) -> bool:
+        link = Link(9, 4, 1, "merged", 0.8, 0.6, pair, 7, 0.9, FINGERPRINT, 5.0)
+        return telling.change(Change(link, 2, [4]), 1).suggestion
+
+    assert [suggestion(pair) for pair in PAIRS] == [False, False, True]
+    held.join(1, [4, 7])
+    assert not suggestion("visible-infrared")
+
+
 def test_tracklets_that_moved_together_are_one_change_and_memory_has_an_end() -> None:
     changes = Changes()
     decided = {number: Link(number, number, 2, "opened") for number in range(1, 6)}
@@ -103,7 +120,7 @@ def test_tracklets_that_moved_together_are_one_change_and_memory_has_an_end() ->
                   Link(9, 4, 1, "merged", made_at=6.0)], decided)
     told = changes.newest(10)
     # One that left and came back to where it was did not change; one that went on from where it came to, twice.
-    assert [(one.kind, one.was, one.became, one.tracklets) for one in told] == [
+    assert [(one.link.rule, one.was, one.link.identity, one.tracklets) for one in told] == [
         ("merged", 3, 1, [4]), ("parted", 2, 3, [4]), ("merged", 2, 1, [1, 2, 3])]
     for number in range(MOST + 10):
         changes.note([Link(9, 1, number, "merged", made_at=float(number))], {1: Link(9, 1, number + 1, "merged")})

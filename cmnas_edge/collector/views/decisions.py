@@ -92,6 +92,7 @@ class Change(Struct, frozen=True, kw_only=True):
     pair: Pair | None
     probability: float | None
     against: int | None
+    suggestion: bool
     identity: int
 
 

@@ -23,10 +23,17 @@ from tests.collector.process import Process
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "pages"
 _MOVED = """document.getElementById('slider').focus(); for (let i = 0; i < 5; i += 1) document.getElementById('slider')
     .dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft', bubbles: true }))"""
+# Somebody decides, and the page shows it beside what changed by itself.
+_DECIDED = """document.querySelectorAll('.lane .name')[0].click(); setTimeout(() => {
+    document.getElementById('person-reason').value = 'the red coat, seen by me';
+    [...document.querySelectorAll('#person .act')].find((b) => b.textContent === 'All one person').click();
+    setTimeout(() => { document.getElementById('person').close();
+        document.getElementById('changes').scrollIntoView(); }, 600); }, 300)"""
 # Name: the page, its window, and what to do there before the picture is taken.
 PICTURES: dict[str, tuple[str, dict[str, int | bool], str]] = {
     "people": ("", {}, "0"),
     "person": ("", {}, "document.querySelectorAll('.lane .name')[1].click()"),
+    "changes": ("", {"height": 300}, _DECIDED),
     "site": ("site", {}, "0"),
     "search": ("search", {}, "document.querySelector('#results .act').click()"),
     "calibration": ("calibration", {"height": 1120}, _MOVED),

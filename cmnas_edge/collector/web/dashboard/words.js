@@ -111,7 +111,8 @@ export const moved = (change) => (change.kind === "merged" ? `${person(change.wa
 
 // Why an identity changed by itself.
 export function changed(change) {
-  const begin = change.kind === "merged" ? "Probably the same person" : "Was in view at the same time as another";
+  const begin = change.kind === "parted" ? "Was in view at the same time as another"
+    : change.suggestion ? "Suggestion: probably the same person" : "Probably the same person";
   if (change.score === null || (change.kind === "parted" && change.score < change.threshold)) return begin;
   const odds = change.probability === null ? "" : `, ${chance(change.probability)} probable`;
   return `${begin}: score ${score(change.score)}, needed ${score(change.threshold)}, ${lights(change.pair)}${odds}`;
