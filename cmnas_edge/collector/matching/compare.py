@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +65,8 @@ class Compared(NamedTuple):
 
     Attributes:
         rows: Where they stand, in the table of their bundle.
-        traits: As there.
+        identity: Whose they are.
+        modality: Place in `MODALITIES`.
         likeness: What the scores are worth, in nats.
         weight: How many pairs of tracklets were compared.
         ours: Where the prototype stands that they were held against; -1: it is a tracklet's.
@@ -73,7 +74,8 @@ class Compared(NamedTuple):
     """
 
     rows: I64
-    traits: npt.NDArray[np.void]
+    identity: I64
+    modality: I64
     likeness: F64
     weight: I64
     ours: I64
@@ -95,6 +97,17 @@ class Comparer:
     def bundle(self, place: int) -> int:
         """The bundle of a place."""
         return int(place) % len(self._known)
+
+    def trait(self, held: Compared, name: str) -> npt.NDArray[Any]:
+        """A field of `Prototypes.traits` of each row."""
+        every = [known.prototypes.traits[name] for known in self._known]
+        if len(every) == 1:
+            return np.asarray(every[0][held.rows])
+        found = np.empty(len(held.rows), every[0].dtype)
+        for bundle, column in enumerate(every):
+            at = held.place % len(every) == bundle
+            found[at] = column[held.rows[at]]
+        return found
 
     def tracklet(self, probe: Tracklet, barred: Iterable[int]) -> Compared:
         """Hold a tracklet against each identity: its prototype of the same modality, else that of the other.
@@ -144,17 +157,18 @@ class Comparer:
         for identity in barred:
             fit[prototypes.rows(identity)] = False
         rows = np.flatnonzero(fit)
-        traits = prototypes.traits[rows]
+        traits = prototypes.traits      # a field at a time: rows of all fields are slow to gather
+        modality = traits["modality"][rows]
         scores = (prototypes.vectors @ vector)[rows].astype(np.float64)
-        weight = traits["count"] * (1 if mine < 0 else int(prototypes.traits["count"][mine]))
-        return Compared(rows, traits, scales.evidence(scores, own, traits["modality"]), weight,
-                        np.full(len(rows), mine), bundle + len(self._known) * (traits["modality"] != own))
+        weight = traits["count"][rows] * (1 if mine < 0 else int(traits["count"][mine]))
+        return Compared(rows, traits["identity"][rows], modality, scales.evidence(scores, own, modality), weight,
+                        np.full(len(rows), mine), bundle + len(self._known) * (modality != own))
 
     def _decisive(self, every: Sequence[Compared]) -> Compared:
         """Of each identity only what is best to go by."""
         held = every[0] if len(every) == 1 else Compared(*(np.concatenate(part) for part in zip(*every, strict=True)))
-        names = held.traits["identity"]
         use = held.place == 0
         for place in range(1, 2 * len(self._known)):
-            use |= (held.place == place) & ~np.isin(names, names[use])
-        return Compared(*(part[use] for part in held))
+            if (here := held.place == place).any():
+                use |= here & ~np.isin(held.identity, held.identity[use])
+        return held if use.all() else Compared(*(part[use] for part in held))

@@ -82,22 +82,23 @@ class Judge:
             chains: Tracklets of each identity by time.
             barred: Identities that are no candidates.
         """
-        rows, traits, likeness, _, _, place = self._comparer.tracklet(probe, barred)
-        way = self._transit.evidence(traits["camera"], np.full(len(rows), self._tracklets.camera(probe)),
-                                     probe.seen_from - traits["last_at"])
-        late = np.flatnonzero(traits["last_from"] > probe.seen_from)
+        held = self._comparer.tracklet(probe, barred)
+        way = self._transit.evidence(self._comparer.trait(held, "camera"),
+                                     np.full(len(held.rows), self._tracklets.camera(probe)),
+                                     probe.seen_from - self._comparer.trait(held, "last_at"))
+        late = np.flatnonzero(self._comparer.trait(held, "last_from") > probe.seen_from)
         way[late] = 0.0
-        for at in self._worth(likeness, late, len(chains)):
-            way[at] = self._between(probe, chains[int(traits["identity"][at])])
+        for at in self._worth(held.likeness, late, len(chains)):
+            way[at] = self._between(probe, chains[int(held.identity[at])])
         way = _beyond_crowd(way)
-        total = likeness + way
+        total = held.likeness + way
         everybody = self._everybody(total, len(chains))
-        for at in _best(total, traits["identity"], 1):
-            identity, bundle = int(traits["identity"][at]), self._comparer.bundle(place[at])
-            mean, theirs = self._tracklets.mean([probe], bundle), self._known[bundle].prototypes.vectors[rows[at]]
+        for at in _best(total, held.identity, 1):
+            identity, bundle = int(held.identity[at]), self._comparer.bundle(held.place[at])
+            mean, theirs = self._tracklets.mean([probe], bundle), self._known[bundle].prototypes.vectors[held.rows[at]]
             score = float(mean.astype(np.float64) @ theirs.astype(np.float64))
             chain = [one for one in chains[identity] if one.transform == probe.transform]
-            sides = MODALITIES.index(probe.modality), int(traits["modality"][at])
+            sides = MODALITIES.index(probe.modality), int(held.modality[at])
             return self._told(bundle, chain, identity, mean, score, sides, float(way[at]), float(total[at]), everybody)
         return None
 
@@ -107,12 +108,12 @@ class Judge:
         Returns:
             The most probable first, at most so many.
         """
-        rows, traits, likeness, weight, ours, place = self._comparer.identity(identity)
-        if not len(rows):
+        held = self._comparer.identity(identity)
+        if not len(held.rows):
             return []
-        names, column = np.unique(traits["identity"], return_inverse=True)
-        mean = np.bincount(column, weight * likeness) / np.bincount(column, weight)
-        order = np.lexsort((-likeness, column))
+        names, column = np.unique(held.identity, return_inverse=True)
+        mean = np.bincount(column, held.weight * held.likeness) / np.bincount(column, held.weight)
+        order = np.lexsort((-held.likeness, column))
         likest = order[np.unique(column[order], return_index=True)[1]]
         way = np.zeros(len(names))
         near = self._worth(mean, np.arange(len(names)), len(chains))
@@ -121,10 +122,11 @@ class Judge:
         everybody = self._everybody(total, len(chains))
         found = []
         for at in _best(total, names, most):
-            bundle, mine, theirs = self._comparer.bundle(place[likest[at]]), int(ours[likest[at]]), traits[likest[at]]
+            bundle, mine = self._comparer.bundle(held.place[likest[at]]), int(held.ours[likest[at]])
             prototypes, scales = self._known[bundle]
-            sides = int(prototypes.traits["modality"][mine]), int(theirs["modality"])
-            chain = [one for one in chains[int(names[at])] if one.transform == int(theirs["transform"])]
+            sides = int(prototypes.traits["modality"][mine]), int(held.modality[likest[at]])
+            transform = int(prototypes.traits["transform"][mine])
+            chain = [one for one in chains[int(names[at])] if one.transform == transform]
             found.append(self._told(bundle, chain, int(names[at]), prototypes.vectors[mine],
                                     scales.score(float(mean[at]), *sides), sides, float(way[at]),
                                     float(total[at]), everybody))
