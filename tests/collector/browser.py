@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,10 @@ _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "-
 
 # Chromium drops what it is loading when the machine gets or loses a network, as other tests make and end them.
 _NETWORK = "ERR_NETWORK_CHANGED"
+
+
+class Elsewhere(Exception):
+    """The page that was asked gave way to another before it answered."""
 
 
 class Browser:
@@ -88,10 +93,13 @@ class Browser:
 
     def wait(self, expression: str, seconds: float = 20.0) -> Any:
         """Wait until an expression is true; return it."""
-        until = time.monotonic() + seconds
-        while not (found := self.see(expression)):
-            assert time.monotonic() < until, f"still not so: {expression}\n{self.see('document.body?.innerText')}"
-            time.sleep(0.05)    # here, not in the page: it may lead elsewhere meanwhile
+        until, found = time.monotonic() + seconds, None
+        while not found:
+            with contextlib.suppress(Elsewhere):
+                found = self.see(expression)
+            assert found or time.monotonic() < until, (
+                f"still not so: {expression}\n{self.see('document.body?.innerText')}")
+            time.sleep(0.0 if found else 0.05)  # here, not in the page: it may lead elsewhere meanwhile
         return found
 
     def press(self, key: str) -> None:
@@ -153,6 +161,8 @@ class Browser:
         while True:
             said = self._hear()
             if said.get("id") == self._number:
+                if said.get("error", {}).get("message") == "Inspected target navigated or closed":
+                    raise Elsewhere(method)
                 assert "error" not in said, said["error"]
                 result: dict[str, Any] = said["result"]
                 return result
