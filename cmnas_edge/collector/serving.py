@@ -114,7 +114,7 @@ def serve(settings: CollectorSettings) -> int:
     api = Api(gallery, intake, devices, audit_log, people=people, sessions=sessions,
               hot_window_h=settings.hot_window_h, reasons=settings.access.reasons,
               broker=lambda: "" if broker is None else broker.trouble,
-              index=lambda: next((store.trouble for store in stores.values() if store.trouble), ""))
+              kept=receiver.kept, index=lambda: next((store.trouble for store in stores.values() if store.trouble), ""))
     watched = _watched(settings, api)
     app = build(receiver, api, log_in, ending=lambda: server.should_exit)
     _log_through_ours("uvicorn", "asyncio")

@@ -56,12 +56,12 @@ class House:
         self.passwords = Passwords(memory_kib=64, passes=1)     # a test is not what guesses
         self.log_in = LogIn(self.people, self.sessions, self.passwords, self.audit_log,
                             throttle=Throttle(clock=lambda: self.now))
-        self.api = Api(self.gallery, self.intake, self.devices, self.audit_log, people=self.people,
-                       sessions=self.sessions, hot_window_h=1.0, reasons=reasons,
-                       clock=lambda: self.now)
         self.receiver = Receiver(self.devices, self.intake, dimensions, Admission(hot_window_s, self.gallery.heard()),
                                  transform=transform, opener=opener, only_sealed=only_sealed,
                                  rates=Rates(device_rate, clock=lambda: self.now), clock=lambda: self.now)
+        self.api = Api(self.gallery, self.intake, self.devices, self.audit_log, people=self.people,
+                       sessions=self.sessions, hot_window_h=1.0, reasons=reasons, kept=self.receiver.kept,
+                       clock=lambda: self.now)
         self.app = build(self.receiver, self.api, self.log_in)
         self.intake.start()
         self._tokens: dict[str, str] = {}

@@ -93,8 +93,14 @@ def test_forward_through_an_overlap_and_back_again_everybody_keeps_their_number(
 def test_a_bundle_that_is_not_accepted_stays_on_its_camera_until_it_is(site: Site) -> None:
     early, told = site.told(1, NEW, at=1000), site.told(2, OLD, at=1000, camera="south")
     assert [outcome.sequence for outcome in site.house.send(*early, *told)] == [told[0].sequence]
+    (kept,) = site.house.ask("GET", "/v1/health").json()["kept_back"]
+    assert (kept["device"], kept["at"]) == ("gate", site.house.now)
+    assert f"found {NEW.fingerprint.hex()[:12]}" in kept["reason"]
+    site.house.now += 601
+    assert site.house.ask("GET", "/v1/health").json()["kept_back"] == []
     site.accept(OLD, NEW)
     assert [outcome.result for outcome in site.house.send(*early)] == ["stored"]
+    assert site.house.ask("GET", "/v1/health").json()["kept_back"] == []
 
 
 def test_what_both_tell_of_is_one_tracklet_everywhere(site: Site) -> None:

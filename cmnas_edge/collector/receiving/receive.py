@@ -32,11 +32,12 @@ from cmnas_edge.sealing import Opener
 from cmnas_edge.sighting import Gap, Outcome, Refusal, Sighting
 from cmnas_edge.wire import MAX_BATCH_BYTES, MAX_SIGHTINGS, WireError, decode_batch, encode_answer
 
-__all__ = ["Answer", "Receiver"]
+__all__ = ["KEPT_S", "Answer", "Receiver"]
 
 _log = logging.getLogger("cmnas.collector")
 _BEARER = re.compile(r"[Bb]earer +([\x21-\x7e]{1,512}) *")
 _RETRY_S = 5
+KEPT_S = 600.0      # a device tries what it kept again within a minute, unless its settings say otherwise
 
 
 class Answer(NamedTuple):
@@ -66,6 +67,12 @@ class Receiver:
         self._judging = threading.Lock()
         self._clock = clock
         self._repeats = Repeats()
+        self._kept: dict[str, tuple[float, str]] = {}   # by device: when it was last told to keep some, and why
+
+    def kept(self) -> list[tuple[str, float, str]]:
+        """Device, time and reason of each that was told in the last minutes to keep records, which it tries again."""
+        now = self._clock()
+        return [(device, at, why) for device, (at, why) in sorted(self._kept.items()) if now - at <= KEPT_S]
 
     async def serve(self, request: Request) -> Response:
         """Answer one batch."""
@@ -166,6 +173,8 @@ class Receiver:
             _log.warning("%s: refused %d of %d records%s: %s", device, len(refused), len(items), _more(held),
                          refused[0])
         kept = [item.reason for item in items if isinstance(item, Refusal) and not item.for_good]
+        if kept:
+            self._kept[device] = self._clock(), kept[0]
         if kept and (held := self._repeats.admit(f"kept {device}")) is not None:
             _log.warning("%s: cannot take %d of %d records for now, which it keeps%s: %s", device, len(kept),
                          len(items), _more(held), kept[0])

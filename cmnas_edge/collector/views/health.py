@@ -9,7 +9,7 @@ from msgspec import Struct
 from cmnas_edge.calibration import CalibratedOn, Pair
 from cmnas_edge.collector.store.upkeep import UpkeepView
 
-__all__ = ["BundleAccepted", "Health", "Judgement"]
+__all__ = ["BundleAccepted", "Health", "Judgement", "KeptBack"]
 
 
 class Judgement(Struct, frozen=True):
@@ -28,6 +28,14 @@ class BundleAccepted(Struct, frozen=True, kw_only=True):
     camera_count: int
 
 
+class KeptBack(Struct, frozen=True, kw_only=True):
+    """A device that was last told at ``at`` to keep some of what it sees, since it cannot be taken for now, and why."""
+
+    device: str
+    at: float
+    reason: str
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """Whether the collector stores what it is sent, and with which bundle.
 
@@ -37,6 +45,7 @@ class Health(Struct, frozen=True, kw_only=True):
     go of, and when next. ``broker`` says why no batch comes by a broker for now; it is empty while they do, or
     none is set. ``index`` says why nothing can be searched for where vectors are kept elsewhere; empty: it can.
     Cameras keep what they have.
+    ``kept_back``: devices that in the last ten minutes kept what is of another bundle, key or time than is taken.
     ``bundles`` are all that are accepted, the leading one first, of which ``fingerprint``, ``dimension`` and
     ``thresholds`` are.
     """
@@ -50,6 +59,7 @@ class Health(Struct, frozen=True, kw_only=True):
     dimension: int
     calibrated_on: CalibratedOn
     bundles: list[BundleAccepted] = []
+    kept_back: list[KeptBack] = []
     thresholds: dict[Pair, Judgement]
     stored_count: int
     taken_count: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from cmnas_edge import __version__
 from cmnas_edge.collector import glance, overviews, views
@@ -43,6 +43,7 @@ class Api(Administration):
         reasons: Kinds of questions that need a reason.
         broker: Says why no batch comes by a broker.
         index: Says why nothing can be searched for.
+        kept: Device, time and reason of those that keep what cannot be taken for now.
         clock: Epoch seconds.
 
     Attributes:
@@ -55,6 +56,7 @@ class Api(Administration):
                  people: People, sessions: Sessions, hot_window_h: float, reasons: Collection[str] = (),
                  broker: Callable[[], str] = lambda: "",
                  index: Callable[[], str] = lambda: "",
+                 kept: Callable[[], Sequence[tuple[str, float, str]]] = lambda: (),
                  clock: Callable[[], float] = time.time) -> None:
         super().__init__(people, sessions, devices)
         self._gallery = gallery
@@ -65,6 +67,7 @@ class Api(Administration):
         self._hot_window_h = hot_window_h
         self._broker = broker
         self._index = index
+        self._kept = kept
         self._clock = clock
         self._started_at = clock()
         self.condition = Condition(lambda: self.health(views.Nothing()), lambda: intake.failure is None)
@@ -89,6 +92,7 @@ class Api(Administration):
             message=self._intake.full or refusing, version=__version__,
             now=self._clock(), started_at=self._started_at, fingerprint=model.fingerprint.hex(),
             dimension=model.dimension, calibrated_on=model.calibrated_on, bundles=self._gallery.bundles(),
+            kept_back=[views.KeptBack(device=device, at=at, reason=why) for device, at, why in self._kept()],
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
             stored_count=self._intake.stored_count, taken_count=self._intake.taken_count, hot_count=hot,
             behind_count=self._intake.behind_count, behind_s=self._intake.lag_s(), hot_window_h=self._hot_window_h,

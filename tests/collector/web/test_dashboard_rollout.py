@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec import structs
+
+from cmnas_edge.wire import encode_batch
 from tests.collector.browser import Browser
 from tests.collector.served import Served
 from tests.collector.test_rollout import NEW, OLD, Site
@@ -15,6 +18,7 @@ def test_health_says_which_bundles_are_accepted_and_which_camera_sends_by_which(
     site.accept(NEW, OLD)
     for camera, by in (("north", (OLD, NEW)), ("south", (OLD,)), ("east", (NEW,))):
         site.see(1, *by, at=1000, camera=camera)
+    site.house.post(encode_batch([structs.replace(one, fingerprint=bytes(32)) for one in site.told(3, NEW, at=1000)]))
     old, new = (model.fingerprint.hex()[:16] for model in (OLD, NEW))
     with Served(site.house) as served:
         browser.open(f"{served.url}/health", height=1500)
@@ -22,6 +26,8 @@ def test_health_says_which_bundles_are_accepted_and_which_camera_sends_by_which(
         rows = browser.see("[...document.querySelectorAll('#cameras tr')].map((r) => r.innerText)")
         sends = {row.split()[0]: {name for name in (old, new) if name in row} for row in rows}
         assert sends == {"north": {old, new}, "south": {old}, "east": {new}}
+        assert "gate keeps what cannot be taken for now: fingerprint: expected bundle" in browser.see(
+            "document.getElementById('worries').innerText")
         said = " ".join(browser.see("document.getElementById('collector').innerText").split())
         on = "entries, calibrated on drawn people; sent by 2 of 3 cameras, not by"
         assert f"Bundle {new} vectors of 13 {on} south" in said

@@ -24,6 +24,7 @@ function worries(health, { cameras, now }) {
   if (health.status !== "ok") said.push(`Nothing can be stored: ${health.message}`);
   if (health.broker) said.push(`No batch comes by the broker: ${health.broker}`);
   if (health.retention.trouble) said.push(health.retention.trouble);
+  said.push(...health.kept_back.map(({ device, reason }) => `${device} keeps what cannot be taken for now: ${reason}.`));
   const ahead = cameras.filter((camera) => !camera.recorded && camera.lag_s < -AHEAD_S);
   if (ahead.length) said.push(`${names(ahead)}: the clock is ahead of ours; set it by NTP.`);
   const late = cameras.filter((camera) => !camera.recorded && camera.state === "live" && camera.lag_s > LATE_S);
