@@ -105,17 +105,13 @@ class Keys:
             names = [path.name for path in folder.iterdir()]
         except OSError as error:
             raise unwritable(folder, "keys", error, "correct keys or its mode") from None
-        if make:
-            for name in names:
-                if name.startswith(_HALF):
-                    (folder / name).unlink(missing_ok=True)
         self._dropped = _read_days(folder / DROPPED)
         for day in self._dropped & self.days():
             self._destroy(day)      # it ended between writing that it is dropped and dropping it
         self._master = self._open_master(names)
 
     def hold(self) -> None:
-        """Keep other collectors away from the folder until `release`: each would drop what the other needs.
+        """Keep other collectors away from the folder until `release`, as each would drop what the other needs; tidy it.
 
         Raises:
             ConfigError: Another has it; or it cannot be written.
@@ -125,6 +121,9 @@ class Keys:
             self._held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             hand_to_folders_owner(path)
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in self.folder.iterdir():
+                if left.name.startswith(_HALF):     # nobody else writes here now
+                    left.unlink(missing_ok=True)
         except BlockingIOError:
             self.release()
             raise ConfigError(f"{self.folder}: held by another collector, or by what restores one, and each has keys "

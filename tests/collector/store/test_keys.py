@@ -100,8 +100,11 @@ def test_a_reader_beside_a_collector_makes_and_removes_nothing(tmp_path: Path) -
     with pytest.raises(ConfigError):
         Keys(tmp_path / "nowhere", make=False)
     assert not (tmp_path / "nowhere").exists()
-    Keys(tmp_path / "keys")
+    again = Keys(tmp_path / "keys")
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == before    # another may be writing there
+    again.hold()
     assert not (tmp_path / "keys" / ".day-half").exists()
+    again.release()
 
 
 @settings(max_examples=20)
