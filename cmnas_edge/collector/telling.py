@@ -54,7 +54,7 @@ class Telling:
             threshold=link.threshold, pair=link.pair, against=link.against, probability=link.probability,
             suggestion=self._only_suggested(link), quality=record.quality,
             view_count=record.view_count, box_width=record.box_width, box_height=record.box_height,
-            engine=record.engine, precision=record.precision)
+            engine=record.engine, precision=record.precision, fingerprint=record.fingerprint.hex())
 
     def tracklet(self, tracklet: Tracklet, link: Link) -> views.Tracklet:
         """Tell of a tracklet, and what decided last about it."""

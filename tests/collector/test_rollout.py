@@ -111,7 +111,9 @@ def test_what_both_tell_of_is_one_tracklet_everywhere(site: Site) -> None:
         site.house.settle()
         one, other = sorted(site.house.gallery.identities().identities, key=lambda who: who.identity)
         assert [(len(who.tracklets), who.sighting_count) for who in (one, other)] == [(1, 1), (1, 1)]
-        assert len(site.house.gallery.timeline(one.identity).sightings) == 2    # type: ignore[union-attr]
+        timeline = site.house.gallery.timeline(one.identity)
+        assert [seen.fingerprint for seen in timeline.sightings] == [   # type: ignore[union-attr]
+            OLD.fingerprint.hex(), NEW.fingerprint.hex()]
         assert site.house.gallery.roster().total == 2
         site.accept(NEW, OLD)
 

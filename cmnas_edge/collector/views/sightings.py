@@ -46,7 +46,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     its tracklet's identity, ``probability`` how probably rightly (null: nobody found out), and
     ``suggestion`` that it is no more than one: drawn people's threshold across modalities decided
     it. ``identity`` is the one its tracklet has now. Times are epoch
-    seconds: ``seen_*`` of the footage, ``received_at`` of the collector's clock.
+    seconds: ``seen_*`` of the footage, ``received_at`` of the collector's clock. ``fingerprint`` is of the bundle that
+    made its vector: while two are in use a tracklet is told of by both, in two sightings of the same times.
     """
 
     id: int
@@ -71,6 +72,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     box_height: int
     engine: EngineName
     precision: Precision
+    fingerprint: str
 
 
 class SightingList(Struct, frozen=True):

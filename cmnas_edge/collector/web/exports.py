@@ -18,7 +18,7 @@ __all__ = ["COLUMNS", "Table", "csv_lines", "safe"]
 
 COLUMNS = ("id", "device", "camera", "seen_from", "seen_at", "received_at", "modality", "tracklet", "identity", "rule",
            "score", "threshold", "pair", "against", "probability", "suggestion", "quality", "view_count",
-           "box_width", "box_height", "engine", "precision")
+           "box_width", "box_height", "engine", "precision", "fingerprint")
 _TIMES = ("seen_from", "seen_at", "received_at")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TOGETHER = 500     # lines of one piece
