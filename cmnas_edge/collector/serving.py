@@ -209,7 +209,9 @@ def server_config(settings: CollectorSettings, app: object) -> uvicorn.Config:
     """
     server = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off",  # type: ignore[arg-type]
-        http=Connection, ws="none", limit_concurrency=1000, timeout_keep_alive=75, timeout_graceful_shutdown=5,
+        # uvloop, where somebody has it, would accept connections without asking our listener.
+        loop="asyncio", http=Connection, ws="none", limit_concurrency=1000, timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=None if settings.tls_key is None else private.handed(settings.tls_key),
         ssl_ca_certs=None if settings.device_authority is None else str(settings.device_authority),

@@ -17,6 +17,9 @@ import pytest
 
 from cmnas_edge.collector.receiving import listening
 from cmnas_edge.collector.receiving.listening import Listener, may_open
+from cmnas_edge.collector.serving import listening as listening_at
+from cmnas_edge.collector.serving import server_config
+from cmnas_edge.collector.settings import CollectorSettings
 from cmnas_edge.wire import decode_answer, encode_batch
 from tests.collector.people import People
 from tests.collector.process import Process
@@ -98,6 +101,12 @@ def test_where_no_file_can_be_opened_the_silent_ones_go_and_it_is_said_once_a_se
     assert is_over(theirs)
     theirs.close()
     ours.close()
+
+
+def test_the_loop_is_one_that_asks_our_listener_whom_to_accept(tmp_path: Path) -> None:
+    assert server_config(CollectorSettings(data=tmp_path), None).loop == "asyncio"    # not uvloop, which would not
+    with listening_at(CollectorSettings(data=tmp_path, listen="127.0.0.1:0")) as ours:
+        assert isinstance(ours, Listener)
 
 
 def test_as_many_files_may_be_open_as_the_system_lets_us() -> None:
