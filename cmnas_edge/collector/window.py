@@ -99,11 +99,12 @@ class Window:
                     self._decided[link.opened_by] = link
                 if link.rule not in ("merged", "parted", "decided"):
                     own[link.sighting] = link
-            for record, vector in sightings:
-                if record.id in own:
-                    opened_by = own[record.id].opened_by
-                    self._identities.restore(record, vector, self._decided[opened_by].identity,
-                                             fingerprint=record.fingerprint, opened_by=opened_by)
+            with self._identities.restoring():
+                for record, vector in sightings:
+                    if record.id in own:
+                        opened_by = own[record.id].opened_by
+                        self._identities.restore(record, vector, self._decided[opened_by].identity,
+                                                 fingerprint=record.fingerprint, opened_by=opened_by)
             for record, vector in sightings:
                 if record.id not in own:
                     made = self._decide(record, vector)

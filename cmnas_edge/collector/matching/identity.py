@@ -21,7 +21,9 @@ order, and what people decided, give the identities back exactly.
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
@@ -101,6 +103,7 @@ class Identities:
         self._legs: dict[int, list[tuple[int, int, float]]] = {}    # learned from each identity
         self.last = last
         self._repaired = 0      # the identity that was looked at last
+        self._stale: set[int] | None = None     # identities to be renewed at the end of `restoring`
 
     def __iter__(self) -> Iterator[tuple[int, list[Tracklet]]]:
         return iter(self._chains.items())
@@ -179,6 +182,17 @@ class Identities:
         else:
             self._renew(tracklet.identity)
         return tracklet
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Within, `restore` only takes in; what is known of each identity is brought up to date once, at the end."""
+        stale = self._stale = set()
+        try:
+            yield
+        finally:
+            self._stale = None
+            for identity in sorted(stale):
+                self._renew(identity)
 
     def repair(self, limit: int) -> list[Link]:
         """Look again at so many identities, in turn, and make one of two that are one; return what changed."""
@@ -274,17 +288,21 @@ class Identities:
 
     def _renew(self, identity: int) -> None:
         """Bring up to date what is known of an identity: its order, its prototypes, the legs learned from it."""
+        if self._stale is not None:
+            self._stale.add(identity)
+            return
         chain = self._chains[identity]
         chain.sort(key=lambda one: (one.seen_from, one.opened_by))
-        for leg in self._legs.pop(identity, ()):
-            self._transit.add(*leg, times=-1)
         newest = chain[-NEWEST:]
         legs = [] if len(newest) < 2 else [
             (self._tracklets.camera(before), self._tracklets.camera(after), after.seen_from - before.seen_at)
             for before, after, alike in zip(newest, newest[1:], self._judge.likeness(newest) >= _LEARN, strict=False)
             if before.transform == after.transform and (alike or self.held.together(before.opened_by, after.opened_by))]
-        for leg in legs:
-            self._transit.add(*leg)
+        before, after = Counter(self._legs.pop(identity, ())), Counter(legs)
+        for leg, times in (before - after).items():
+            self._transit.add(*leg, times=-times)
+        for leg, times in (after - before).items():
+            self._transit.add(*leg, times=times)
         if legs:
             self._legs[identity] = legs
         for known in self._known:

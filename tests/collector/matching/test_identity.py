@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import msgspec
 import numpy as np
@@ -92,9 +93,9 @@ def test_every_sighting_has_one_link_first_and_every_decision_names_what_decided
 
 
 @pytest.mark.prove
-@given(st.lists(looks, max_size=40), st.integers(0, 40))
+@given(st.lists(looks, max_size=40), st.integers(0, 40), st.booleans())
 def test_links_give_back_the_identities_exactly_and_the_future_is_the_same(
-        drawn: list[tuple[int, str, int, int, int, Modality]], cut: int) -> None:
+        drawn: list[tuple[int, str, int, int, int, Modality]], cut: int, together: bool) -> None:
     made, restored = fresh(), Identities(DIMENSION, CALIBRATION, last=0)
     seen = sightings(drawn)
     links: list[Link] = []
@@ -103,9 +104,11 @@ def test_links_give_back_the_identities_exactly_and_the_future_is_the_same(
     decided = {link.opened_by: link.identity for link in links if link.rule != "tracklet"}
     opening = {link.sighting: link.opened_by for link in links if link.rule not in ("merged", "parted")}
     restored = Identities(DIMENSION, CALIBRATION, last=max((link.identity for link in links), default=0))
-    for item in seen[:cut]:
-        restored.restore(*item, decided[opening[item[0].id]])
+    with restored.restoring() if together else nullcontext():
+        for item in seen[:cut]:
+            restored.restore(*item, decided[opening[item[0].id]])
     assert groups(made) == groups(restored)
+    assert sorted(made.legs(), key=str) == sorted(restored.legs(), key=str)
     for item in seen[cut:]:
         assert made.add(*item) == restored.add(*item)
 
