@@ -32,4 +32,7 @@ def test_health_says_which_bundles_are_accepted_and_which_camera_sends_by_which(
         on = "entries, calibrated on drawn people; sent by 2 of 3 cameras, not by"
         assert f"Bundle {new} vectors of 13 {on} south" in said
         assert f"Accepted, too {old} vectors of 16 {on} east" in said
+        browser.open(served.url, height=1500)
+        browser.wait("document.querySelectorAll('#feed li').length === 3")      # of four records
+        assert browser.see("document.querySelector('#feed li:last-child').innerText").endswith("\nnew")     # by the first
     site.house.close()

@@ -27,7 +27,7 @@ async function refresh(health) {
   draw();
   drawSummary();
   drawCameras();
-  drawFeed(newest.sightings);
+  drawFeed(once(newest.sightings));
   await drawChanges({ decided: $("decided"), changed: $("changed"), count: $("changes-count") }, (identity) => person.open(identity));
 }
 
@@ -116,6 +116,12 @@ function drawCameras() {
   }));
   $("lost").replaceChildren(...words.losses(cameras).map((said) => words.make("li", "", said)));
   if (!cameras.length) $("cameras").replaceChildren(words.make("li", "muted small", "None heard yet."));
+}
+
+// While a site changes from one bundle to another, a camera tells of everybody by both: that is once, as first decided.
+function once(sightings) {
+  const key = (seen) => [seen.device, seen.camera, seen.tracklet, seen.seen_from, seen.seen_at].join();
+  return [...new Map(sightings.toReversed().map((seen) => [key(seen), seen])).values()].toReversed();
 }
 
 function drawFeed(sightings) {
