@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from cmnas_edge import bundle, config, log
 from cmnas_edge.camera import settings as camera_settings
-from cmnas_edge.camera.daemon import Daemon, check_camera
+from cmnas_edge.camera.daemon import Daemon
 from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.engines import open_engines
 from cmnas_edge.camera.frames.source import source_name
@@ -35,6 +35,7 @@ from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import DeviceSettings, SpoolSettings
 from cmnas_edge.camera.tally import Tally
+from cmnas_edge.camera.watch import check_camera
 from cmnas_edge.errors import CmnasError, ConfigError
 from cmnas_edge.notify import Notifier
 from cmnas_edge.sealing import Sealer

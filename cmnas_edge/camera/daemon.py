@@ -29,8 +29,6 @@ from cmnas_edge.camera.frames.frame import Source
 from cmnas_edge.camera.frames.source import open_source
 from cmnas_edge.camera.overlap import Overlap
 from cmnas_edge.camera.override import Orders
-from cmnas_edge.camera.people.detect import open_detector
-from cmnas_edge.camera.people.detection import Detector
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline, Trace
 from cmnas_edge.camera.running.keeper import Keeper
@@ -40,9 +38,9 @@ from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.outbox import Outbox
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.transport import Transport
-from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, SourceSettings
+from cmnas_edge.camera.settings import DeviceSettings, SourceSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.camera.watch import Camera, watch, watch_together
+from cmnas_edge.camera.watch import Camera, check_camera, watch, watch_together
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, LinkDown
@@ -50,7 +48,7 @@ from cmnas_edge.notify import Notifier
 from cmnas_edge.sealing import Sealer
 from cmnas_edge.site_key import Rotation
 
-__all__ = ["Daemon", "check_camera"]
+__all__ = ["Daemon"]
 
 _log = logging.getLogger("cmnas.camera")
 _POLL_S = 0.1
@@ -286,19 +284,6 @@ class Daemon:
             path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         except OSError as error:
             _log.error("%s: the report cannot be written (%s)", path, error.strerror)
-
-
-def check_camera(camera: CameraSettings, open_from: Callable[[SourceSettings], Source] = open_source) -> Detector:
-    """Open a camera's detector, and look at its source without reading from it.
-
-    Raises:
-        ConfigError: A file is missing or not what it should be, or an address is none.
-    """
-    try:
-        open_from(camera.source).close()
-        return open_detector(camera.detector)
-    except ConfigError as error:
-        raise ConfigError(f"camera {camera.name!r}: {error}") from error
 
 
 def _is_recorded(camera: Camera) -> bool:

@@ -18,16 +18,19 @@ from dataclasses import dataclass
 from cmnas_edge.camera.backlog import Untold
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.frames.frame import Frame, Source
+from cmnas_edge.camera.frames.source import open_source
 from cmnas_edge.camera.frames.times import TimeSource
+from cmnas_edge.camera.people.detect import open_detector
+from cmnas_edge.camera.people.detection import Detector
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline
 from cmnas_edge.camera.running.vitals import CameraState
-from cmnas_edge.camera.settings import CameraSettings
+from cmnas_edge.camera.settings import CameraSettings, SourceSettings
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.errors import CmnasError, Transient
+from cmnas_edge.errors import CmnasError, ConfigError, Transient
 from cmnas_edge.log import Repeats
 
-__all__ = ["Camera", "Emit", "Failed", "watch", "watch_together"]
+__all__ = ["Camera", "Emit", "Failed", "check_camera", "watch", "watch_together"]
 
 _log = logging.getLogger("cmnas.camera")
 Emit = Callable[["Camera", Sequence[Pick], float], Sequence[Untold]]
@@ -208,3 +211,16 @@ def _tell(camera: Camera, picks: Sequence[Pick], emit: Emit, arrived_at: float) 
                       times=tuple(time + camera.shift_s for time in pick.times)) for pick in picks], arrived_at)
     for tracklet, seen_from in untold:
         camera.pipeline.again(tracklet, seen_from - camera.shift_s)
+
+
+def check_camera(camera: CameraSettings, open_from: Callable[[SourceSettings], Source] = open_source) -> Detector:
+    """Open a camera's detector, and look at its source without reading from it.
+
+    Raises:
+        ConfigError: A file is missing or not what it should be, or an address is none.
+    """
+    try:
+        open_from(camera.source).close()
+        return open_detector(camera.detector)
+    except ConfigError as error:
+        raise ConfigError(f"camera {camera.name!r}: {error}") from error

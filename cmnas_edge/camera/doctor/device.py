@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from msgspec.structs import replace
 
 from cmnas_edge import bundle
-from cmnas_edge.camera.daemon import check_camera
 from cmnas_edge.camera.doctor.finding import Finding, fault, fine, note
 from cmnas_edge.camera.engines import open_engines
 from cmnas_edge.camera.frames.frame import Source
@@ -22,6 +21,7 @@ from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, SourceSettings
 from cmnas_edge.camera.spectrum import chroma
 from cmnas_edge.camera.tally import Tally
+from cmnas_edge.camera.watch import check_camera
 from cmnas_edge.errors import ConfigError, DiskFull, LinkDown, SourceLost
 from cmnas_edge.wire import encode_batch
 
