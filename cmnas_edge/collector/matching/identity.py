@@ -103,7 +103,7 @@ class Identities:
         self._legs: dict[int, list[tuple[int, int, float]]] = {}    # learned from each identity
         self.last = last
         self._repaired = 0      # the identity that was looked at last
-        self._stale: set[int] | None = None     # identities to be renewed at the end of `restoring`
+        self._stale: dict[int, None] | None = None      # identities to be renewed at the end of `restoring`
 
     def __iter__(self) -> Iterator[tuple[int, list[Tracklet]]]:
         return iter(self._chains.items())
@@ -186,12 +186,12 @@ class Identities:
     @contextmanager
     def restoring(self) -> Iterator[None]:
         """Within, `restore` only takes in; what is known of each identity is brought up to date once, at the end."""
-        stale = self._stale = set()
+        stale = self._stale = dict[int, None]()     # in the order in which they were taken in
         try:
             yield
         finally:
             self._stale = None
-            for identity in sorted(stale):
+            for identity in stale:
                 self._renew(identity)
 
     def repair(self, limit: int) -> list[Link]:
@@ -289,7 +289,7 @@ class Identities:
     def _renew(self, identity: int) -> None:
         """Bring up to date what is known of an identity: its order, its prototypes, the legs learned from it."""
         if self._stale is not None:
-            self._stale.add(identity)
+            self._stale[identity] = None
             return
         chain = self._chains[identity]
         chain.sort(key=lambda one: (one.seen_from, one.opened_by))

@@ -110,7 +110,13 @@ def test_links_give_back_the_identities_exactly_and_the_future_is_the_same(
     assert groups(made) == groups(restored)
     assert sorted(made.legs(), key=str) == sorted(restored.legs(), key=str)
     for item in seen[cut:]:
-        assert made.add(*item) == restored.add(*item)
+        assert rounded(made.add(*item)) == rounded(restored.add(*item))
+
+
+def rounded(links: list[Link]) -> list[Link]:
+    """To 1e-5: where identities stand in another order, sums differ in their last digits."""
+    return [msgspec.structs.replace(link, **{name: None if (value := getattr(link, name)) is None else round(value, 5)
+                                             for name in ("score", "threshold", "probability")}) for link in links]
 
 
 def test_people_seen_by_day_and_night_become_one_identity_each_in_any_order_of_cameras() -> None:
