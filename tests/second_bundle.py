@@ -1,9 +1,13 @@
-"""Another bundle, made of the shipped one in a second: weights moved a little, and so vectors that do not compare."""
+"""Another bundle, made of the shipped one: weights moved a little, and so vectors that do not compare.
+
+It is written by ``python -m tests.second_bundle FOLDER``, too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 from pathlib import Path
 
 import msgspec
@@ -37,3 +41,7 @@ def second_bundle(folder: Path) -> Bundle:
     (folder / CALIBRATION).write_text(calibration, "utf-8")
     return seal(folder, msgspec.structs.replace(first.manifest, name="second", fingerprint=fingerprint, variants={},
                                                 files={}))
+
+
+if __name__ == "__main__":
+    second_bundle(Path(sys.argv[1]))
