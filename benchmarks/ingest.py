@@ -45,7 +45,7 @@ def main() -> None:
     """Measure, print, and append to ``results/ingest.jsonl``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each question (default: 20)")
-    parser.add_argument("--connections", type=int, default=8, help="that flood (default: 8)")
+    parser.add_argument("--connections", type=int, default=16, help="that flood (default: 16)")
     parser.add_argument("--rate", type=int, default=1000, help="sightings a second, asked steadily (default: 1000)")
     parser.add_argument("--devices", type=int, default=200, help="of the crowd (default: 200)")
     parser.add_argument("--sealed", action="store_true", help="vectors sealed to the collector's key, too")
