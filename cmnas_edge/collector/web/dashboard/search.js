@@ -62,8 +62,15 @@ async function byVector() {
   // A site key's number has more digits than JavaScript counts in: it goes in as text.
   const key = $("key").value.trim();
   if (key && !/^[0-9a-f]{1,16}$/i.test(key)) throw new Error("The site key's number has up to 16 hexadecimal digits.");
-  const asked = JSON.stringify({ ...narrowed(), vector, vector_modality: $("vector-light").value, transform: 0, reason: matches.reasonIn($("form")) });
+  const asked = JSON.stringify({ ...narrowed(), vector, bundle: $("bundle").value, vector_modality: $("vector-light").value, transform: 0, reason: matches.reasonIn($("form")) });
   await find(asked.replace('"transform":0', `"transform":${BigInt(`0x${key || "0"}`)}`), `the vector of ${vector.length} entries in ${file.name}`);
+}
+
+// While a site changes from one bundle to another, whoever brings a vector says which made it.
+async function offerBundles() {
+  const { bundles } = await ask("/v1/health");
+  $("bundle").replaceChildren(...bundles.map(({ fingerprint, dimension }) => new Option(`${fingerprint.slice(0, 16)}, ${dimension} entries`, fingerprint)));
+  $("by-bundle").hidden = bundles.length < 2;
 }
 
 // What is asked beside what is searched from.
@@ -155,6 +162,7 @@ begin(refresh).known.then(() => {
     $("way-time").checked = true;
     choose();
   }
+  offerBundles().catch((error) => say(error.message));
   const linked = /^#sighting-(\d+)$/.exec(location.hash);
   if (linked && may("search")) start(Number(linked[1]));
 }, () => {});
