@@ -21,9 +21,8 @@ order, and what people decided, give the identities back exactly.
 from __future__ import annotations
 
 import bisect
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import msgspec
@@ -31,10 +30,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cmnas_edge.calibration import Calibration, Pair, pair
+from cmnas_edge.collector.matching.chains import Chains
 from cmnas_edge.collector.matching.compare import Known, Scales
 from cmnas_edge.collector.matching.evidence import JOIN, NEWCOMER, UNSURE, Evidence, Judge
 from cmnas_edge.collector.matching.held import Held
-from cmnas_edge.collector.matching.prototypes import NEWEST, Prototypes
+from cmnas_edge.collector.matching.prototypes import Prototypes
 from cmnas_edge.collector.matching.tracklet import Seen, Tracklet, Tracklets
 from cmnas_edge.collector.matching.transit import Leg, Transit
 
@@ -44,8 +44,6 @@ F32 = npt.NDArray[np.float32]
 Rule = Literal["tracklet", "joined", "opened", "unsure", "merged", "parted", "decided"]
 # Two identities are joined for all their tracklets, so it must be likelier than for one.
 MERGE = 0.8
-# A leg is learned from two tracklets that look it by themselves, wherever they were: evidence in nats.
-_LEARN = 5.0
 _SUGGESTED = 8
 
 
@@ -99,11 +97,9 @@ class Identities:
         self._thresholds = [each.thresholds for _, each in bundles]
         self._transit = Transit()
         self._judge = Judge(self._tracklets, self._known, self._transit, newcomer=newcomer)
-        self._chains: dict[int, list[Tracklet]] = {}    # by time
-        self._legs: dict[int, list[tuple[int, int, float]]] = {}    # learned from each identity
+        self._chains = Chains(self._tracklets, self._known, self._transit, self._judge, self.held)
         self.last = last
         self._repaired = 0      # the identity that was looked at last
-        self._stale: dict[int, None] | None = None      # identities to be renewed at the end of `restoring`
 
     def __iter__(self) -> Iterator[tuple[int, list[Tracklet]]]:
         return iter(self._chains.items())
@@ -152,7 +148,7 @@ class Identities:
             if links[0].rule != "joined":
                 return links    # held against everybody just now
         else:
-            self._renew(tracklet.identity)
+            self._chains.renew(tracklet.identity)
             same = pair(tracklet.modality, tracklet.modality)
             links.append(Link(seen.id, tracklet.opened_by, tracklet.identity, "tracklet",
                               float(self._tracklets.scores_between([tracklet], [tracklet], bundle)[0, 0]),
@@ -180,19 +176,12 @@ class Identities:
         if fresh:
             self.move(tracklet, identity)
         else:
-            self._renew(tracklet.identity)
+            self._chains.renew(tracklet.identity)
         return tracklet
 
-    @contextmanager
-    def restoring(self) -> Iterator[None]:
+    def restoring(self) -> AbstractContextManager[None]:
         """Within, `restore` only takes in; what is known of each identity is brought up to date once, at the end."""
-        stale = self._stale = dict[int, None]()     # in the order in which they were taken in
-        try:
-            yield
-        finally:
-            self._stale = None
-            for identity in stale:
-                self._renew(identity)
+        return self._chains.at_once()
 
     def repair(self, limit: int) -> list[Link]:
         """Look again at so many identities, in turn, and make one of two that are one; return what changed."""
@@ -221,19 +210,17 @@ class Identities:
     def expire(self, floor: int) -> list[Tracklet]:
         """Forget the tracklets whose last sighting is older than sighting ``floor``."""
         old = [tracklet for tracklet in self._tracklets if tracklet.sightings[-1] < floor]
-        for tracklet in old:
-            self._leave(tracklet)
-            self._tracklets.remove(tracklet)
-            self.held.forget(tracklet.opened_by)
+        with self._chains.at_once():
+            for tracklet in old:
+                self._chains.leave(tracklet)
+                self._tracklets.remove(tracklet)
+                self.held.forget(tracklet.opened_by)
         return old
 
     def move(self, tracklet: Tracklet, identity: int) -> None:
         """Give a tracklet an identity, and keep all that follows from it."""
-        self._leave(tracklet)
-        self._tracklets.assign(tracklet, identity)
-        self._chains.setdefault(identity, []).append(tracklet)
+        self._chains.move(tracklet, identity)
         self.last = max(self.last, identity)
-        self._renew(identity)
 
     def _place(self, tracklet: Tracklet, sighting: int, rule: Rule) -> Link:
         """Join the most probable identity if it is probable enough, or open one."""
@@ -257,7 +244,7 @@ class Identities:
             other = members[at]
             if tracklet.identity == other.identity and not self.held.together(tracklet.opened_by, other.opened_by):
                 younger = max(tracklet, other, key=lambda t: t.opened_by)
-                self._leave(younger)
+                self._chains.leave(younger)
                 yield self._place(younger, sighting, "parted")
 
     def _merge(self, identity: int, sighting: int, by: int | None = None) -> list[Link]:
@@ -278,37 +265,6 @@ class Identities:
                 links.append(self._link(sighting or each.sightings[-1], each, "merged", there))
             return links
         return []
-
-    def _leave(self, tracklet: Tracklet) -> None:
-        if tracklet.identity:
-            chain = self._chains[tracklet.identity]
-            chain.remove(tracklet)
-            self._renew(tracklet.identity)
-            self._tracklets.assign(tracklet, 0)
-
-    def _renew(self, identity: int) -> None:
-        """Bring up to date what is known of an identity: its order, its prototypes, the legs learned from it."""
-        if self._stale is not None:
-            self._stale[identity] = None
-            return
-        chain = self._chains[identity]
-        chain.sort(key=lambda one: (one.seen_from, one.opened_by))
-        newest = chain[-NEWEST:]
-        legs = [] if len(newest) < 2 else [
-            (self._tracklets.camera(before), self._tracklets.camera(after), after.seen_from - before.seen_at)
-            for before, after, alike in zip(newest, newest[1:], self._judge.likeness(newest) >= _LEARN, strict=False)
-            if before.transform == after.transform and (alike or self.held.together(before.opened_by, after.opened_by))]
-        before, after = Counter(self._legs.pop(identity, ())), Counter(legs)
-        for leg, times in (before - after).items():
-            self._transit.add(*leg, times=-times)
-        for leg, times in (after - before).items():
-            self._transit.add(*leg, times=times)
-        if legs:
-            self._legs[identity] = legs
-        for known in self._known:
-            known.prototypes.put(identity, chain, self._tracklets)
-        if not chain:
-            del self._chains[identity]
 
     def _link(self, sighting: int, tracklet: Tracklet, rule: Rule, evidence: Evidence | None) -> Link:
         link = Link(sighting, tracklet.opened_by, tracklet.identity, rule)
