@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from cmnas_edge import cli
+from cmnas_edge import cli, sealing
 from cmnas_edge.bundle import CALIBRATION, Bundle
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.daemon import Daemon
@@ -24,6 +24,7 @@ from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.settings import EngineSettings, load
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.preprocess import DEFINITION
+from cmnas_edge.site_key import SiteKey
 from tests.camera.fakes import (
     DIMENSION,
     F32,
@@ -204,6 +205,22 @@ def test_a_device_sends_by_both_until_the_time_its_settings_state(
     assert "take also and also_until out" in err
     assert cli.main(["check-config", str(device.config())]) == 0
     assert "is used no more since 2026-01-01 00:00:00+01:00" in capsys.readouterr().out
+
+
+def test_vectors_of_both_are_turned_by_the_sites_key_and_sealed(
+        device: Device, collector: StrictCollector, served: object, capsys: pytest.CaptureFixture[str]) -> None:    # noqa: F811
+    first, key, seal = Bundle.open(TINY), SiteKey.make(device.folder / "site.key"), device.folder / "seal.pem"
+    seal.touch(0o600)
+    seal.write_bytes(sealing.new_key())
+    collector._dimension = {first.fingerprint: first.dimension, SECOND: first.dimension}  # type: ignore[assignment]
+    collector._fingerprint, collector.opener = None, sealing.Opener.read([seal])     # type: ignore[assignment]
+    device.lines |= {"also": f'"{second_of(device.folder)}"', "also_until": "2999-01-01T00:00:00Z",
+                     "site_key": '"site.key"',
+                     "link": f'{{wait_s = 0.01, seal_to = "{sealing.public_key(seal)}"}}'}
+    code, err = check(device, capsys)
+    assert code == 0, err
+    assert {(one.fingerprint, one.transform, one.sealed) for one in collector.stored} == {
+        (fingerprint, key.transform, True) for fingerprint in (first.fingerprint, SECOND)}
 
 
 @pytest.mark.parametrize(("lines", "code", "says"), [
