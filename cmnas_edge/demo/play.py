@@ -26,6 +26,7 @@ __all__ = ["WHO", "Clip", "Played", "collect", "door", "play"]
 WHO = "demo"        # enrolled at the collector, without a password
 _PAGE = 1000        # most the collector lists at once
 _SETTLE_S = 30.0
+_YESTERDAY_S = 25 * 3600.0     # more than a camera may be late: recorded, and with a clock of its own
 _GALLERY = 200      # most answers to a search
 
 
@@ -73,9 +74,11 @@ def play(clips: Sequence[Clip], folder: Path, stage: Stage, *, truth: Path | Non
     stage.start("collector", "collector", str(middle))
     stage.wait_for(api, "collector")
     began = time.time()
+    # Faster than life, footage of now would soon be ahead of the clock; this is footage of yesterday.
+    starts_at = began if pace == "real" else began - _YESTERDAY_S
     with Tap(("127.0.0.1", port)) as tap:
         for clip in clips:
-            settings = _camera_settings(clip, folder, tap.port, began, detector, bundle, pace)
+            settings = _camera_settings(clip, folder, tap.port, starts_at, detector, bundle, pace)
             run_to_end("collector", "enrol", clip.name, "--config", str(middle), "--out",
                        str(folder / f"{clip.name}.token"))
             stage.start(clip.name, "camera", str(settings))
@@ -176,7 +179,7 @@ def _watch(clips: Sequence[Clip], folder: Path, stage: Stage, api: Api) -> None:
         progress(total, total)
 
 
-def _camera_settings(clip: Clip, folder: Path, port: int, began: float, detector: Path | None, bundle: Path,
+def _camera_settings(clip: Clip, folder: Path, port: int, starts_at: float, detector: Path | None, bundle: Path,
                      pace: str) -> Path:
     path = folder / f"{clip.name}.toml"
     found = f'{{ kind = "onnx", path = {json.dumps(str(detector.resolve()))} }}' if detector else '{ kind = "motion" }'
@@ -187,7 +190,7 @@ def _camera_settings(clip: Clip, folder: Path, port: int, began: float, detector
         + "\n[[cameras]]\n" + _toml(name=clip.name)
         + f"detector = {found}\n"
         + f"source = {{ location = {json.dumps(str(clip.video.resolve()))}, pace = \"{pace}\", "
-        + f"starts_at = {began!r} }}\n")
+        + f"starts_at = {starts_at!r} }}\n")
     return path
 
 

@@ -105,6 +105,9 @@ def test_its_page_lets_in_who_sees_the_link_and_ended_from_outside_it_stops_what
         assert page.get("/v1/session").status_code == 401
         assert page.get(url).status_code == 303
         assert page.get("/v1/session").json()["role"] == "operator"
+        cameras = page.get("/v1/cameras").json()["cameras"]
+        assert cameras
+        assert all(camera["recorded"] for camera in cameras), "footage that ran ahead of the clock"
     assert httpx.get(url).status_code == 410, "it lets in once"
     process.send_signal(signal.SIGTERM)
     process.stdout.close()
