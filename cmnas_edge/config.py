@@ -24,7 +24,17 @@ import msgspec
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.log import scrub
 from cmnas_edge.private import handed
-from cmnas_edge.wording import either, in_words, is_struct, quotes_a_pattern, sentence, shortened, standing, words_of
+from cmnas_edge.wording import (
+    MOMENT,
+    either,
+    in_words,
+    is_struct,
+    quotes_a_pattern,
+    sentence,
+    shortened,
+    standing,
+    words_of,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -69,7 +79,8 @@ def load(path: Path, kind: type[T]) -> T:
     def hook(wanted: type, value: Any) -> Any:
         if wanted is Path and isinstance(value, str):
             return located(folder, value)
-        raise TypeError(f"expected {wanted.__name__}, found {type(value).__name__}")
+        found = {"dict": "object", "list": "array"}.get(type(value).__name__, type(value).__name__)  # its words
+        raise TypeError(f"Expected `{'str' if wanted is Path else wanted.__name__}`, got `{found}`")
 
     try:
         return msgspec.convert(tree, kind, dec_hook=hook)
@@ -85,7 +96,7 @@ def load(path: Path, kind: type[T]) -> T:
             then = f"did you mean {near[0]!r}?" if near else "correct it"
             raise ConfigError(f"{path}{_line_of(text, steps)}: expected {either(words)}{at}, found {shortened(found)}; "
                               f"{then}") from None
-        if re.fullmatch("expected a (whole )?number [<>]=? .*", said) or quotes_a_pattern(reason):
+        if re.fullmatch("expected a (whole )?number [<>]=? .*", said) or said == MOMENT or quotes_a_pattern(reason):
             said += f", found {shortened(found)}"    # which msgspec leaves out
         raise ConfigError(f"{path}{_line_of(text, steps)}: {said}{at}; correct it") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import re
 import types
 import typing
@@ -11,13 +12,16 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["either", "in_words", "is_struct", "quotes_a_pattern", "sentence", "shortened", "standing", "words_of"]
+__all__ = ["MOMENT", "either", "in_words", "is_struct", "quotes_a_pattern", "sentence", "shortened", "standing",
+           "words_of"]
 
 _LONGEST_SHOWN = 100
 _REGEX = re.compile(r"""Expected `str` matching regex ('.*'|".*")(?= - at `|$)""")    # as msgspec says it
 
 _KINDS = {"object": "a table", "array": "a list", "str": "text", "int": "a whole number", "float": "a number",
-          "bool": "true or false", "null": "nothing"}   # as TOML's people call them
+          "bool": "true or false", "null": "nothing", "datetime": "a date and time", "date": "a date alone",
+          "time": "a time alone"}   # as TOML's people call them
+MOMENT = "expected a date and time with the offset from UTC, as 2026-12-01T06:00:00Z"
 
 
 def quotes_a_pattern(reason: str) -> bool:
@@ -55,7 +59,7 @@ def _metas(kind: Any, seen: set[Any]) -> Iterator[msgspec.Meta]:
 
 def shortened(found: Any) -> str:
     """Quote a value, or as much of it as a sentence can hold."""
-    text = repr(found)
+    text = repr(found.isoformat()) if isinstance(found, (datetime.date, datetime.time)) else repr(found)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
@@ -64,7 +68,9 @@ def sentence(reason: str) -> str:
     reason = reason.replace("`", "'")
     if missing := re.fullmatch(r"Object missing required field ('.*')", reason):
         return f"expected the key {missing[1]}, found none"
-    reason = reason.replace(", got ", ", found ")
+    if reason in ("Expected 'datetime' with a timezone component", "Invalid RFC3339 encoded datetime"):
+        return MOMENT
+    reason = reason.replace(", got ", ", found ").replace(" | null'", "'")    # what may be left out, nobody writes
     for kind, words in _KINDS.items():
         reason = reason.replace(f"'{kind}'", words)
     return reason[:1].lower() + reason[1:]

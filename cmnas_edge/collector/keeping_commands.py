@@ -102,7 +102,7 @@ def erase(words: list[str], args: argparse.Namespace) -> int:
         raise ConfigError("erase: expected --reason, found none; say why, without naming anybody")
     if not (settings.data / "journal.sqlite").exists():
         raise ConfigError(f"{settings.data / 'journal.sqlite'}: expected a collector's journal, found none; "
-                          "correct data")
+                          "correct data, or run the collector")
     try:
         journal = Journal(settings.data, keys=settings.keys, master_key=settings.master_key)
     except ConfigError as error:

@@ -22,6 +22,7 @@ from cmnas_edge.collector.access.audit_log import AuditLog, Kind
 from cmnas_edge.collector.access.database import Database
 from cmnas_edge.collector.access.passwords import Passwords
 from cmnas_edge.collector.access.people import People
+from cmnas_edge.collector.access.roles import ROLES
 from cmnas_edge.collector.access.sessions import LINK_S, Sessions
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.settings import CollectorSettings
@@ -65,8 +66,9 @@ def person(words: list[str], args: argparse.Namespace) -> int:
             for one in people.known():
                 sys.stdout.write(f"{one.name}\t{one.role}\t{'password' if one.has_password else 'no password'}\n")
             return 0
-        if action in ("add", "role") and args.role is None:
-            raise ConfigError(f"person {action}: expected --role viewer, operator, admin or privacy, found none")
+        if action in ("add", "role") and args.role not in ROLES:
+            raise ConfigError(f"person {action}: expected --role viewer, operator, admin or privacy, found "
+                              f"{'none' if args.role is None else repr(args.role[:80])}; give one of them")
         if action == "link":
             if people.find(name) is None:
                 raise ConfigError(f"{name[:80]}: expected somebody enrolled, found nobody of this name; see "
@@ -74,6 +76,10 @@ def person(words: list[str], args: argparse.Namespace) -> int:
             note(settings, "people", {"do": action, "name": name}, args.reason)
             sys.stdout.write(f"{_url(settings)}/log-in/{Sessions(database).link(name)}\n")
             sys.stderr.write(f"# lets {name} in once, within {LINK_S / 60:.0f} minutes\n")
+            host = config.address(settings.listen, "listen")[0]
+            if host.is_unspecified:
+                here = _here(host.version)
+                sys.stderr.write(f"# on another machine, write the collector's name in place of {here}\n")
             return 0
         password = _password(args) if action in ("add", "password") else ""
         asked = {"do": action, "name": name, **({"role": args.role} if action in ("add", "role") else {})}
@@ -118,6 +124,8 @@ def audit_log(words: list[str], args: argparse.Namespace) -> int:
     settings = collector_settings.load(args.config)
     path = settings.data / "audit.log"
     log = AuditLog(settings.data)
+    if args.noted and not args.verify:
+        raise ConfigError("audit-log: expected --verify beside --noted, found none; give both")
     if not args.verify:
         if not log.page(limit=1):
             raise ConfigError(f"{path}: expected an audit log, found none; correct data")
@@ -179,5 +187,10 @@ def _password(args: argparse.Namespace) -> str:
 
 def _url(settings: CollectorSettings) -> str:
     host, port = config.address(settings.listen, "listen")
-    shown = ("127.0.0.1" if host.version == 4 else "::1") if host.is_unspecified else str(host)
+    shown = _here(host.version) if host.is_unspecified else str(host)
     return f"{'https' if settings.tls_certificate else 'http'}://{f'[{shown}]' if ':' in shown else shown}:{port}"
+
+
+def _here(version: int) -> str:
+    """The address by which this machine reaches itself."""
+    return "127.0.0.1" if version == 4 else "::1"

@@ -223,3 +223,21 @@ def test_every_settings_struct_refuses_unknown_keys_and_cannot_change() -> None:
 
     structs(DeviceSettings)
     structs(module.CameraSettings)
+
+
+@pytest.mark.parametrize(("until", "found"), [
+    ("2026-12-03T06:00:00", ("a date and time with the offset from UTC, as 2026-12-01T06:00:00Z, found "
+                             "'2026-12-03T06:00:00' at")),
+    ("'tomorrow'", "a date and time with the offset from UTC, as 2026-12-01T06:00:00Z, found 'tomorrow' at"),
+    ("2026-12-03", "a date and time, found a date alone at"), ("06:00:00", "a date and time, found a time alone at"),
+    ("5", "a date and time, found a whole number at")])
+def test_a_time_that_is_none_is_refused_in_the_words_of_who_writes_toml(tmp_path: Path, until: str,
+                                                                        found: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(write(tmp_path, f'also = "old"\nalso_until = {until}\n{SMALLEST}'))
+    assert f"gate.toml: line 2: expected {found} also_until; correct it" in str(refused.value)
+
+
+def test_a_list_where_a_path_is_wanted_is_refused_in_the_words_of_who_writes_toml(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected text, found a list at also; correct it"):
+        load(write(tmp_path, f'also = ["old"]\nalso_until = 2999-01-01T00:00:00Z\n{SMALLEST}'))

@@ -66,7 +66,7 @@ def back_up(data: Path, to: Path, keys: Path, *, master_key: Path | None = None,
     """
     source = data / JOURNAL
     if not source.is_file():
-        raise ConfigError(f"{source}: expected a collector's journal, found none; correct data")
+        raise ConfigError(f"{source}: expected a collector's journal, found none; correct data, or run the collector")
     to = to.absolute()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConfigError(f"{to}: expected a folder that is not there yet, or an empty one, found something else; name "

@@ -20,6 +20,7 @@ from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.exports import Table
 from cmnas_edge.collector.web.routes import Route
 from cmnas_edge.errors import CmnasError
+from cmnas_edge.wording import in_words
 
 __all__ = ["MAX_QUERY_BYTES", "serve"]
 
@@ -106,7 +107,7 @@ async def _asked(route: Route, request: Request) -> msgspec.Struct:
             return msgspec.json.decode(body, type=route.asks)
         return msgspec.convert({**request.query_params, **request.path_params}, route.asks, strict=False)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise views.Unanswerable(400, f"{route.name}: {error}") from None
+        raise views.Unanswerable(400, f"{route.name}: {in_words(str(error), route.asks)}") from None
 
 
 def _json(answer: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -100,7 +100,8 @@ def test_people_are_enrolled_listed_changed_and_removed_and_each_change_is_noted
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    (("add", "anna"), "expected --role"), (("add", "anna", "--role", "root"), "expected viewer, operator, admin or"),
+    (("add", "anna"), "expected --role"),
+    (("add", "anna", "--role", "root"), "expected --role viewer, operator, admin or"),
     (("add", "anna", "--role", "Admin"), "found 'Admin'"),
     (("add", "a b", "--role", "viewer"), "name: expected 1 to 64"),
     (("add", "<b>", "--role", "viewer"), "name: expected"), (("add", "ANNA2", "--role", "viewer"), "enrolled already"),
@@ -117,6 +118,27 @@ def test_a_command_that_cannot_be_done_is_one_sentence_and_changes_nothing(
     assert says in said
     assert kept(config) == [("anna2", "viewer", False)]
     assert len(AuditLog(config.parent / "data").page()) == 1
+
+
+def test_a_role_there_is_none_of_is_said_before_a_password_is_asked_for(
+        config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(_: str) -> str:
+        raise AssertionError("was asked")
+
+    monkeypatch.setattr("getpass.getpass", asked)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    code, _, said = run(capsys, config, "person", "add", "anna", "--role", "boss")
+    assert (code, "expected --role viewer, operator, admin or privacy, found 'boss'" in said) == (78, True)
+
+
+@pytest.mark.parametrize(("listen", "elsewhere"), [("127.0.0.1:8700", False), ("0.0.0.0:8700", True)])
+def test_a_link_of_a_collector_that_listens_everywhere_says_that_its_address_is_this_machines(
+        config: Path, capsys: pytest.CaptureFixture[str], listen: str, elsewhere: bool) -> None:
+    config.write_text(f'data = "data"\nlisten = "{listen}"\nallow_plain_http_off_loopback = true\n')
+    run(capsys, config, "person", "add", "anna", "--role", "viewer", "--no-password")
+    code, out, said = run(capsys, config, "person", "link", "anna")
+    assert (code, out.startswith("http://127.0.0.1:8700/log-in/")) == (0, True)
+    assert ("on another machine, write the collector's name in place of 127.0.0.1" in said) == elsewhere
 
 
 def test_a_password_comes_from_a_private_file_or_the_terminal_and_never_from_the_command_line(
@@ -175,6 +197,8 @@ def test_the_audit_log_is_printed_and_verified_and_a_change_ends_with_its_own_co
     run(capsys, config, "person", "remove", "bo")
     assert run(capsys, config, "audit-log", "--verify", "--noted", noted)[0] == 0
     assert run(capsys, config, "audit-log", "--verify", "--noted", "2:xyz")[0] == 78
+    code, out, said = run(capsys, config, "audit-log", "--noted", noted)
+    assert (code, out, "expected --verify beside --noted" in said) == (78, "", True)
     code, _, said = run(capsys, config, "audit-log", "--verify", "--noted", "2:" + "0" * 64)
     assert (code, "expected the one that was noted" in said, said.count("\n")) == (65, True, 1)
     path = config.parent / "data" / "audit.log"
