@@ -58,6 +58,7 @@ async function go() {
 async function byVector() {
   const [file] = $("file").files;
   if (!file) throw new Error("Choose a file with a vector first.");
+  state.searched++;     // the file may take a while to read
   const vector = await readVector(file);
   // A site key's number has more digits than JavaScript counts in: it goes in as text.
   const key = $("key").value.trim();
@@ -103,9 +104,12 @@ async function find(asked, from) {
 // Whoever was before a camera about that time, to search from.
 async function offer(focus) {
   if (!$("when").value) throw new Error("Choose a time first.");
+  if (focus) state.searched++;
+  const number = state.searched;
   const at = new Date($("when").value).getTime() / 1000;
   const around = Number($("around").value);
   const { identities } = await ask(`/v1/identities${query({ camera: $("before").value, seen_since: at - around, seen_until: at + around, limit: 200 })}`);
+  if (number !== state.searched) return;    // something else was asked meanwhile
   const seen = identities.flatMap((who) => who.tracklets
     .filter((t) => t.seen_at >= at - around && t.seen_from <= at + around && [`${t.device}/${t.camera}`, ""].includes($("before").value))
     .map((t) => ({ who, t })));
