@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -376,6 +378,20 @@ def test_a_collector_that_is_not_there_is_a_link_down(token: Path) -> None:
         transport(f"http://127.0.0.1:{port}", token).post(b"")
 
 
+def test_a_port_that_hangs_up_on_plain_http_may_be_one_of_tls(token: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def hang_up() -> None:
+            with server.accept()[0] as peer:
+                peer.recv(1 << 16)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        link = transport(f"http://127.0.0.1:{server.getsockname()[1]}", token)
+        with pytest.raises(LinkDown, match="that this is its port, and whether it is to be https or http"):
+            link.post(b"")
+        thread.join()
+
+
 def test_something_that_is_no_web_server_is_a_link_down(token: Path) -> None:
     with Served(lambda _: (200, b"x" * (300 << 10))) as served:
         with pytest.raises(LinkDown, match="more than"):
@@ -402,8 +418,11 @@ def test_https_trusts_the_authority_the_settings_name_and_no_other(token: Path, 
         link = transport(url, token, certificate_authority=certificate)
         assert link.post(b"x").body == b"ok"
         link.close()
-        with pytest.raises(LinkDown, match="a certificate that is not trusted"):
+        with pytest.raises(LinkDown, match=r"a certificate that is not trusted .*name the authority that signed it in "
+                                           r"link\.certificate_authority"):
             transport(url, token).post(b"x")
+        with pytest.raises(LinkDown, match=r"not trusted .*write a name that the certificate has in 'collector'"):
+            transport(f"https://127.0.0.1:{served.port}", token, certificate_authority=certificate).post(b"x")
         with pytest.raises(LinkDown):
             transport(f"https://localhost:{plain.port}", token).post(b"x")
     assert plain.heads == []

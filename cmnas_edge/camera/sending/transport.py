@@ -107,8 +107,8 @@ class HttpTransport:
             return self._exchange(body, token)
         except (OSError, http.client.HTTPException, ValueError) as error:   # the last of a chunk of a size below 0
             self.close()
-            raise LinkDown(f"{self._where}: expected the collector, found {_said(error)}; check that it runs and "
-                           "that this network reaches it") from None
+            raise LinkDown(f"{self._where}: expected the collector, found {_said(error)}; {_to_do(error)}"
+                           ) from None
 
     def close(self) -> None:
         """Close the connection; the next `post` makes another. One that waits in another thread ends."""
@@ -276,3 +276,16 @@ def _said(error: Exception) -> str:
     if isinstance(error, http.client.HTTPException | ValueError) and not isinstance(error, OSError):
         return f"something that does not speak HTTP as it should ({said[:MAX_REASON]})"
     return getattr(error, "strerror", None) or said
+
+
+def _to_do(error: Exception) -> str:
+    code = error.verify_code if isinstance(error, ssl.SSLCertVerificationError) else 0      # as OpenSSL counts them
+    if code in (9, 10):
+        return "check this device's clock, and renew the collector's certificate if it is right (docs/people.md)"
+    if code in (62, 64):
+        return "write a name that the certificate has in 'collector', or certify this one (docs/people.md)"
+    if code:
+        return "name the authority that signed it in link.certificate_authority (docs/people.md)"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "check that it runs, that this is its port, and whether it is to be https or http"
+    return "check that it runs and that this network reaches it"
