@@ -22,6 +22,7 @@ SiteKeyId = Annotated[str, msgspec.Meta(
     "prints, never all of them 0, or nothing where cameras have no key")]
 
 
+_DEVICES = {"device", "cameras"}    # which every device's settings have, and no collector's
 _MOST = 10**9
 
 
@@ -166,9 +167,12 @@ def load(path: Path) -> CollectorSettings:
     """Read a settings file and refuse what cannot work.
 
     Raises:
-        ConfigError: See `cmnas_edge.config.load`; or a value is out of range, a TLS file is
+        ConfigError: See `cmnas_edge.config.load`; or it is a device's file, a value is out of range, a TLS file is
             missing, or plain HTTP would leave this machine.
     """
+    if "data" not in (found := config.keys(path) or set()) and found >= _DEVICES:
+        raise ConfigError(f"{path}: expected a collector's settings (data), found those of a device "
+                          f"({', '.join(sorted(_DEVICES))}); name the collector's file")
     settings = config.load(path, CollectorSettings)
     host, _ = config.address(settings.listen, f"{path}: listen")
     if settings.health is not None:

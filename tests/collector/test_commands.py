@@ -149,6 +149,16 @@ def test_a_setting_that_cannot_work_is_one_sentence(
     assert said.count("\n") == 1
 
 
+def test_a_devices_settings_are_no_collectors_and_one_sentence_says_so(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text('device = "gate"\ncollector = "http://127.0.0.1:8700"\ntoken = "t"\n[[cameras]]\nname = "gate"\n'
+                    'source = { location = "x.mp4" }\n')
+    code, _, said = run(capsys, path, "--check")
+    assert (code, said.count("\n")) == (78, 1)
+    assert "gate.toml: expected a collector's settings (data), found those of a device" in said
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0", "localhost:0", "0.0.0.0:0"])
 def test_plain_http_beyond_this_machine_needs_the_words(
         config: Path, capsys: pytest.CaptureFixture[str], listen: str) -> None:
