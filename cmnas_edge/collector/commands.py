@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import sys
 from pathlib import Path
@@ -110,10 +111,10 @@ def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool, reason: str
         raise ConfigError(f"device name: {name!r} is the collector's own at the broker, and a certificate of that name "
                           "reads every device's batches; choose another")
     devices = Devices(settings.data)
+    first = functools.partial(person_commands.note, settings, "devices", {"do": "enrol", "name": name}, reason)
     seal_to = sealing.public_key(settings.seal_keys[0]) if settings.seal_keys else ""
     if out is None:
-        token = devices.enrol(name, rotate=rotate)
-        person_commands.note(settings, "devices", {"do": "enrol", "name": name}, reason)
+        token = devices.enrol(name, rotate=rotate, first=first)
         sys.stdout.write(token + "\n")
         _tell(seal_to)
         return 0
@@ -121,11 +122,10 @@ def _enrol(name: str, path: Path, out: Path | None, *, rotate: bool, reason: str
     # First, and on the disk: from the moment it is enrolled, the old token is dead.
     write_new_secret(out, token.encode() + b"\n", "token", "it may be one that a device uses")
     try:
-        devices.enrol(name, rotate=rotate, token=token)
+        devices.enrol(name, rotate=rotate, token=token, first=first)
     except BaseException:
         out.unlink(missing_ok=True)
         raise
-    person_commands.note(settings, "devices", {"do": "enrol", "name": name}, reason)
     _tell(seal_to)
     return 0
 

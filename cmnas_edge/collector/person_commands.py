@@ -7,6 +7,7 @@ in the audit log, under the name of the user who gave the command.
 from __future__ import annotations
 
 import argparse
+import functools
 import getpass
 import os
 import pwd
@@ -83,15 +84,15 @@ def person(words: list[str], args: argparse.Namespace) -> int:
             return 0
         password = _password(args) if action in ("add", "password") else ""
         asked = {"do": action, "name": name, **({"role": args.role} if action in ("add", "role") else {})}
+        first = functools.partial(note, settings, "people", asked, args.reason)     # what cannot be noted is not done
         if action == "add":
-            people.add(name, args.role, password)
+            people.add(name, args.role, password, first=first)
         elif action == "role":
-            people.set_role(name, args.role)
+            people.set_role(name, args.role, first=first)
         elif action == "password":
-            people.set_password(name, password)
+            people.set_password(name, password, first=first)
         else:
-            people.remove(name)
-        note(settings, "people", asked, args.reason)
+            people.remove(name, first=first)
     finally:
         database.close()
     return 0
@@ -107,8 +108,8 @@ def revoke(words: list[str], args: argparse.Namespace) -> int:
         raise ConfigError("revoke: expected a device's name and the settings file, as in: "
                           "cmnas-edge collector revoke gate --config collector.toml")
     settings = collector_settings.load(args.config)
-    Devices(settings.data).revoke(words[0])
-    note(settings, "devices", {"do": "revoke", "name": words[0]}, args.reason)
+    Devices(settings.data).revoke(words[0], first=functools.partial(
+        note, settings, "devices", {"do": "revoke", "name": words[0]}, args.reason))
     return 0
 
 

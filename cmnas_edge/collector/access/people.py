@@ -53,13 +53,14 @@ class People:
                                    name)
         return next(((Person(n, r, bool(p), c, h), p) for n, r, p, c, h in rows), None)
 
-    def add(self, name: str, role: str, password: str) -> None:
+    def add(self, name: str, role: str, password: str, *, first: Callable[[], None] = lambda: None) -> None:
         """Enrol somebody.
 
         Args:
             name: Not enrolled yet, in any case of letters.
             role: One of `ROLES`.
             password: What it hashes to; empty for none.
+            first: Called when it can be done and is not yet; if it raises, nothing is changed. So of all changes.
 
         Raises:
             ConfigError: Nobody may be called this, there is no such role, or the name is taken.
@@ -73,44 +74,48 @@ class People:
                 raise ConfigError(f"{name}: is enrolled already, and nothing was changed; give them another role with "
                                   "'person role', another password with 'person password'")
             db.execute("INSERT INTO person VALUES (?, ?, ?, ?, ?)", (name, role, password, now, now))
+            first()
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, first: Callable[[], None] = lambda: None) -> None:
         """Take somebody out; their sessions end at once.
 
         Raises:
             ConfigError: Nobody is called this.
         """
-        self._change(name, "DELETE FROM person WHERE name = ?", (name,))
+        self._change(name, "DELETE FROM person WHERE name = ?", (name,), first)
 
-    def set_role(self, name: str, role: Role | str) -> None:
+    def set_role(self, name: str, role: Role | str, *, first: Callable[[], None] = lambda: None) -> None:
         """Give somebody another role; their sessions end at once.
 
         Raises:
             ConfigError: Nobody is called this, or there is no such role.
         """
         self._check(role)
-        self._change(name, "UPDATE person SET role = ?, changed_at = ? WHERE name = ?", (role, self._clock(), name))
+        self._change(name, "UPDATE person SET role = ?, changed_at = ? WHERE name = ?", (role, self._clock(), name),
+                     first)
 
-    def set_password(self, name: str, password: str) -> None:
+    def set_password(self, name: str, password: str, *, first: Callable[[], None] = lambda: None) -> None:
         """Give somebody another password, by its hash; their sessions end at once.
 
         Raises:
             ConfigError: Nobody is called this.
         """
         self._change(name, "UPDATE person SET password = ?, changed_at = ? WHERE name = ?",
-                     (password, self._clock(), name))
+                     (password, self._clock(), name), first)
 
     def rehash(self, name: str, old: str, new: str) -> None:
         """Keep the same password under a hash of today's cost, unless it was changed meanwhile; sessions go on."""
         self._database.write([("UPDATE person SET password = ? WHERE name = ? AND password = ?", (new, name, old))])
 
-    def _change(self, name: str, statement: str, values: tuple[object, ...]) -> None:
+    def _change(self, name: str, statement: str, values: tuple[object, ...],
+                first: Callable[[], None]) -> None:
         with self._database.writing() as db:
             if not db.execute(statement, values).rowcount:
                 raise ConfigError(f"{name[:80]}: expected somebody enrolled, found nobody of this name; see "
                                   "'cmnas-edge collector person list'")
             for ends in (*_ENDS, "DELETE FROM browser WHERE person = ? COLLATE NOCASE"):
                 db.execute(ends, (name,))
+            first()
 
     def _check(self, role: str) -> None:
         if role not in ROLES:

@@ -15,7 +15,7 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -43,7 +43,8 @@ class Devices:
         self._stamp: tuple[int, ...] | None = None
         self._devices: list[Device] = []
 
-    def enrol(self, name: str, *, rotate: bool = False, token: str = "", now: float | None = None) -> str:
+    def enrol(self, name: str, *, rotate: bool = False, token: str = "", now: float | None = None,
+              first: Callable[[], None] = lambda: None) -> str:
         """Give a device a token, replacing its old one only when told to.
 
         Args:
@@ -51,6 +52,7 @@ class Devices:
             rotate: Replace the token of an enrolled device.
             token: One of `new_token` that is kept already; empty draws one.
             now: Epoch seconds; None asks the clock.
+            first: Called when it can be done and is not yet; if it raises, nothing is changed.
 
         Returns:
             The token. It is not kept: this is the only time it can be read.
@@ -74,14 +76,16 @@ class Devices:
             token = token or new_token()
             device = Device(name, _digest(token), time.time() if now is None else now)
             kept = [old for old in known if old.name != name]
+            first()
             self._write([*kept, device])
         return token
 
-    def revoke(self, name: str) -> None:
+    def revoke(self, name: str, *, first: Callable[[], None] = lambda: None) -> None:
         """Take a device out: its token is refused from its next batch on, by a running collector too.
 
         Args:
             name: Of an enrolled device, to the letter.
+            first: As of `enrol`.
 
         Raises:
             ConfigError: None is called this; or the file cannot be used.
@@ -93,6 +97,7 @@ class Devices:
             if len(kept) == len(known):
                 raise ConfigError(f"{self._path}: expected an enrolled device, found none called {name[:80]!a}, and "
                                   "nothing was changed; 'cmnas-edge collector CONFIG.toml --check' lists them")
+            first()
             self._write(kept)
 
     def recognise(self, token: str) -> str | None:

@@ -207,6 +207,26 @@ def test_the_audit_log_is_printed_and_verified_and_a_change_ends_with_its_own_co
     assert (code, "entry 2" in said, said.count("\n")) == (65, True, 1)
 
 
+def test_what_cannot_be_noted_in_the_audit_log_is_not_done(
+        config: Path, secret: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, config, "person", "add", "anna", "--role", "viewer", "--no-password")[0] == 0
+    assert run(capsys, config, "enrol", "gate", "--out", config.parent / "gate.token")[0] == 0
+    devices = (config.parent / "data" / "devices.json").read_text()
+    for file in (config.parent / "data").glob("audit.*"):
+        file.unlink()
+    (config.parent / "data" / "audit.log").mkdir()      # nobody writes there, root neither
+    for words in (("person", "add", "mallory", "--role", "admin", "--no-password"), ("person", "remove", "anna"),
+                  ("person", "role", "anna", "--role", "admin"), ("enrol", "yard"), ("revoke", "gate"),
+                  ("person", "password", "anna", "--password-file", secret), ("enrol", "gate", "--rotate"),
+                  ("enrol", "yard", "--out", config.parent / "yard.token")):
+        code, out, said = run(capsys, config, *words)
+        assert (code, out, said.count("\n")) == (78, "", 1), words
+        assert "audit.log" in said
+    assert kept(config) == [("anna", "viewer", False)]
+    assert (config.parent / "data" / "devices.json").read_text() == devices
+    assert not (config.parent / "yard.token").exists()
+
+
 def test_a_revoked_device_is_unknown_at_once_and_others_are_not(tmp_path: Path) -> None:
     running = Devices(tmp_path)
     tokens = {name: Devices(tmp_path).enrol(name) for name in ("gate", "yard")}
