@@ -226,7 +226,7 @@ def test_vectors_of_both_are_turned_by_the_sites_key_and_sealed(
 @pytest.mark.parametrize(("lines", "code", "says"), [
     ({"also": '"tiny"'}, 78, "expected 'also' and 'also_until' together"),
     ({"also_until": "2999-01-01T00:00:00Z"}, 78, "expected 'also' and 'also_until' together"),
-    ({"also": '"tiny"', "also_until": "2999-01-01T00:00:00"}, 78, "timezone"),
+    ({"also": '"tiny"', "also_until": "2999-01-01T00:00:00"}, 78, "offset from UTC"),
     ({"also": '"none"', "also_until": "2999-01-01T00:00:00Z"}, 65, "none"),
     ({"also": f'"{TINY}"', "also_until": "2999-01-01T00:00:00Z"}, 78, "expected a bundle of another fingerprint")])
 def test_a_second_bundle_that_cannot_be_meant_is_refused_before_anything_begins(
