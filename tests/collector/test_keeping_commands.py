@@ -42,7 +42,11 @@ def test_a_collector_is_backed_up_while_it_runs_erased_from_and_begun_again(
     assert "the collector runs; ask it, as somebody of the role privacy, by POST /v1/erasures" in said
     assert collector.stop() == 0
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now - 500 + 30 * 3 - 1))
-    code, out, _ = run(capsys, "erase", "--device", "gate", "--from", at, "--reason", "letter", "--config", config)
+    code, out, said = run(capsys, "erase", "--identity", "99", "--reason", "letter", "--config", config)
+    assert (code, json.loads(out)["sightings"]) == (0, 0)
+    assert "erase: nothing that is stored fits" in said
+    code, out, said = run(capsys, "erase", "--device", "gate", "--from", at, "--reason", "letter", "--config", config)
+    assert "nothing" not in said
     receipt = json.loads(out)
     assert (receipt["sightings"], receipt["reason"], receipt["log_emptied"]) == (3, "letter", True)
     # The machine is lost; what is left is the backup, the copy of the keys, and the master key's.
