@@ -122,7 +122,7 @@ def erase(words: list[str], args: argparse.Namespace) -> int:
         journal.close()
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(receipt)) + b"\n")
     if not receipt.sightings:
-        print("erase: nothing that is stored fits; if you expected something, look at what you named", file=sys.stderr)
+        sys.stderr.write("erase: nothing that is stored fits; if you expected something, look at what you named\n")
     return 0
 
 

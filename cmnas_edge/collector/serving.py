@@ -82,6 +82,9 @@ def serve(settings: CollectorSettings) -> int:
               time.monotonic() - began)
     for line in accepted.words([model, *also]):
         _log.info("%s", line)
+    if others := journal.count_by_others(dimensions, time.time() - settings.hot_window_h * 3600):
+        _log.warning("%d stored sightings of the last %g h were made by bundles that are accepted no more, and are not "
+                     "shown; put those bundles into also to have them back", others, settings.hot_window_h)
     for one in (model, *also):
         if bundle.voucher(one, settings.trust) == "nobody":
             _log.warning("%s: nobody signed this bundle; it is used since allow_unsigned_bundle = true", one.path)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from cmnas_edge.collector.access.audit_log import AuditLog
 from cmnas_edge.collector.receiving.devices import Devices
@@ -90,6 +91,16 @@ def test_a_privacy_officer_erases_by_the_api_and_has_a_receipt_and_nobody_else_d
     assert house.intake.stored_count == 3
     assert AuditLog(house.folder).check().faults == []
     assert Selection(identity=2).fault() == ""
+
+
+def test_a_collector_says_at_its_start_what_it_holds_of_bundles_that_it_accepts_no_more(collector: Process) -> None:
+    journal, now = Journal(collector.folder / "data"), time.time()
+    for number, received_at in ((1, now - 25 * 3600), (2, now - 60), (3, now - 60)):
+        each = structs.replace(People().sighting(1, at=received_at, sequence=number), fingerprint=bytes(32))
+        journal.append([Arrival("gate", [each], received_at)])
+    journal.close()
+    collector.start()
+    assert "2 stored sightings of the last 24 h were made by bundles that are accepted no more" in collector.said
 
 
 def test_what_is_over_is_gone_before_anybody_can_look(collector: Process) -> None:

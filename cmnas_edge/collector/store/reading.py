@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,14 @@ class Reading:
                 f"WHERE fingerprint IN ({marks}) AND (id >= ? OR id IN (SELECT sighting FROM link WHERE opened_by IN "
                 "(SELECT opened_by FROM link WHERE sighting >= ?))) ORDER BY id", (*dimensions, floor, floor))
             yield from self._opened(rows, dimensions)
+
+    def count_by_others(self, accepted: Collection[bytes], since: float) -> int:
+        """Count sightings received since then that no bundle of these fingerprints made."""
+        with self.explained():
+            (count,) = self._db.execute(
+                "SELECT count(*) FROM sighting WHERE received_at >= ? AND fingerprint "  # noqa: S608  no input in it
+                f"NOT IN ({', '.join('?' * len(accepted))})", (since, *accepted)).fetchone()
+        return int(count)
 
     def stored_after(self, dimensions: Mapping[bytes, int], after: int, most: int) -> Iterator[tuple[Record, F32]]:
         """Read the sightings of higher ids than ``after``, by id, at most ``most``."""
