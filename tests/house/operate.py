@@ -38,7 +38,8 @@ EXIT_CODES = {
     69: "this machine lacks something: a package, a GPU, a camera",
     75: "waiting may help: a full disk, a collector out of reach, a port that is another's; a running daemon "
         "retries instead",
-    78: "a setting, path or recording cannot be used, or words of a command are missing; also a daemon that went on without one of its sources",
+    78: "a setting, path or recording cannot be used, or words of a command are missing; also a daemon that went on "
+        "without one of its sources",
     130: "stopped with Ctrl-C; not by a daemon, which ends in good order",
 }
 
