@@ -435,7 +435,7 @@ def test_what_cannot_be_searched_is_one_sentence(straight: Path, tmp_path: Path,
         return shown
 
     assert "found another one" in told(straight, "seed = 3", "seed = 4")
-    assert "expected a number <= 1.0, found 1e+30 at preference.rate" in told(tmp_path / "h", "rate = 0.1", "rate = 1e30")
+    assert "a number <= 1.0, found 1e+30 at preference.rate" in told(tmp_path / "h", "rate = 0.1", "rate = 1e30")
     assert "found no infrared one under the cameras 1, 2;" in told(tmp_path / "i", "cameras = [1,3]", "cameras = [1,2]")
     assert "a second camera finds again, found none (cameras 3);" in told(
         tmp_path / "j", "cameras = [1,2,3]", "cameras = [3]")
