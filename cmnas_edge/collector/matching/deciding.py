@@ -113,11 +113,12 @@ def undo(identities: Identities, number: int, made: Mapping[str, Any]) -> Plan:
 
 def carry_out(identities: Identities, plan: Plan, number: int) -> None:
     """Do what was planned and stored as decision ``number``."""
+    hold(identities.held, number, plan.kind, plan.body)     # first: ways are learned of who is held together
     for opened_by, identity in plan.moves:
         one = identities.tracklet(opened_by)
         assert one is not None
         identities.move(one, identity)
-    hold(identities.held, number, plan.kind, plan.body)
+    identities.renew(plan.body["tracklets"])
 
 
 def hold(held: Held, number: int, kind: Kind, body: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ order, and what people decided, give the identities back exactly.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -221,6 +221,12 @@ class Identities:
         """Give a tracklet an identity, and keep all that follows from it."""
         self._chains.move(tracklet, identity)
         self.last = max(self.last, identity)
+
+    def renew(self, opened_by: Iterable[int]) -> None:
+        """Bring up to date what is known of whoever has these tracklets, of whom somebody said something."""
+        there = (self._tracklets.opened_by(number) for number in opened_by)
+        for identity in sorted({one.identity for one in there if one is not None}):
+            self._chains.renew(identity)
 
     def _place(self, tracklet: Tracklet, sighting: int, rule: Rule) -> Link:
         """Join the most probable identity if it is probable enough, or open one."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge.collector import views
@@ -101,6 +101,8 @@ def _do(desk: Desk, step: Any, *, restarts: bool) -> None:
 @pytest.mark.prove
 @settings(max_examples=25, deadline=None)
 @given(steps)
+@example([("see", 2, "north", 0, "visible"), ("see", 0, "north", 3, "visible"), ("merge", 0, 1), ("restart",),
+          ("see", 1, "north", 0, "visible"), ("see", 0, "north", 3, "infrared")])
 def test_whatever_is_seen_and_decided_restarts_change_nothing(drawn: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         steady, restarted = Desk(Path(first)), Desk(Path(second))
