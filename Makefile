@@ -38,7 +38,7 @@ $(VENV)/.dev: $(VENV)/.workshop
 demo: $(VENV)/.demo  ## weights to matches in one command: ARGS="--once --report demo.json" ends by itself
 	$(BIN)/cmnas-edge demo $(ARGS)
 
-test: $(VENV)/.dev  ## every test, at most five minutes on two cores; four workers, since many wait
+test: $(VENV)/.dev  ## every test, about seven minutes on two cores; four workers, since many wait
 	$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev  ## lint, types, import contracts
