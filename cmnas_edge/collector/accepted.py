@@ -47,19 +47,22 @@ def others(settings: CollectorSettings, first: Bundle) -> list[Bundle]:
 
     Raises:
         BundleError: As `leading`; or a calibration is of none of them.
-        ConfigError: A calibration cannot be read, or two bundles are of one fingerprint.
+        ConfigError: A calibration cannot be read, or two bundles or calibrations are of one fingerprint.
     """
     found = [bundle.open_trusted(path, settings.trust) for path in settings.also]
     for at, one in enumerate(found):
         if twin := next((each for each in (first, *found[:at]) if each.fingerprint == one.fingerprint), None):
             raise ConfigError(f"also: expected bundles of other fingerprints than one another's, found that {one.path} "
                               f"is of the same as {twin.path}; leave it out: their vectors compare as they are")
-    by = {one.fingerprint_hex: one for one in found}
+    by, calibrated = {one.fingerprint_hex: one for one in found}, dict[str, Path]()
     for path in settings.also_calibration:
         name = _fingerprint(path)
         if not found:
             raise ConfigError(f"also_calibration: expected bundles in also that {path} is for, found none; name them")
         one = by.get(name, found[0])    # whose it is not, reading says
+        if (other := calibrated.setdefault(one.fingerprint_hex, path)) is not path:
+            raise ConfigError(f"also_calibration: expected one calibration for each bundle, found that {other} and "
+                              f"{path} are for the same; leave one out")
         by[one.fingerprint_hex] = dataclasses.replace(one, calibration=read_stored(path, one.fingerprint_hex))
     return list(by.values())
 

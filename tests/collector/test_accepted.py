@@ -57,6 +57,8 @@ def test_each_bundle_is_accepted_with_the_calibration_that_is_for_it(
     (['bundle = "new"', 'also = ["old"]', 'also_calibration = ["new.json"]'], 65, "expected thresholds for"),
     (['bundle = "new"', 'also = ["old"]', 'also_calibration = ["old/MODEL.md"]'], 65, "MODEL.md"),
     (['bundle = "new"', 'also = ["old"]', 'also_calibration = ["none.json"]'], 78, "found no file that can be read"),
+    (['bundle = "new"', 'also = ["old"]', 'also_calibration = ["old.json", "old.json"]'], 78,
+     "expected one calibration for each bundle"),
     (['bundle = "new"', 'also_calibration = ["old.json"]'], 78, "expected bundles in also"),
     (['bundle = "new"', 'calibration = "old.json"', 'also = ["old"]'], 65, "expected thresholds for fingerprint")])
 def test_bundles_and_calibrations_that_do_not_belong_together_are_one_sentence(
