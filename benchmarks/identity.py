@@ -30,13 +30,13 @@ from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.collector.matching.evidence import NEWCOMER
 from cmnas_edge.collector.matching.identity import Identities
 
-__all__ = ["main", "ours", "report"]
+__all__ = ["REPAIR", "main", "ours", "placed", "report"]
 
 I64 = npt.NDArray[np.int64]
 _PRECISION = 0.95
 _THRESHOLDS = tuple(np.arange(0.5, 0.96, 0.025).round(3).tolist())
 _NEWCOMERS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-_REPAIR = (100, 25)     # after so many sightings, so many identities
+REPAIR = (100, 25)     # after so many sightings, so many identities
 _DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "identity.md"
 _BEGIN, _END = "<!-- identity -->", "<!-- end of identity -->"
 _DAYS = ("60:0", "60:1", "60:2", "600:0")
@@ -93,13 +93,18 @@ def ours(bundle: Bundle, day: Day, newcomer: float = NEWCOMER) -> tuple[I64, flo
     unsure = 0
     for look, vector in zip(day.looks, day.vectors, strict=True):
         unsure += identities.add(look, vector)[0].rule == "unsure"
-        if look.id % _REPAIR[0] == 0:
-            identities.repair(_REPAIR[1])
+        if look.id % REPAIR[0] == 0:
+            identities.repair(REPAIR[1])
+    return placed(identities, day), unsure / len(day.passes)
+
+
+def placed(identities: Identities, day: Day) -> I64:
+    """The identity of each tracklet of a day."""
     found = np.zeros(len(day.passes), np.int64)
     for identity, chain in identities:
         for tracklet in chain:
             found[tracklet.key[3]] = identity
-    return found, unsure / len(day.passes)
+    return found
 
 
 def _judge(bundle: Bundle, day: Day, people: int) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """How many people stay known while a site changes from the bundle that ships to another?
 
-    python -m tests.second_bundle /tmp/second           # another one, made of it
-    python -m benchmarks.rollout /tmp/second            # three drawn days of 60 people, a minute
+    python -m tests.second_bundle runs/second           # another one, made of it
+    python -m benchmarks.rollout runs/second            # three drawn days of 60 people, a minute
 
 A day is `benchmarks.drawn_day`. On it people come once or twice, so everybody meets the change in the midst of what is
 seen of them: their first appearances are told of by the old bundle, some in the middle by both, the rest by the new
@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.drawn_day import Day, draw_day
+from benchmarks.identity import REPAIR, placed
 from benchmarks.linking import Truth
 from benchmarks.records import keep
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.collector.matching.identity import Identities
 
 I64 = npt.NDArray[np.int64]
-_REPAIR = (100, 25)     # after so many sightings, so many identities
 # How many of a person's appearances, about the middle one, are told of by both; None: one bundle tells of all.
 _WAYS = {"the old bundle alone": None, "the new bundle alone": None, "no overlap": 0, "1 appearance by both": 1,
          "3 appearances by both": 3}
@@ -70,12 +70,9 @@ def _judged(bundles: tuple[Bundle, Bundle], days: list[Day], way: str) -> Found:
             if told[look.tracklet]:
                 number += 1
                 identities.add(msgspec.structs.replace(look, id=number), seen.vectors[row], bundle.fingerprint)
-        if look.id % _REPAIR[0] == 0:
-            identities.repair(_REPAIR[1])
-    found = np.zeros(len(day.passes), np.int64)
-    for identity, chain in identities:
-        for tracklet in chain:
-            found[tracklet.key[3]] = identity
+        if look.id % REPAIR[0] == 0:
+            identities.repair(REPAIR[1])
+    found = placed(identities, day)
     early, late = from_middle < 0, from_middle > 0
     through = truth.same & ((early[:, None] & late[None]) | (late[:, None] & early[None]))
     judged = truth.judge(found)

@@ -274,11 +274,7 @@ class Intake:
             elif number is not None:
                 self.stored_count += 1
                 self.taken_count += 1
-                self._behind.add(Record(
-                    number, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera,
-                    item.seen_from, item.seen_at, item.modality, item.tracklet, item.view_count, item.quality,
-                    item.box_width, item.box_height, item.engine, item.precision, item.transform,
-                    item.fingerprint), item.vector)
+                self._behind.add(Record.of(number, arrival, item), item.vector)
         if gaps:
             self._gallery.note_gaps(gaps)
 

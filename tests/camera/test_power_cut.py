@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,6 +17,7 @@ import pytest
 from cmnas_edge.camera.sending.spool import MIN_BYTES, Spool
 from tests.camera.disks import loop_missing, mounted, needs_strace
 from tests.camera.recording import Event, left_behind, recorded
+from tests.power import made, power_cut
 from tests.proof import PROVING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,34 +180,11 @@ def test_power_cuts_one_after_another_on_a_real_filesystem_take_nothing_that_was
         pytest.skip(reason)
     record_property("kills", CUTS)
     rng, promises = random.Random(7), Promises()
-    disk, image = tmp_path / "disk", tmp_path / "disk.img"
-    with image.open("wb") as file:
-        file.truncate(24 << 20)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    disk, image = tmp_path / "disk", made(tmp_path / "disk.img", 24)
     limit, batch = 4 * MIN_BYTES, 16
     before = 0
     for cut in range(CUTS):
-        with ExitStack() as on:
-            on.enter_context(mounted(disk, "ext4", "loop", str(image)))
-            device = subprocess.run(["findmnt", "-no", "SOURCE", disk], check=True, capture_output=True, text=True)
-            statistics = Path("/sys/block") / Path(device.stdout.strip()).name / "stat"
-            lines = tmp_path / "lines"
-            with lines.open("wb") as out:
-                process = subprocess.Popen(writer(disk / "spool.db", limit, batch, -1), cwd=ROOT, stdout=out)
-            on.callback(process.wait)
-            on.callback(process.kill)
-            wait_for(lines, rng.randrange(2, 250))
-            time.sleep(rng.uniform(0.0, 0.02))
-            process.send_signal(signal.SIGSTOP)
-            wait_until_stopped(process.pid)
-            taken = image.with_suffix(".taken")
-            copy_between_writes(image, taken, statistics)
-            promises.hear(lines.read_text("utf-8").splitlines())
-        taken.replace(image)
-        # The disk's own books can be put in order, without a question.
-        mended = subprocess.run(["fsck.ext4", "-p", image], capture_output=True, text=True, check=False)
-        assert mended.returncode in (0, 1), mended.stdout
-        assert subprocess.run(["fsck.ext4", "-fn", image], capture_output=True, check=False).returncode == 0
+        promises.hear(power_cut(disk, image, writer(disk / "spool.db", limit, batch, -1), rng, range(2, 250)))
         with mounted(disk, "ext4", "loop", str(image)):
             promises.hold(disk / "spool.db", limit, batch)
             with Spool(disk / "spool.db", limit) as spool:      # the word that hold() put there
@@ -220,31 +194,3 @@ def test_power_cuts_one_after_another_on_a_real_filesystem_take_nothing_that_was
             assert not [*disk.glob("*.damaged-*")], f"cut {cut}: a power cut passed for damage"
         assert len(promises.put) > before
         before = len(promises.put)
-
-
-def wait_for(lines: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if lines.read_bytes().count(b"\n") >= count:
-            return
-        time.sleep(0.003)
-    raise AssertionError("the writer said too little")
-
-
-def wait_until_stopped(pid: int) -> None:
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "T":
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def copy_between_writes(image: Path, taken: Path, statistics: Path) -> None:
-    """Copy a disk as it was at one moment: again, if anything was written to it meanwhile."""
-    for _ in range(200):
-        before = statistics.read_text("utf-8").split()
-        if before[8] == "0":    # nothing is on its way
-            subprocess.run(["cp", "--sparse=always", image, taken], check=True)
-            if statistics.read_text("utf-8").split()[4:7] == before[4:7]:
-                return
-        time.sleep(0.01)
-    raise AssertionError("the disk never rested")

@@ -18,11 +18,9 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Erasure, Erasures
@@ -30,15 +28,14 @@ from cmnas_edge.collector.store.keys import Keys, day_name
 from cmnas_edge.collector.store.place import Place
 from cmnas_edge.collector.store.ranges import Ranges
 from cmnas_edge.collector.store.reading import Reading
-from cmnas_edge.collector.store.records import FIELDS, LINK_FIELDS, Arrival, Decision, JournalGap, Record
+from cmnas_edge.collector.store.records import LINK_FIELDS, Arrival, Decision, JournalGap, Record
 from cmnas_edge.collector.store.removal import Removed, forget_decisions, remove
 from cmnas_edge.collector.store.room import lacking
-from cmnas_edge.collector.store.schema import beside, prepare
-from cmnas_edge.embedding import pack
+from cmnas_edge.collector.store.schema import prepare
+from cmnas_edge.collector.store.storing import take
 from cmnas_edge.errors import ConfigError, DiskFull
 from cmnas_edge.log import Repeats
 from cmnas_edge.private import hand_to_folders_owner
-from cmnas_edge.sighting import Gap, Sighting
 
 __all__ = ["RESTORING", "Arrival", "Decision", "Journal", "JournalGap", "Record"]
 
@@ -247,60 +244,13 @@ class Journal(Reading):
                              [msgspec.structs.astuple(link) for link in links])
 
     def _store(self, arrival: Arrival) -> list[int | None]:
-        day, vectors = self.keys.day_for(arrival.received_at), _packed(arrival.items)
-        held = self._held(arrival)
-        stored: list[int | None] = []
-        rows: list[tuple[object, ...]] = []
-        for item in arrival.items:
-            if isinstance(item, Gap):
-                stored.append(self._note_gap(arrival, item))
-                continue
-            vector, name, seen = next(vectors), (item.spool, item.sequence), (item.seen_at, item.camera)
-            if held.get(name, seen) != seen and self._repeats.admit(arrival.device) is not None:
-                _log.error("%s: sends another record under a number that is stored already, and that one is lost; if "
-                           "two devices have one card's image, give each a name, a token and a spool of its own",
-                           arrival.device)
-            if name in held or self._gone.has(arrival.device, *name):
-                stored.append(None)     # stored once, here or erased or past since: its acknowledgement was lost
-                continue
-            held[name] = seen
-            self._last += 1     # never the number of one that is gone
-            stored.append(self._last)
-            rows.append(self._row(arrival, item, day, vector))
-        self._db.executemany(
-            f"INSERT INTO sighting ({FIELDS}, fingerprint, packing, vector, day) "  # noqa: S608  no input in it
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        return stored
-
-    def _held(self, arrival: Arrival) -> dict[tuple[str, int], tuple[float, str]]:
-        """Which of its sightings are stored already, by spool and number: when and by which camera those were seen."""
-        numbers: dict[str, list[int]] = {}
-        for item in arrival.items:
-            if isinstance(item, Sighting):
-                numbers.setdefault(item.spool, []).append(item.sequence)
-        held: dict[tuple[str, int], tuple[float, str]] = {}
-        for spool, asked in numbers.items():
-            marks = ", ".join("?" * len(asked))
-            held.update(((spool, number), (seen_at, camera)) for number, seen_at, camera in self._db.execute(
-                f"SELECT sequence, seen_at, camera FROM sighting WHERE device = ? AND spool = ? "  # noqa: S608  no input in it
-                f"AND sequence IN ({marks})", (arrival.device, spool, *asked)))
-        return held
-
-    def _note_gap(self, arrival: Arrival, gap: Gap) -> int:
-        # A gap that grows before it is acknowledged is sent again, longer.
-        self._db.execute(
-            "INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (device, spool, first) DO UPDATE "
-            "SET last = max(last, excluded.last), count = max(count, excluded.count)",
-            (arrival.device, gap.spool, gap.first, gap.last, gap.count, arrival.received_at))
-        return 0
-
-    def _row(self, arrival: Arrival, item: Sighting, day: int, vector: bytes) -> tuple[object, ...]:
-        sealed = self.keys.seal(day, vector, beside(arrival.device, item.spool, item.sequence, item.packing))
-        # Numbers beyond SQLite's 63 bits stand as text.
-        return (self._last, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera,
-                item.seen_from, item.seen_at, item.modality, str(item.tracklet), item.view_count, item.quality,
-                item.box_width, item.box_height, item.engine, item.precision, str(item.transform), item.fingerprint,
-                item.packing, sealed, day)
+        taken = take(self._db, self.keys, self._gone, arrival, self._last)
+        self._last = taken.last
+        if taken.is_foreign and self._repeats.admit(arrival.device) is not None:
+            _log.error("%s: sends another record under a number that is stored already, and that one is lost; if "
+                       "two devices have one card's image, give each a name, a token and a spool of its own",
+                       arrival.device)
+        return taken.stored
 
     def space(self) -> tuple[int, int]:
         """Bytes that the journal takes, its log included, and bytes that are free where it lies."""
@@ -334,10 +284,3 @@ class Journal(Reading):
                     self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
                 raise
             self._place.check()     # before anything of it is acknowledged
-
-
-def _packed(items: Sequence[Sighting | Gap]) -> Iterator[bytes]:
-    """Pack the vectors of sightings again as they came, in their order; a batch mostly comes in one packing."""
-    sightings = [item for item in items if isinstance(item, Sighting)]
-    for (packing, _), some in groupby(sightings, key=lambda item: (item.packing, len(item.vector))):
-        yield from pack(np.stack([item.vector for item in some]), packing)

@@ -19,6 +19,14 @@ LINK_FIELDS = ("sighting, opened_by, identity, rule, score, threshold, pair, aga
 DecisionKind = Literal["confirm", "split", "merge", "undo", "cannot_link"]
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """What one request brought: legal records of one device, and when."""
+
+    device: str
+    items: list[Sighting | Gap]
+    received_at: float
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """A sighting as stored, without its vector. ``id`` counts up in the order of storing."""
 
@@ -41,6 +49,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     transform: int
     fingerprint: bytes
 
+    @classmethod
+    def of(cls, number: int, arrival: Arrival, item: Sighting) -> Record:
+        """Tell of a sighting as stored under an id."""
+        return cls(number, arrival.device, item.spool, item.sequence, arrival.received_at, item.camera, item.seen_from,
+                   item.seen_at, item.modality, item.tracklet, item.view_count, item.quality, item.box_width,
+                   item.box_height, item.engine, item.precision, item.transform, item.fingerprint)
+
 
 class JournalGap(msgspec.Struct, frozen=True):
     """Records a device's spool had to drop before they could be sent."""
@@ -50,14 +65,6 @@ class JournalGap(msgspec.Struct, frozen=True):
     first: int
     last: int
     count: int
-    received_at: float
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """What one request brought: legal records of one device, and when."""
-
-    device: str
-    items: list[Sighting | Gap]
     received_at: float
 
 

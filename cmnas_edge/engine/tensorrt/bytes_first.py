@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cmnas_edge.fields import varint
+
 __all__ = ["NotOnnx", "cast_first", "weight_files"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -178,13 +180,4 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _delimited(number: int, value: bytes) -> bytes:
-    return _as_varint(number << 3 | _BYTES) + _as_varint(len(value)) + value
-
-
-def _as_varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return varint(number << 3 | _BYTES) + varint(len(value)) + value

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,8 +23,8 @@ from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.store.keys import day_name
 from cmnas_edge.collector.store.upkeep import Upkeep
 from tests.camera.disks import loop_missing, mounted
-from tests.camera.test_power_cut import copy_between_writes, wait_for, wait_until_stopped
 from tests.collector.people import DIMENSION, FINGERPRINT
+from tests.power import made, power_cut
 from tests.proof import PROVING
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -146,32 +143,11 @@ def test_power_cuts_one_after_another_take_nothing_acknowledged_and_bring_back_n
         pytest.skip(reason)
     record_property("kills", CUTS)
     rng, promises = random.Random(11), Promises()
-    disk, image = tmp_path / "disk", tmp_path / "disk.img"
-    with image.open("wb") as file:
-        file.truncate(64 << 20)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    disk, image = tmp_path / "disk", made(tmp_path / "disk.img", 64)
     for cut in range(CUTS):
-        with ExitStack() as on:
-            on.enter_context(mounted(disk, "ext4", "loop", str(image)))
-            device = subprocess.run(["findmnt", "-no", "SOURCE", disk], check=True, capture_output=True, text=True)
-            statistics = Path("/sys/block") / Path(device.stdout.strip()).name / "stat"
-            lines = tmp_path / "lines"
-            with lines.open("wb") as out:
-                process = subprocess.Popen(
-                    [sys.executable, "-c", _WRITER, str(disk / "data"), str(promises.last + 1 if cut else 0),
-                     str(BEGAN), str(RETENTION_H)], cwd=ROOT, stdout=out)
-            on.callback(process.wait)
-            on.callback(process.kill)
-            wait_for(lines, rng.randrange(1, 150))
-            time.sleep(rng.uniform(0.0, 0.02))
-            process.send_signal(signal.SIGSTOP)
-            wait_until_stopped(process.pid)
-            taken = image.with_suffix(".taken")
-            copy_between_writes(image, taken, statistics)
-            promises.hear(lines.read_text("utf-8").splitlines())
-        taken.replace(image)
-        mended = subprocess.run(["fsck.ext4", "-p", image], capture_output=True, text=True, check=False)
-        assert mended.returncode in (0, 1), mended.stdout
+        writer = [sys.executable, "-c", _WRITER, str(disk / "data"), str(promises.last + 1 if cut else 0), str(BEGAN),
+                  str(RETENTION_H)]
+        promises.hear(power_cut(disk, image, writer, rng, range(1, 150)))
         with mounted(disk, "ext4", "loop", str(image)):
             promises.hold(disk / "data")
             os.sync()
