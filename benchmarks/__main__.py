@@ -26,6 +26,7 @@ from benchmarks import (
     protocol,
     quantisation,
     resize,
+    rollout,
     sealing,
     search_step,
     spool,
@@ -33,7 +34,8 @@ from benchmarks import (
 )
 
 _SHORT = (latency, throughput, draw, gates, loader, pipeline, protocol, resize, sealing, search_step, spool)
-_LONG = (calibration, cameras, dusk, flat, identity, ingest, linkability, match, probe, quantisation)
+_LONG = (calibration, cameras, dusk, flat, identity, ingest, linkability, match, probe, quantisation,
+         rollout)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__,

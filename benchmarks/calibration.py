@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.bundle import Bundle, Drawn, default_path
 from cmnas_edge.bundle.pictures import draw
@@ -62,9 +63,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=120, help="of each, half of them confirmed")
     parser.add_argument("--journal", type=Path, metavar="FOLDER", help="write the first site there, and nothing else")
     args = parser.parse_args()
-    for name, found, least in (("sites", args.sites, 0), ("people", args.people, 60)):
-        if found < least:
-            parser.error(f"--{name}: expected at least {least}, found {found}; give more")
+    at_least(parser, args, 0, "sites")
+    at_least(parser, args, 60, "people")
     bundle = Bundle.open(default_path())
     engines = {modality: open_engine(bundle, modality) for modality in MODALITIES}
 

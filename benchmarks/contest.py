@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.least import at_least
 from benchmarks.records import RESULTS
 from benchmarks.stalls import Contender, Stall, environment
 from cmnas_edge.bundle import Bundle, default_path
@@ -38,9 +39,7 @@ def arguments(description: str | None, seconds: float) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=seconds, help=f"for one bundle ({seconds:.0f})")
     parser.add_argument("--table", action="store_true", help="print the table of the last results, measure nothing")
     args = parser.parse_args()
-    for option, least in (("cores", 1), ("batch", 1)):
-        if (found := min(getattr(args, option))) < least:
-            parser.error(f"--{option}: expected at least {least}, found {found}; give more")
+    at_least(parser, args, 1, "cores", "batch")
     if not args.seconds > 0:
         parser.error(f"--seconds: expected more than 0, found {args.seconds:g}; give more")
     return args

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.collector.gallery import Gallery
@@ -119,8 +120,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000],
                         help="identities in memory, for the second question")
     args = parser.parse_args()
-    if (least := min(args.people)) < 1:
-        parser.error(f"--people: expected at least 1, found {least}; give more")
+    at_least(parser, args, 1, "people")
     if args.stored <= 4 * _FEW or args.turns < 1 or args.hot < 1:
         parser.error(f"expected more than {4 * _FEW} stored, and a turn and a hot sighting at least; correct them")
     with tempfile.TemporaryDirectory() as folder:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.devices import Device, Site
+from benchmarks.least import at_least
 from benchmarks.records import RESULTS, keep
 
 __all__ = ["main"]
@@ -52,9 +53,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table of the last results, measure nothing")
     parser.add_argument("--only", nargs="+", choices=("flood", "steady", "crowd", "hostile"))
     args = parser.parse_args()
-    for name in ("seconds", "connections", "rate", "devices"):
-        if not (found := getattr(args, name)) >= 1:
-            parser.error(f"--{name}: expected at least 1, found {found:g}; give more")
+    at_least(parser, args, 1, "seconds", "connections", "rate", "devices")
     if not args.table:
         measure(args)
     print("\n".join(table(found := last())))

@@ -30,6 +30,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge import sighting_pb2 as pb
 from cmnas_edge.bundle import Bundle, Drawn, default_path
@@ -59,9 +60,8 @@ def main() -> None:
         bundle = Bundle.open(default_path())
         _cost(bundle, ONE.rotation(bundle.dimension))
         return
-    for name, found, least in (("people", args.people, 2), ("views", args.views, 1)):
-        if found < least:
-            parser.error(f"--{name}: expected at least {least}, found {found}; give more")
+    at_least(parser, args, 2, "people")
+    at_least(parser, args, 1, "views")
     bundle = Bundle.open(default_path())
     one, other = ONE.rotation(bundle.dimension), OTHER.rotation(bundle.dimension)
     here, there, who = _seen(bundle, _FIRST, args.people, args.views)

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.errors import DeviceError
 from cmnas_edge.synthetic.sysu import write_sysu
@@ -47,9 +48,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1),
                         help="threads that load ahead on a GPU (all cores but one)")
     args = parser.parse_args()
-    for name in ("rounds", "steps", "workers"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name}: expected at least 1, found {getattr(args, name)}; give more")
+    at_least(parser, args, 1, "rounds", "steps", "workers")
     try:
         device = choose(args.device)
     except DeviceError as error:

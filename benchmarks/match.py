@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.least import at_least
 from benchmarks.records import RESULTS, keep
 from benchmarks.stores import CAMERAS, STORES, Ours, Rows, Store, lacks, opened, wanted
 from cmnas_edge.embedding import unit
@@ -51,8 +52,7 @@ def main() -> None:
     parser.add_argument("--stores", nargs="*", choices=list(STORES), default=list(STORES), help="whom to ask (all)")
     parser.add_argument("--table", action="store_true", help="print the table of the last results, measure nothing")
     args = parser.parse_args()
-    if (least := min(args.rows)) < 640:
-        parser.error(f"--rows: expected at least 640, found {least}; give more")
+    at_least(parser, args, 640, "rows")
     if not args.seconds > 0:
         parser.error(f"--seconds: expected more than 0, found {args.seconds:g}; give more")
     if not args.table:

@@ -18,6 +18,7 @@ import argparse
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.embedding import MODALITIES, Modality, unit
@@ -43,9 +44,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=900, help="two thirds of them are fitted on")
     parser.add_argument("--views", type=int, default=2, help="pictures of each, by each of two cameras a modality")
     args = parser.parse_args()
-    for name, found, least in (("people", args.people, 30), ("views", args.views, 1)):
-        if found < least:
-            parser.error(f"--{name}: expected at least {least}, found {found}; give more")
+    at_least(parser, args, 30, "people")
+    at_least(parser, args, 1, "views")
     bundle = Bundle.open(default_path())
     people = [Person.draw(0, _FIRST + n) for n in range(args.people)]
     kinds, amounts = _kinds(people), _amounts(people)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.retrieval import evaluate, sysu_excluded
 
@@ -32,8 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--market", action="store_true", help="also 10,000 queries in 20,000, for the memory it takes")
     args = parser.parse_args()
-    if args.rounds < 1:
-        parser.error(f"--rounds: expected at least 1, found {args.rounds}; give more")
+    at_least(parser, args, 1, "rounds")
     trial = _trial()
     taken: dict[str, list[float]] = {}
     for _ in range(args.rounds):

@@ -13,6 +13,7 @@ import argparse
 import numpy as np
 import onnx
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.bundle.pictures import draw, of_modality
@@ -32,8 +33,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=1000, help="who are searched")
     parser.add_argument("--method", choices=METHODS, nargs="+", default=METHODS, help="how ranges are found")
     args = parser.parse_args()
-    if args.people < 2:
-        parser.error(f"--people: expected at least 2, found {args.people}; give more")
+    at_least(parser, args, 2, "people")
     bundle = Bundle.open(default_path())
     models = {modality: onnx.load(bundle.graph(modality)) for modality in MODALITIES}
     pictures = draw(people(args.people), bundle.height, bundle.width)

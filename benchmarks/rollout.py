@@ -1,7 +1,7 @@
 """How many people stay known while a site changes from the bundle that ships to another?
 
-    python -m tests.second_bundle runs/second           # another one, made of it
-    python -m benchmarks.rollout runs/second            # three drawn days of 60 people, a minute
+    python -m benchmarks.rollout                        # three drawn days of 60 people, a minute
+    python -m benchmarks.rollout --second my-bundle     # to one of your own, not to the shipped one with weights moved
 
 A day is `benchmarks.drawn_day`. On it people come once or twice, so everybody meets the change in the midst of what is
 seen of them: their first appearances are told of by the old bundle, some in the middle by both, the rest by the new
@@ -13,6 +13,7 @@ one identity. The same question is asked where one bundle sees everything. Both 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,13 @@ import numpy.typing as npt
 
 from benchmarks.drawn_day import Day, draw_day
 from benchmarks.identity import REPAIR, placed
+from benchmarks.least import at_least
 from benchmarks.linking import Truth
 from benchmarks.records import keep
+from benchmarks.second_bundle import second_bundle
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.collector.matching.identity import Identities
+from cmnas_edge.errors import BundleError
 
 I64 = npt.NDArray[np.int64]
 # How many of a person's appearances, about the middle one, are told of by both; None: one bundle tells of all.
@@ -44,13 +48,20 @@ class Found(NamedTuple):
 def main() -> None:
     """Measure, print, and append it to the tracked results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("second", type=Path, help="folder of a bundle with another fingerprint")
+    parser.add_argument("--second", type=Path, help="folder of a bundle with another fingerprint (one made for this)")
     parser.add_argument("--people", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cache", type=Path, default=Path("runs/identity"))
     args = parser.parse_args()
-    bundles = Bundle.open(default_path()), Bundle.open(args.second)
-    days = [[draw_day(bundle, seed, args.people, args.cache) for bundle in bundles] for seed in args.seeds]
+    at_least(parser, args, 2, "people")
+    at_least(parser, args, 0, "seeds")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            second = Bundle.open(args.second) if args.second else second_bundle(Path(folder) / "second")
+            bundles = Bundle.open(default_path()), second
+            days = [[draw_day(bundle, seed, args.people, args.cache) for bundle in bundles] for seed in args.seeds]
+    except BundleError as error:
+        parser.error(str(error))
     for name in _WAYS:
         found = Found(*np.mean([_judged(bundles, pair, name) for pair in days], axis=0).round(3).tolist())
         print(f"{name:24s} {found}")

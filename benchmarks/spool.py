@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from benchmarks.least import at_least
 from benchmarks.records import keep
 from cmnas_edge.camera.sending.memory_first import MemoryFirst
 from cmnas_edge.camera.sending.spool import Spool
@@ -36,8 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=4096, help="of each turn (default: 4096)")
     args = parser.parse_args()
-    if args.records < max(_BATCHES):
-        parser.error(f"--records: expected at least {max(_BATCHES)}, found {args.records}; give more")
+    at_least(parser, args, max(_BATCHES), "records")
     figures: dict[str, object] = {"records": args.records, "body_bytes": _BODY_BYTES}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as on:
         disk = Path(folder) / "disk"

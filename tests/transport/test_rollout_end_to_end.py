@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx
 
+from benchmarks.second_bundle import second_bundle
 from cmnas_edge.bundle import default_path
 from cmnas_edge.synthetic.film import write_site
 from cmnas_edge.synthetic.site import Site
 from tests.collector.process import Process
-from tests.second_bundle import second_bundle
 
 
 class RollOut:
