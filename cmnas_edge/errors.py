@@ -3,6 +3,7 @@
 ::
 
     CmnasError
+    ├── WrongCommand    exit 2    a verb, an option or a word of the command line
     ├── ConfigError     exit 78   the operator edits the file named in the message
     ├── BundleError     exit 65   export again, or for this device
     ├── Unaccounted     exit 65   something left a device that nothing explains: look at it
@@ -31,6 +32,12 @@ class CmnasError(Exception):
     """Anything this project raises on purpose."""
 
     exit_code: ClassVar[int] = 70
+
+
+class WrongCommand(CmnasError):
+    """The command line cannot be meant; the message says what a right one looks like."""
+
+    exit_code = 2
 
 
 class ConfigError(CmnasError):

@@ -27,7 +27,7 @@ from cmnas_edge.collector.store.keys import Keys
 from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.schema import SCHEMA
 from cmnas_edge.collector.witnesses import Witnessed, read, said, witnessed
-from cmnas_edge.errors import ConfigError, unwritable
+from cmnas_edge.errors import ConfigError, WrongCommand, unwritable
 from cmnas_edge.private import write_private
 
 __all__ = ["Refined", "add_arguments", "calibrate", "refine"]
@@ -59,8 +59,8 @@ def calibrate(words: list[str], args: argparse.Namespace) -> int:
         CmnasError: It cannot be done, or not be noted in the audit log; nothing was written.
     """
     if words or args.config is None:
-        raise ConfigError("calibrate: expected the settings file, as in: cmnas-edge collector calibrate --config "
-                          "collector.toml --out site-calibration.json")
+        raise WrongCommand("calibrate: expected the settings file, as in: cmnas-edge collector calibrate --config "
+                           "collector.toml --out site-calibration.json")
     settings = collector_settings.load(args.config)
     model = leading(settings)
     earlier = model.calibration
@@ -127,7 +127,7 @@ def _plan(threshold: Threshold, rate: float | None, earlier: Calibration) -> Pla
     try:
         return Plan(rate=wanted, unsure_rate=min(10 * wanted, 0.5), prior=prior, resamples=500)
     except ValueError as error:
-        raise ConfigError(f"calibrate: {error}; correct --rate") from None
+        raise WrongCommand(f"calibrate: {error}; correct --rate") from None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from cmnas_edge.collector.receiving.devices import Devices, new_token
 from cmnas_edge.collector.serving import serve, server_config
 from cmnas_edge.collector.store import elsewhere
 from cmnas_edge.collector.web import metrics
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, WrongCommand
 from cmnas_edge.private import write_new_secret
 
 __all__ = ["add_arguments", "run"]
@@ -71,21 +71,21 @@ def run(args: argparse.Namespace) -> int:
         return _MORE[args.words[0]](args.words[1:], args)
     if args.words[0] == "enrol":
         if len(args.words) != 2 or args.config is None:
-            raise ConfigError("enrol: expected a device's name and the settings file, as in: "
-                              "cmnas-edge collector enrol gate --config collector.toml")
+            raise WrongCommand("enrol: expected a device's name and the settings file, as in: "
+                               "cmnas-edge collector enrol gate --config collector.toml")
         return _enrol(args.words[1], args.config, args.out, rotate=args.rotate, reason=args.reason)
     if args.words[0] == "seal-key":
         if len(args.words) != 2:
-            raise ConfigError("seal-key: expected the file to write, as in: cmnas-edge collector seal-key seal.pem")
+            raise WrongCommand("seal-key: expected the file to write, as in: cmnas-edge collector seal-key seal.pem")
         return _seal_key(Path(args.words[1]))
     if args.words[0] == "mqtt-acl":
         if len(args.words) != 1 or args.config is None:
-            raise ConfigError("mqtt-acl: expected the settings file, as in: "
-                              "cmnas-edge collector mqtt-acl --config collector.toml")
+            raise WrongCommand("mqtt-acl: expected the settings file, as in: "
+                               "cmnas-edge collector mqtt-acl --config collector.toml")
         return _mqtt_acl(args.config)
     if len(args.words) != 1:
-        raise ConfigError(f"expected one settings file, found {' '.join(args.words)!r}; "
-                          "run cmnas-edge collector --help")
+        raise WrongCommand(f"expected one settings file, found {' '.join(args.words)!r}; "
+                           "run cmnas-edge collector --help")
     settings = collector_settings.load(Path(args.words[0]))
     if args.check:
         model = accepted.leading(settings)

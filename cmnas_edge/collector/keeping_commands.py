@@ -20,7 +20,7 @@ from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.journal import Journal
 from cmnas_edge.collector.store.keys import new_master
 from cmnas_edge.collector.store.upkeep import Upkeep
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, WrongCommand
 from cmnas_edge.private import write_new_secret
 from cmnas_edge.progress import Progress
 
@@ -49,8 +49,8 @@ def backup(words: list[str], args: argparse.Namespace) -> int:
         CmnasError: It cannot be done, and there is no backup.
     """
     if len(words) != 1 or args.config is None:
-        raise ConfigError("backup: expected a folder to make and the settings file, as in: "
-                          "cmnas-edge collector backup /mnt/backup/2026-11-21 --config collector.toml")
+        raise WrongCommand("backup: expected a folder to make and the settings file, as in: "
+                           "cmnas-edge collector backup /mnt/backup/2026-11-21 --config collector.toml")
     settings = collector_settings.load(args.config)
     with Progress("pages") as shown:
         made = back_up(settings.data, Path(words[0]), keys_of(settings), master_key=settings.master_key,
@@ -70,11 +70,11 @@ def restore(words: list[str], args: argparse.Namespace) -> int:
         CmnasError: It cannot be done, and nothing is there.
     """
     if len(words) != 1 or args.config is None:
-        raise ConfigError("restore: expected the folder of a backup and the settings file, as in: "
-                          "cmnas-edge collector restore /mnt/backup/2026-11-21 --config collector.toml")
+        raise WrongCommand("restore: expected the folder of a backup and the settings file, as in: "
+                           "cmnas-edge collector restore /mnt/backup/2026-11-21 --config collector.toml")
     settings = collector_settings.load(args.config)
     made = restoring.restore(Path(words[0]), settings.data, keys_of(settings), retention_h=settings.retention_h,
-                           master_key=settings.master_key, keys_copy=settings.keys_copy)
+                             master_key=settings.master_key, keys_copy=settings.keys_copy)
     at = datetime.fromtimestamp(made.made_at).astimezone().isoformat(" ", "seconds")
     sys.stdout.write(f"{made.kept} of {made.sightings} sightings as of {at}; {made.ended} were erased or ended since, "
                      f"{made.over} are past retention\n")
@@ -89,17 +89,17 @@ def erase(words: list[str], args: argparse.Namespace) -> int:
         CmnasError: It cannot be done.
     """
     if words or args.config is None:
-        raise ConfigError("erase: expected what to erase and the settings file, as in: cmnas-edge collector erase "
-                          "--identity 17 --reason 'letter of 3 May' --config collector.toml")
+        raise WrongCommand("erase: expected what to erase and the settings file, as in: cmnas-edge collector erase "
+                           "--identity 17 --reason 'letter of 3 May' --config collector.toml")
     settings = collector_settings.load(args.config)
     what = Selection(identity=args.identity, device=args.device, camera=args.camera,
                      seen_from=_time("--from", args.seen_from), seen_to=_time("--to", args.seen_to))
     if what.identity is not None and not 1 <= what.identity < 2**63:
-        raise ConfigError(f"erase: --identity: expected the number of a person, found {what.identity}; look it up")
+        raise WrongCommand(f"erase: --identity: expected the number of a person, found {what.identity}; look it up")
     if fault := what.fault():
-        raise ConfigError(fault)
+        raise WrongCommand(fault)
     if "erasure" in settings.access.reasons and not args.reason.strip():
-        raise ConfigError("erase: expected --reason, found none; say why, without naming anybody")
+        raise WrongCommand("erase: expected --reason, found none; say why, without naming anybody")
     if not (settings.data / "journal.sqlite").exists():
         raise ConfigError(f"{settings.data / 'journal.sqlite'}: expected a collector's journal, found none; "
                           "correct data, or run the collector")
@@ -135,7 +135,7 @@ def master_key(words: list[str], args: argparse.Namespace) -> int:
     """
     del args
     if len(words) != 1:
-        raise ConfigError("master-key: expected the file to write, as in: cmnas-edge collector master-key master.key")
+        raise WrongCommand("master-key: expected the file to write, as in: cmnas-edge collector master-key master.key")
     write_new_secret(Path(words[0]), new_master(), "key", "a key that opens vectors is not replaced")
     sys.stdout.write(f'# the collector\nmaster_key = "{words[0]}"\n')
     return 0
@@ -147,5 +147,5 @@ def _time(name: str, given: str | None) -> float | None:
     try:
         return datetime.fromisoformat(given).timestamp()
     except (ValueError, OverflowError):
-        raise ConfigError(f"erase: {name}: expected a time as 2026-11-21T14:30, found {given[:80]!a}; correct it"
-                          ) from None
+        raise WrongCommand(f"erase: {name}: expected a time as 2026-11-21T14:30, found {given[:80]!a}; correct it"
+                           ) from None

@@ -27,7 +27,7 @@ from cmnas_edge.collector.access.roles import ROLES
 from cmnas_edge.collector.access.sessions import LINK_S, Sessions
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.settings import CollectorSettings
-from cmnas_edge.errors import ConfigError, Unaccounted
+from cmnas_edge.errors import ConfigError, Unaccounted, WrongCommand
 
 __all__ = ["add_arguments", "audit_log", "note", "person", "revoke", "user"]
 
@@ -56,9 +56,9 @@ def person(words: list[str], args: argparse.Namespace) -> int:
     """
     action, name = [*words, "", ""][:2]
     if action not in _ACTIONS or args.config is None or len(words) != (1 if action == "list" else 2):
-        raise ConfigError(f"person: expected {', '.join(_ACTIONS[:-1])} or {_ACTIONS[-1]}, a name (but for list), and "
-                          "the settings file, as in: cmnas-edge collector person add anna --role operator "
-                          "--config collector.toml")
+        raise WrongCommand(f"person: expected {', '.join(_ACTIONS[:-1])} or {_ACTIONS[-1]}, a name (but for list), and "
+                           "the settings file, as in: cmnas-edge collector person add anna --role operator "
+                           "--config collector.toml")
     settings = collector_settings.load(args.config)
     database = Database(settings.data)
     try:
@@ -68,8 +68,8 @@ def person(words: list[str], args: argparse.Namespace) -> int:
                 sys.stdout.write(f"{one.name}\t{one.role}\t{'password' if one.has_password else 'no password'}\n")
             return 0
         if action in ("add", "role") and args.role not in ROLES:
-            raise ConfigError(f"person {action}: expected --role viewer, operator, admin or privacy, found "
-                              f"{'none' if args.role is None else repr(args.role[:80])}; give one of them")
+            raise WrongCommand(f"person {action}: expected --role viewer, operator, admin or privacy, found "
+                               f"{'none' if args.role is None else repr(args.role[:80])}; give one of them")
         if action == "link":
             if people.find(name) is None:
                 raise ConfigError(f"{name[:80]}: expected somebody enrolled, found nobody of this name; see "
@@ -105,8 +105,8 @@ def revoke(words: list[str], args: argparse.Namespace) -> int:
         ConfigError: No device of this name is enrolled.
     """
     if len(words) != 1 or args.config is None:
-        raise ConfigError("revoke: expected a device's name and the settings file, as in: "
-                          "cmnas-edge collector revoke gate --config collector.toml")
+        raise WrongCommand("revoke: expected a device's name and the settings file, as in: "
+                           "cmnas-edge collector revoke gate --config collector.toml")
     settings = collector_settings.load(args.config)
     Devices(settings.data).revoke(words[0], first=functools.partial(
         note, settings, "devices", {"do": "revoke", "name": words[0]}, args.reason))
@@ -120,13 +120,13 @@ def audit_log(words: list[str], args: argparse.Namespace) -> int:
         Unaccounted: With ``--verify``: something was changed or removed.
     """
     if words or args.config is None:
-        raise ConfigError("audit-log: expected the settings file, as in: "
-                          "cmnas-edge collector audit-log --config collector.toml [--verify]")
+        raise WrongCommand("audit-log: expected the settings file, as in: "
+                           "cmnas-edge collector audit-log --config collector.toml [--verify]")
     settings = collector_settings.load(args.config)
     path = settings.data / "audit.log"
     log = AuditLog(settings.data)
     if args.noted and not args.verify:
-        raise ConfigError("audit-log: expected --verify beside --noted, found none; give both")
+        raise WrongCommand("audit-log: expected --verify beside --noted, found none; give both")
     if not args.verify:
         if not log.page(limit=1):
             raise ConfigError(f"{path}: expected an audit log, found none; correct data")
@@ -135,8 +135,8 @@ def audit_log(words: list[str], args: argparse.Namespace) -> int:
         return 0
     noted = _NOTED.fullmatch(args.noted or "")
     if args.noted and noted is None:
-        raise ConfigError(f"--noted: expected an entry's number and its 64 hexadecimal digits, as 17:3f…, found "
-                          f"{args.noted[:80]!a}; copy what --verify printed")
+        raise WrongCommand(f"--noted: expected an entry's number and its 64 hexadecimal digits, as 17:3f…, found "
+                           f"{args.noted[:80]!a}; copy what --verify printed")
     found = log.check((int(noted[1]), noted[2]) if noted else None)
     if found.faults:
         raise Unaccounted(f"{path}: expected every entry as it was written, found: {'; '.join(found.faults[:5])}"

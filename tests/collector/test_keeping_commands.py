@@ -126,7 +126,7 @@ def test_a_master_key_made_beforehand_is_handed_to_a_service_and_never_replaced(
     assert (code, out) == (0, f'# the collector\nmaster_key = "{path}"\n')
     before = path.read_bytes()
     assert run(capsys, "master-key", path)[0] == 78
-    assert run(capsys, "master-key")[0] == 78
+    assert run(capsys, "master-key")[0] == 2
     assert path.read_bytes() == before
     Keys(config.parent / "keys", master=path).seal(1, b"x" * 64, b"")
     assert not (config.parent / "keys" / "master.key").exists()
@@ -142,18 +142,17 @@ def test_a_master_key_made_beforehand_is_handed_to_a_service_and_never_replaced(
         unit(etc)
 
 
-@pytest.mark.parametrize("words", [
-    ["backup"], ["restore"], ["backup", "a", "b"], ["erase", "x"], ["erase"], ["erase", "--camera", "north"],
-    ["erase", "--from", "yesterday"], ["erase", "--device", "gate"], ["erase", "--device", "gate", "--reason", "x"],
-    ["erase", "--identity", "0", "--reason", "x"], ["erase", "--identity", str(2**63), "--reason", "x"],
-    ["erase", "--from", "0001-01-01", "--reason", "x"],
-    ["restore", "nowhere"], ["backup", "somewhere"]], ids=" ".join)
+@pytest.mark.parametrize(("words", "code"), [
+    ("backup", 2), ("restore", 2), ("backup a b", 2), ("erase x", 2), ("erase", 2), ("erase --camera north", 2),
+    ("erase --from yesterday", 2), ("erase --device gate", 2), ("erase --device gate --reason x", 78),
+    ("erase --identity 0 --reason x", 2), (f"erase --identity {2**63} --reason x", 2),
+    ("erase --from 0001-01-01 --reason x", 2), ("restore nowhere", 78), ("backup somewhere", 78)])
 def test_what_cannot_be_done_is_one_clear_sentence_and_makes_nothing(
-        config: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
-    code, out, said = run(capsys, *words, "--config", config)
-    assert (code, out, said.count("\n")) == (78, "", 1)
+        config: Path, capsys: pytest.CaptureFixture[str], words: str, code: int) -> None:
+    ended, out, said = run(capsys, *words.split(), "--config", config)
+    assert (ended, out, said.count("\n")) == (code, "", 1)
     assert not (config.parent / "data" / "journal.sqlite").exists()
-    assert run(capsys, *words)[0] == 78
+    assert run(capsys, *words.split())[0] == 2
 
 
 @pytest.mark.parametrize("line", ["retention_h = 5", "retention_h = nan", "retention_h = -1"])

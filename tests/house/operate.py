@@ -32,14 +32,13 @@ _ELSEWHERE = ("demo", "synthetic", "install.py", "bundle_commands.py", "engine_c
 _LEVELS = {"info": "info", "warning": "warning", "error": "error", "critical": "critical"}
 EXIT_CODES = {
     0: "done; or stopped by SIGTERM or Ctrl-C, with everything delivered or on disk",
-    2: "a verb or an option is wrong",
+    2: "the command line is wrong",
     65: "a bundle or checkpoint is damaged, foreign or of another kind: export it again; or an audit found bytes that "
         "nothing explains",
     69: "this machine lacks something: a package, a GPU, a camera",
     75: "waiting may help: a full disk, a collector out of reach, a port that is another's; a running daemon "
         "retries instead",
-    78: "a setting, path or recording cannot be used, or words of a command are missing; also a daemon that went on "
-        "without one of its sources",
+    78: "a setting, path or recording cannot be used; also a daemon that went on without one of its sources",
     130: "stopped with Ctrl-C; not by a daemon, which ends in good order",
 }
 

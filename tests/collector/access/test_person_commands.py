@@ -114,7 +114,8 @@ def test_a_command_that_cannot_be_done_is_one_sentence_and_changes_nothing(
     assert run(capsys, config, "person", "add", "anna2", "--role", "viewer", "--no-password")[0] == 0
     no_password = () if words[:1] in (("link",), ("remove",), ("role",), ("list",)) else ("--no-password",)
     code, out, said = run(capsys, config, "person", *words, *no_password)
-    assert (code, out, said.count("\n")) == (78, "", 1)
+    wrong = says.startswith(("expected --role", "found 'Admin'", "person: expected"))
+    assert (code, out, said.count("\n")) == (2 if wrong else 78, "", 1)
     assert says in said
     assert kept(config) == [("anna2", "viewer", False)]
     assert len(AuditLog(config.parent / "data").page()) == 1
@@ -128,7 +129,7 @@ def test_a_role_there_is_none_of_is_said_before_a_password_is_asked_for(
     monkeypatch.setattr("getpass.getpass", asked)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     code, _, said = run(capsys, config, "person", "add", "anna", "--role", "boss")
-    assert (code, "expected --role viewer, operator, admin or privacy, found 'boss'" in said) == (78, True)
+    assert (code, "expected --role viewer, operator, admin or privacy, found 'boss'" in said) == (2, True)
 
 
 @pytest.mark.parametrize(("listen", "elsewhere"), [("127.0.0.1:8700", False), ("0.0.0.0:8700", True)])
@@ -196,9 +197,9 @@ def test_the_audit_log_is_printed_and_verified_and_a_change_ends_with_its_own_co
     noted = out.split()[-1]
     run(capsys, config, "person", "remove", "bo")
     assert run(capsys, config, "audit-log", "--verify", "--noted", noted)[0] == 0
-    assert run(capsys, config, "audit-log", "--verify", "--noted", "2:xyz")[0] == 78
+    assert run(capsys, config, "audit-log", "--verify", "--noted", "2:xyz")[0] == 2
     code, out, said = run(capsys, config, "audit-log", "--noted", noted)
-    assert (code, out, "expected --verify beside --noted" in said) == (78, "", True)
+    assert (code, out, "expected --verify beside --noted" in said) == (2, "", True)
     code, _, said = run(capsys, config, "audit-log", "--verify", "--noted", "2:" + "0" * 64)
     assert (code, "expected the one that was noted" in said, said.count("\n")) == (65, True, 1)
     path = config.parent / "data" / "audit.log"
