@@ -292,8 +292,9 @@ class Intake:
         self._gallery.expire(self._expired_at - self._hot_window_s, self._hot_limit)
         self._unwritten += self._gallery.repair(_REPAIRED, self._expired_at)
         self._write_links()
-        if self._unwritten:
-            return      # a link written after its sighting went would stand for ever
+        if self._unwritten:     # a link written after its sighting went would stand for ever
+            self._more = False  # not at once, but when it is looked at again
+            return
         removed, undecided = self.upkeep.view.removed_count, self.upkeep.undecided
         try:
             if self.upkeep.unfinished:

@@ -100,8 +100,9 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             ``keys``.
         keys_copy: Folder that holds a copy of the days' keys, kept up as they come and go; backups are opened with
             it where the machine is lost. It must not keep what was deleted, as snapshots do. Empty: none.
-        journal_mib: Largest size of the journal; 0 leaves it to the disk. When it is
-            reached, cameras are told to wait and keep what they have.
+        journal_mib: Size of the journal from which on no sightings are stored: cameras are told to wait and keep what
+            they have. What is decided about those that are, and letting go of them, may take 4 MiB more. 0 leaves it
+            to the disk.
         device_rate: Records a second that one device may send over time, with up to ten seconds of them at once;
             it keeps what is more until it may. 0: no limit.
         tls_certificate: PEM file; with ``tls_key`` the collector speaks HTTPS.

@@ -16,6 +16,7 @@ from cmnas_edge.collector.store.journal import Arrival, Record
 from cmnas_edge.collector.views import Query
 from cmnas_edge.errors import DiskFull, Transient
 from cmnas_edge.sighting import Sighting
+from cmnas_edge.wire import encode_batch
 from tests.collector.house import House
 from tests.collector.people import Model, People
 
@@ -243,3 +244,31 @@ def test_a_bug_of_ours_answers_nobody_and_ends_the_process(house: House) -> None
     assert house.post(b"").status_code == 200       # an empty batch asks nothing of the journal
     with pytest.raises(Transient):
         house.intake.offer(Arrival("gate", [], 5.0))
+
+
+def test_a_journal_as_large_as_it_may_be_still_decides_erases_and_lets_go(tmp_path: Path) -> None:
+    people = People()
+    house = House(tmp_path / "data", limit_mib=1, retention_h=1.0)
+    stored = 0
+
+    def batch() -> bytes:
+        some = [people.sighting(number % 9, at=1000 + number % 900, tracklet=number)
+                for number in range(stored, stored + 64)]
+        return encode_batch(some)
+
+    while house.post(batch()).status_code == 200:
+        stored += 64
+    assert stored > 64
+    house.settle()      # whoever waits for that is told nothing of a full disk
+    assert house.journal.count() == stored
+    receipt = house.intake.erase(Selection(identity=1), "officer", "letter").result(30)
+    assert receipt.sightings > 0
+    house.now += 3 * 3600
+    for _ in range(100):    # each turn lets go of some
+        house.now += 11
+        house.settle()
+        if not house.journal.count():
+            break
+    assert not house.journal.count()
+    assert house.post(batch()).status_code == 200
+    house.close()

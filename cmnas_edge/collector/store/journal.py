@@ -42,6 +42,7 @@ __all__ = ["RESTORING", "Arrival", "Decision", "Journal", "JournalGap", "Record"
 _log = logging.getLogger("cmnas.collector")
 
 RESTORING = ".restoring"    # a backup on its way into a folder
+_SPARE = 1024       # pages beyond the limit, 4 MiB, in which full journals decide, forget and erase
 _CHUNK = 2000       # sightings removed in one commit: a tenth of a second in which nobody is answered
 _FEW = 50           # on a full disk
 
@@ -64,7 +65,7 @@ class Journal(Reading):
             folder: Of its file, made with mode 0700.
             keys: Folder of the days' keys; None: ``folder/keys``.
             master_key: File of the key that wraps them; None: in that folder.
-            limit_mib: Largest size; 0 leaves it to the disk.
+            limit_mib: Size from which on no sightings are stored; 0 leaves it to the disk.
             patience_s: How long another program may hold the file.
         """
         path = folder / "journal.sqlite"
@@ -104,7 +105,9 @@ class Journal(Reading):
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=patience_s)
         try:
             with self.explained():
-                prepare(self._db, self.path, self.keys, limit_mib)
+                prepare(self._db, self.path, self.keys)
+                (page,) = self._db.execute("PRAGMA page_size").fetchone()
+                self._most = limit_mib * 2**20 // page
                 (last,) = self._db.execute("SELECT max(coalesce((SELECT max(id) FROM sighting), 0), coalesce("
                                            "(SELECT value FROM mark WHERE name = 'sighting'), 0))").fetchone()
                 self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
@@ -148,8 +151,8 @@ class Journal(Reading):
             Transient: Another program holds the file; nothing of it was stored.
             ConfigError: The file is damaged; nothing of it was stored.
         """
-        with self._committed():
-            if why := lacking(self.path.parent, self._db):
+        with self._committed(spare=not arrivals):
+            if arrivals and (why := lacking(self.path.parent, self._db)):
                 raise DiskFull(f"{self.path}: no room for more sightings ({why}); free disk space")
             self._link(links)
             return [self._store(arrival) for arrival in arrivals]
@@ -268,10 +271,12 @@ class Journal(Reading):
         os.close(self._lock)
 
     @contextmanager
-    def _committed(self) -> Iterator[None]:
-        """Commit what is done within, or nothing of it."""
+    def _committed(self, *, spare: bool = True) -> Iterator[None]:
+        """Commit what is done within, or nothing of it; sightings have no part in the spare pages."""
         last, self._gone_noted = self._last, False
         with self.explained():
+            if self._most:
+                self._db.execute(f"PRAGMA max_page_count={self._most + _SPARE * spare}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

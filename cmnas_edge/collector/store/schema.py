@@ -64,7 +64,7 @@ def beside(device: str, spool: str, sequence: int, packing: str) -> bytes:
     return f"cmnas vector 2\0{device}\0{spool}\0{sequence}\0{packing}".encode()
 
 
-def prepare(db: sqlite3.Connection, path: Path, keys: Keys, limit_mib: int) -> None:
+def prepare(db: sqlite3.Connection, path: Path, keys: Keys) -> None:
     """Make an open file a journal of this release, all of it or nothing.
 
     Raises:
@@ -84,9 +84,6 @@ def prepare(db: sqlite3.Connection, path: Path, keys: Keys, limit_mib: int) -> N
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA journal_size_limit=16777216")
     db.execute("PRAGMA secure_delete=ON")       # what is deleted is overwritten, not only unlinked
-    if limit_mib:
-        (page,) = db.execute("PRAGMA page_size").fetchone()
-        db.execute(f"PRAGMA max_page_count={max(16, limit_mib * 2**20 // page)}")
     if not tables or version < SCHEMA:
         _upgrade(db, path, keys, version if tables else 0)
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()

@@ -70,7 +70,7 @@ def test_a_migration_that_ends_anywhere_leaves_the_old_journal_or_the_new_one(tm
         db = sqlite3.connect(path, isolation_level=None, factory=Ending)
         db.left = statements
         try:
-            schema.prepare(db, path, Keys(folder / "keys"), 0)
+            schema.prepare(db, path, Keys(folder / "keys"))
             found.append("ended by itself")
         except Ended:
             found.append("killed")
