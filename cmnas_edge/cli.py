@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from cmnas_edge import __version__, log
 from cmnas_edge.errors import CmnasError, DeviceError, interrupted
@@ -51,10 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # the processor from those that do other work. Engines have threads of their own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        # Inside a library's own start-up Ctrl-C may come out as that library's error: let it end us at once.
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
-        room = importlib.import_module(module)
-        signal.signal(signal.SIGINT, interrupt)
+        room = _loaded(module)
         verb = argparse.ArgumentParser(f"cmnas-edge {args.verb}", description=what)
         room.add_arguments(verb)
         log.configure()
@@ -76,6 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, say) has seen enough; nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _loaded(name: str) -> ModuleType:
+    # Inside a library's own start-up Ctrl-C may come out as that library's error: let it end us at once.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return importlib.import_module(name)
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _stopped(verb: str) -> int:
