@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 from cmnas_edge.collector.access.audit_entry import LONGEST, NOTHING, Entry, decoded, digest
 from cmnas_edge.errors import ConfigError, unwritable
-from cmnas_edge.private import hand_to_folders_owner
+from cmnas_edge.private import hand_to_folders_owner, to_disk
 
 __all__ = ["AuditFiles", "Head", "Tail"]
 
@@ -50,7 +50,8 @@ class AuditFiles:
         self._folder = folder
         self._head_path = folder / "audit.head"
         self._lock_path = folder / "audit.lock"
-        self._starts: dict[int, tuple[int, array[int]]] = {}    # by inode: scanned so far, where whole lines begin
+        # By its first line, since a deleted file's inode may be given to the next: scanned so far, where lines begin.
+        self._starts: dict[bytes, tuple[int, array[int]]] = {}
 
     def full(self) -> list[Path]:
         """Files that are written no more, the oldest first."""
@@ -83,11 +84,7 @@ class AuditFiles:
 
     def sync(self) -> None:
         """Have the names of files on the disk, too."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        to_disk(self._folder)
 
     def tail(self, log: int) -> Tail:
         """Read how an open file ends."""
@@ -131,15 +128,18 @@ class AuditFiles:
 
     def starts(self, log: IO[bytes]) -> array[int]:
         """Where each whole line of an open file begins; what was written since the last look is looked at."""
-        inode = os.fstat(log.fileno()).st_ino
-        at, starts = self._starts.pop(inode, (0, array("Q")))
+        log.seek(0)
+        first = log.readline()
+        at, starts = self._starts.pop(first, (0, array("Q")))
+        if at > os.fstat(log.fileno()).st_size:     # somebody cut it
+            at, starts = 0, array("Q")
         log.seek(at)
         for line in log:
             if not line.endswith(b"\n"):
                 break
             starts.append(at)
             at += len(line)
-        self._starts[inode] = at, starts
+        self._starts[first] = at, starts
         if len(self._starts) > _MOST_STARTS:
             del self._starts[next(iter(self._starts))]
         return starts

@@ -122,6 +122,20 @@ def test_what_is_kept_no_longer_goes_by_whole_files_and_the_log_says_so(
     assert kept.numbers()[0] == 21      # and nothing is said of nothing
 
 
+def test_a_file_that_gets_the_inode_of_one_that_was_let_go_of_is_read_by_its_own_lines(tmp_path: Path) -> None:
+    kept = Log(tmp_path / "old", file_bytes=10**9)
+    kept.note(5)
+    assert kept.numbers() == [5, 4, 3, 2, 1]
+    new = Log(tmp_path / "new", file_bytes=10**9)
+    new.now += 1
+    new.note(9, every_s=1.5)
+    (tmp_path / "old" / "audit.log").write_bytes((tmp_path / "new" / "audit.log").read_bytes())
+    assert kept.numbers() == new.numbers()
+    with (tmp_path / "old" / "audit.log").open("r+b") as log:   # cut by somebody, behind two lines
+        log.truncate(len(log.readline()) + len(log.readline()))
+    assert kept.numbers() == [2, 1]
+
+
 def test_a_file_that_somebody_else_removed_is_missed_though_older_ones_went_by_themselves(tmp_path: Path) -> None:
     kept = Log(tmp_path, keep_s=400 * DAY, file_bytes=10**9)
     kept.note(20, every_s=31 * DAY)
