@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -23,9 +22,6 @@ class Behind:
     """A queue in the order of storing that takes no more memory than `MOST` sightings. One thread uses it.
 
     Promise: what was added comes out once, in order, unless it was cleared or has been erased.
-
-    Attributes:
-        none: Set when `pop` found nothing, until the next `add`; any thread may wait for it.
     """
 
     def __init__(self, journal: Journal, dimensions: Mapping[bytes, int]) -> None:
@@ -34,28 +30,23 @@ class Behind:
         self._held: deque[tuple[Record, F32]] = deque()
         self._stored_only = 0       # so many more wait that are only in the journal,
         self._after = 0             # under higher ids than this
-        self.none = threading.Event()
-        self.none.set()
 
     def __len__(self) -> int:
         return len(self._held) + self._stored_only
 
     def pop(self) -> tuple[Record, F32] | None:
-        """Take the first; None when there is none, and so whoever took the last is done with it."""
+        """Take the first; None when there is none."""
         if not self._held and self._stored_only:
             self._held.extend(rows := list(self._journal.stored_after(self._dimensions, self._after, MOST)))
             # What was counted and is not there was erased meanwhile: only an empty answer is the end.
             self._stored_only = max(1, self._stored_only - len(rows)) if rows else 0
             self._after = rows[-1][0].id if rows else 0
         if not self._held:
-            self.none.set()
             return None
         return self._held.popleft()
 
     def add(self, record: Record, vector: F32) -> None:
         """Put one behind the others; it is stored already."""
-        if self.none.is_set():  # asking is cheap, clearing is not
-            self.none.clear()
         if self._stored_only or len(self._held) >= MOST:
             if not self._stored_only:
                 self._after = self._held[-1][0].id
@@ -67,7 +58,6 @@ class Behind:
         """Forget all of it."""
         self._held.clear()
         self._stored_only = 0
-        self.none.set()
 
     def lag_s(self, now: float) -> float:
         """How long the first has waited, in seconds; 0 when there is none. Any thread may ask."""

@@ -97,10 +97,6 @@ class Intake:
         """How long the oldest of them has waited; 0 when none does."""
         return self._behind.lag_s(self._clock())
 
-    def wait_matched(self, timeout_s: float) -> bool:
-        """Wait until nothing that is stored waits to be matched; say whether that came."""
-        return self._behind.none.wait(timeout_s)
-
     def space(self) -> tuple[int, int]:
         """Bytes that the journal takes, and bytes that are free beside it."""
         return self._journal.space()

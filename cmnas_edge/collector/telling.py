@@ -74,7 +74,7 @@ class Telling:
             pair=link.pair, probability=link.probability, against=link.against,
             suggestion=self._only_suggested(link), identity=identity)
 
-    def calibration(self, fingerprint: bytes | None) -> Calibration | None:
+    def _calibration(self, fingerprint: bytes | None) -> Calibration | None:
         """By which calibration a link was judged: its bundle's; None: that one is accepted no more."""
         first = next(iter(self._models.values()))
         model = first if fingerprint is None else self._models.get(fingerprint)
@@ -84,7 +84,7 @@ class Telling:
         """Whether what a link puts together is a suggestion, which stays, labelled, until a person confirms it."""
         if link.rule not in ("joined", "merged") or link.pair is None:
             return False
-        calibration = self.calibration(link.fingerprint)
+        calibration = self._calibration(link.fingerprint)
         # Nobody knows any more what was promised across modalities by a bundle that is gone.
         only = link.pair == "visible-infrared" if calibration is None else calibration.only_suggests(link.pair)
         return only and not self._held.together(link.opened_by, link.against or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
@@ -31,7 +32,7 @@ def open_client(name: str, sent: Callable[[bytes], None], connected: Callable[[]
     """
     try:
         import paho.mqtt.client as paho  # noqa: PLC0415 - an extra
-        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode  # noqa: PLC0415
     except ImportError:
         raise DeviceError("mqtt: expected the package paho-mqtt, found none; run: pip install 'cmnas-edge[mqtt]'"
                           ) from None
@@ -47,6 +48,37 @@ def open_client(name: str, sent: Callable[[bytes], None], connected: Callable[[]
 
         def _create_socket(self) -> ssl.SSLSocket:
             return connected()
+
+        def _loop(self, timeout: float = 1.0) -> MQTTErrorCode:
+            """Wait once and do what there is to do, as the library's own, which cannot see descriptors above 1023."""
+            own: Any = self._sock       # made by `connected`
+            wake = self._sockpairR
+            if own is None:
+                return MQTTErrorCode.MQTT_ERR_NO_CONN
+            # What TLS has taken off the wire already, no poll would tell.
+            waiting = own.pending()
+            watched = select.poll()
+            try:
+                watched.register(own, select.POLLIN | (select.POLLOUT if self.want_write() else 0))
+                if wake is not None:
+                    watched.register(wake, select.POLLIN)
+                number, waker = own.fileno(), -1 if wake is None else wake.fileno()
+            except ValueError:          # closed by another thread
+                return MQTTErrorCode.MQTT_ERR_CONN_LOST
+            found = dict(watched.poll(0 if waiting else 1000 * timeout))
+            # An end that broke off is neither to be read nor written; reading says how.
+            if waiting or found.get(number, 0) & ~select.POLLOUT:
+                failed = self.loop_read()
+                if failed or self._sock is None:
+                    return failed
+            if wake is not None and waker in found:     # something to be sent has come meanwhile
+                with contextlib.suppress(BlockingIOError):
+                    wake.recv(10_000)
+            if waker in found or found.get(number, 0) & select.POLLOUT:
+                failed = self.loop_write()
+                if failed or self._sock is None:
+                    return failed
+            return self.loop_misc()
 
         def free(self) -> None:
             """Close what its thread was woken by; left to be collected, it would be said to leak."""
@@ -96,16 +128,17 @@ def encrypted(broker: Address, context: ssl.SSLContext, timeout_s: float,
         tcp.setblocking(False)
         tcp = tls = context.wrap_socket(tcp, server_hostname=broker.host, do_handshake_on_connect=False)
         while True:
-            waited: tuple[list[ssl.SSLSocket], list[ssl.SSLSocket], list[ssl.SSLSocket]]
             try:
                 tls.do_handshake()
             except ssl.SSLWantReadError:
-                waited = select.select([tls], [], [], max(0.0, deadline - time.monotonic()))
+                wanted = select.POLLIN
             except ssl.SSLWantWriteError:
-                waited = select.select([], [tls], [], max(0.0, deadline - time.monotonic()))
+                wanted = select.POLLOUT
             else:
                 return tls
-            if not any(waited):
+            watched = select.poll()     # select cannot look at descriptors above 1023
+            watched.register(tls, wanted)
+            if not watched.poll(1000 * max(0.0, deadline - time.monotonic())):
                 raise TimeoutError
     except BaseException:
         tcp.close()

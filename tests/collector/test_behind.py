@@ -53,7 +53,7 @@ def test_what_goes_in_comes_out_once_in_order_and_memory_is_bounded(
         taken.append(got[0].id)
     assert taken == added
     assert len(waiting) == 0
-    assert waiting.none.is_set()
+    assert waiting.pop() is None
     journal.close()
 
 
@@ -75,7 +75,6 @@ def test_what_was_erased_while_it_waited_does_not_come(tmp_path: Path, monkeypat
     while (got := waiting.pop()) is not None:
         found.append(got[0].id)
     assert found == ids[:3]
-    assert waiting.none.is_set()
     journal.close()
 
 
@@ -95,7 +94,6 @@ def test_a_device_is_answered_before_anything_it_sent_is_decided_about(
         assert {outcome.result for outcome in outcomes} == {"stored"}
         assert start or (house.intake.behind_count >= 19 and house.gallery.counts()[0] == 0)
     house.settle()
-    assert house.intake.wait_matched(30)
     assert (house.intake.behind_count, house.gallery.counts()[0]) == (0, 40)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cmnas_edge import wire
 from cmnas_edge.embedding import unit
-from cmnas_edge.outgoing import NOTHING, Sent
+from cmnas_edge.outgoing import NOTHING, Sent, Vocabulary, payload
 from cmnas_edge.outgoing.http import Requests
 from cmnas_edge.outgoing.mqtt import Packets
 
@@ -17,9 +17,9 @@ VECTOR = unit(np.random.default_rng(1).normal(size=(1, 64)).astype(np.float32))[
 CROP = bytes(np.random.default_rng(0).integers(0, 256, 3000, np.uint8))
 
 
-def batch(count: int = 2, extra: bytes = b"") -> bytes:
+def batch(count: int = 2, extra: bytes = b"", device: str = "gate") -> bytes:
     return wire.encode_batch(wire.Sighting(
-        device="gate", camera="door", spool="0123456789abcdef", sequence=number + 1, seen_from=1.7e9, seen_at=1.7e9 + 2,
+        device=device, camera="door", spool="0123456789abcdef", sequence=number + 1, seen_from=1.7e9, seen_at=1.7e9 + 2,
         modality="infrared", tracklet=3, view_count=4, quality=0.5, box_width=40, box_height=110,
         fingerprint=bytes(range(32)), engine="onnxruntime", precision="fp32", transform=0, packing="fp16",
         vector=VECTOR) for number in range(count)) + extra
@@ -123,6 +123,13 @@ def test_what_is_legal_once_is_not_twice() -> None:
     once, twice = (sum_of(Requests(), request(batch(), again * count)) for count in (1, 2))
     assert once.unexplained == 0
     assert twice.unexplained == len(again) - 2
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0", b"\x0a\xff"], ids=["whole", "no field", "cut short"])
+def test_words_that_come_too_late_explain_nothing_though_the_batch_cannot_be_read_to_its_end(behind: bytes) -> None:
+    words = Vocabulary()
+    found = sum((payload(batch(1, device=f"gate{number:03}") + behind, words) for number in range(100)), NOTHING)
+    assert found.unexplained == 96 * len("gate000") + 100 * len(behind)    # a device has few names
 
 
 @pytest.mark.parametrize("odd", [

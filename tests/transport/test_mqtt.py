@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import resource
 import socket
 import sys
 import threading
@@ -74,6 +75,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made.broker.start()
     yield made
     made.broker.close()
+
+
+@pytest.fixture
+def many_files() -> Iterator[int]:
+    """The number of an open file that no select can look at."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip(f"this machine lets a process open {hard} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048 if soft == resource.RLIM_INFINITY else max(soft, 2048), hard))
+    held = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+    try:
+        while held[-1] < 1024:
+            held.append(os.dup(held[0]))
+        yield held[-1]
+    finally:
+        for number in held:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
@@ -214,6 +233,17 @@ def test_many_devices_at_once_are_each_answered(site: Site, home: House) -> None
         thread.join(60)
     assert seen == {name: ["stored", "stored", *["duplicate", "stored"] * 24] for name in names}
     assert home.journal.count() == 26 * len(names)
+
+
+@needs_mosquitto
+def test_a_process_with_more_open_files_than_select_could_look_at_is_answered_as_any(
+        many_files: int, site: Site, home: House) -> None:
+    device = site.device()
+    for number in range(1, 6):
+        assert result(device.post(batch(number))) == ["stored"]
+    assert device._connection is not None
+    assert device._connection._client.socket().fileno() > many_files
+    device.close()
 
 
 @needs_mosquitto
