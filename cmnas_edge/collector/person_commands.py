@@ -27,6 +27,7 @@ from cmnas_edge.collector.access.roles import ROLES
 from cmnas_edge.collector.access.sessions import LINK_S, Sessions
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.settings import CollectorSettings
+from cmnas_edge.collector.store import erasures
 from cmnas_edge.errors import ConfigError, Unaccounted, WrongCommand
 
 __all__ = ["add_arguments", "audit_log", "note", "person", "revoke", "user"]
@@ -114,7 +115,7 @@ def revoke(words: list[str], args: argparse.Namespace) -> int:
 
 
 def audit_log(words: list[str], args: argparse.Namespace) -> int:
-    """Print the audit log, or say whether it is whole.
+    """Print the audit log, or say whether it and the receipts of erasures are whole.
 
     Raises:
         Unaccounted: With ``--verify``: something was changed or removed.
@@ -142,12 +143,15 @@ def audit_log(words: list[str], args: argparse.Namespace) -> int:
         raise Unaccounted(f"{path}: expected every entry as it was written, found: {'; '.join(found.faults[:5])}"
                           + (f"; and {len(found.faults) - 5} more" if len(found.faults) > 5 else "")
                           + "; compare it with a backup, and ask who could write there")
+    receipt_count = erasures.verified(settings.keys or settings.data / "keys")
     sys.stdout.write(f"{found.last - found.let_go} entries, none changed or removed; the last is "
                      f"{found.last}:{found.digest}\n")
     if found.let_go:
         sys.stdout.write(f"# the first {found.let_go} are kept no longer, as access.audit_days says\n")
     if found.torn:
         sys.stdout.write(f"# {found.torn} times a crash left half an entry, whose question was not answered\n")
+    if receipt_count:
+        sys.stdout.write(f"# {receipt_count} receipts of erasures, none changed or left out\n")
     return 0
 
 

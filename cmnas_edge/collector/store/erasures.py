@@ -18,10 +18,10 @@ import msgspec
 
 from cmnas_edge.collector.store.keys import DAY_S
 from cmnas_edge.collector.store.ranges import Range
-from cmnas_edge.errors import ConfigError, unwritable
+from cmnas_edge.errors import ConfigError, Unaccounted, unwritable
 from cmnas_edge.private import hand_to_folders_owner, write_private
 
-__all__ = ["ERASED", "RECEIPTS", "Erasure", "Erasures", "Receipt", "Selection", "chain_fault"]
+__all__ = ["ERASED", "RECEIPTS", "Erasure", "Erasures", "Receipt", "Selection", "verified"]
 
 ERASED, RECEIPTS = "erased.jsonl", "receipts.jsonl"
 _NOBODY = "0" * 64
@@ -165,19 +165,25 @@ class Erasures:
             raise unwritable(self._folder, "the list of what was erased", error, "correct keys or its mode") from None
 
 
-def chain_fault(receipts: bytes) -> str:
-    """Say which receipt of a file does not follow from the one before it, or nothing."""
-    previous = _NOBODY
-    for number, line in enumerate(receipts.splitlines(), start=1):
+def verified(folder: Path) -> int:
+    """Count the receipts in a folder of keys, each of which follows from the one before it.
+
+    Raises:
+        Unaccounted: One does not.
+        ConfigError: They cannot be read.
+    """
+    previous, lines = _NOBODY, _lines(folder / RECEIPTS)
+    for number, line in enumerate(lines, start=1):
         try:
             found = msgspec.json.decode(line, type=Receipt).previous
         except msgspec.DecodeError:
             found = ""
         if found != previous:
-            return (f"receipt {number}: expected it to follow from the one before it, found another; a receipt was "
-                    "changed or left out")
+            raise Unaccounted(f"{folder / RECEIPTS}: expected receipt {number} to follow from the one before it, found "
+                              "another: a receipt was changed or left out; compare it with a backup, and "
+                              "ask who could write there")
         previous = hashlib.sha256(line).hexdigest()
-    return ""
+    return len(lines)
 
 
 def _lines(path: Path) -> list[bytes]:

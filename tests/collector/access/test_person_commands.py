@@ -19,6 +19,9 @@ from cmnas_edge.collector.access.database import Database
 from cmnas_edge.collector.access.passwords import Passwords
 from cmnas_edge.collector.access.people import People
 from cmnas_edge.collector.receiving.devices import Devices
+from cmnas_edge.collector.store.erasures import Selection
+from cmnas_edge.collector.store.journal import Arrival, Journal
+from cmnas_edge.collector.store.upkeep import Upkeep
 from cmnas_edge.errors import ConfigError
 from tests.collector.people import People as Drawn
 from tests.collector.process import Process
@@ -67,6 +70,17 @@ def kept(config: Path) -> list[tuple[str, str, bool]]:
         return [(one.name, one.role, one.has_password) for one in People(database).known()]
     finally:
         database.close()
+
+
+def erase(data: Path, count: int) -> None:
+    journal = Journal(data)
+    for number in range(count):
+        journal.append([Arrival("gate", [Drawn().sighting(1, at=number)], 1.0)])
+        upkeep = Upkeep(journal, retention_h=24, clock=lambda: 50.0)
+        upkeep.begin(Selection(device="gate"), "grace", f"letter {number}")
+        upkeep.finish()
+        upkeep.close()
+    journal.close()
 
 
 def hashed(config: Path, name: str) -> str:
@@ -202,6 +216,13 @@ def test_the_audit_log_is_printed_and_verified_and_a_change_ends_with_its_own_co
     assert (code, out, "expected --verify beside --noted" in said) == (2, "", True)
     code, _, said = run(capsys, config, "audit-log", "--verify", "--noted", "2:" + "0" * 64)
     assert (code, "expected the one that was noted" in said, said.count("\n")) == (65, True, 1)
+    erase(config.parent / "data", 2)
+    out = run(capsys, config, "audit-log", "--verify")[1]
+    assert "# 2 receipts of erasures, none changed or left out\n" in out
+    receipts = config.parent / "data" / "keys" / "receipts.jsonl"
+    receipts.write_bytes(receipts.read_bytes().replace(b"letter 0", b"letter 7"))
+    code, out, said = run(capsys, config, "audit-log", "--verify")
+    assert (code, out, "expected receipt 2 to follow" in said, said.count("\n")) == (65, "", True, 1)
     path = config.parent / "data" / "audit.log"
     path.write_text(path.read_text().replace('"name":"anna"', '"name":"mary"'))
     code, _, said = run(capsys, config, "audit-log", "--verify")

@@ -11,12 +11,12 @@ import pytest
 from msgspec import structs
 
 from cmnas_edge.collector.matching.identity import Link
-from cmnas_edge.collector.store.erasures import Erasures, Selection, chain_fault
+from cmnas_edge.collector.store.erasures import Erasures, Selection, verified
 from cmnas_edge.collector.store.journal import Arrival, Decision, Journal
 from cmnas_edge.collector.store.keys import DAY_S, Locked, day_name
 from cmnas_edge.collector.store.upkeep import PASS_S, Upkeep
 from cmnas_edge.embedding import pack
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, Unaccounted
 from cmnas_edge.sighting import Gap, Sighting
 from tests.collector.house import House
 from tests.collector.people import DIMENSION, FINGERPRINT, SPOOL, People
@@ -340,10 +340,12 @@ def test_receipts_are_a_chain_in_which_none_can_be_changed_or_left_out(tmp_path:
         upkeep.begin(Selection(seen_from=10.0 * number), "grace", f"letter {number}")
         upkeep.finish()
     lines = (tmp_path / "keys" / "receipts.jsonl").read_bytes().splitlines(keepends=True)
-    assert chain_fault(b"".join(lines)) == ""
-    assert "receipt 2" in chain_fault(lines[0] + lines[2])
-    assert "receipt 2" in chain_fault(lines[0].replace(b"letter 1", b"letter 4") + b"".join(lines[1:]))
-    assert "receipt 1" in chain_fault(b"".join(lines[1:]))
+    assert verified(tmp_path / "keys") == 3
+    for number, left in ((2, [lines[0], lines[2]]), (1, lines[1:]), (2, [lines[0], b"{}\n", lines[2]]),
+                         (2, [lines[0].replace(b"letter 1", b"letter 4"), *lines[1:]])):
+        (tmp_path / "keys" / "receipts.jsonl").write_bytes(b"".join(left))
+        with pytest.raises(Unaccounted, match=f"expected receipt {number} to follow"):
+            verified(tmp_path / "keys")
     assert b'"sightings":2' in lines[0]     # nothing of what was erased: counts, times, who asked and why
     assert not any(word in b"".join(lines) for word in (SPOOL.encode(), b"gate", b"north"))
     journal.close()
