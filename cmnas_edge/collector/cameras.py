@@ -23,12 +23,16 @@ LATELY_S = 600.0        # a bundle by which a camera told nothing for so long be
 MOST_GAPS = 256         # listed of one device; the oldest beyond are only counted
 
 
+_Appearance = tuple[str, int, float, float]     # spool, number of the tracklet, seen from and to
+
+
 @dataclass
 class _Camera:
     last: Record
     modalities: set[Modality] = field(default_factory=set)
-    counts: dict[bytes, int] = field(default_factory=dict)      # of sightings, by the bundle
-    heard_at: dict[bytes, float] = field(default_factory=dict)
+    heard_at: dict[bytes, float] = field(default_factory=dict)  # by the bundle
+    count: int = 0      # of its sightings that are held; what two bundles told of at once is one
+    told: dict[_Appearance, int] = field(default_factory=dict)  # by how many records; empty where one bundle is taken
 
     @property
     def bundles(self) -> list[bytes]:
@@ -38,9 +42,14 @@ class _Camera:
 
 
 class Cameras:
-    """State per camera and losses per device, within the hot window."""
+    """State per camera and losses per device, within the hot window.
 
-    def __init__(self) -> None:
+    Args:
+        several: Whether sightings of several bundles are taken, and so one may be told of twice.
+    """
+
+    def __init__(self, *, several: bool = False) -> None:
+        self._several = several
         self._cameras: dict[tuple[str, str], _Camera] = {}
         self._gaps: dict[str, dict[tuple[str, int], JournalGap]] = {}   # by device; the oldest first
         self._folded: dict[str, int] = {}   # lost in gaps no longer listed
@@ -55,12 +64,16 @@ class Cameras:
         before = set(camera.bundles)
         camera.last = record
         camera.modalities.add(record.modality)
-        camera.counts[record.fingerprint] = camera.counts.get(record.fingerprint, 0) + 1
+        self._count(camera, record, 1)
         camera.heard_at[record.fingerprint] = record.received_at
         if not before or before == set(camera.bundles):
             return ""
         return (f"{record.device}/{record.camera}: tells of people by bundle "
                 f"{' and '.join(sorted(one.hex()[:16] for one in camera.bundles))} now")
+
+    def let_go(self, record: Record) -> None:
+        """Count a sighting no more, which was taken and is held no longer."""
+        self._count(self._cameras[record.device, record.camera], record, -1)
 
     def count_by(self, fingerprint: bytes) -> int:
         """How many cameras told of people by a bundle lately."""
@@ -79,8 +92,13 @@ class Cameras:
                 self._folded[gap.device] = self._folded.get(gap.device, 0) + oldest.count
 
     def expire(self, since: float) -> int:
-        """Forget cameras last heard, and losses reported, before ``since``; say how many."""
-        silent = [key for key, camera in self._cameras.items() if camera.last.received_at < since]
+        """Forget cameras of which nothing is held that were last heard, and losses reported, before ``since``.
+
+        Returns:
+            How many of either.
+        """
+        silent = [key for key, camera in self._cameras.items()
+                  if camera.last.received_at < since and not camera.count]
         for key in silent:
             del self._cameras[key]
         gone = len(silent)
@@ -113,8 +131,18 @@ class Cameras:
                 state="live" if now - camera.last.received_at <= QUIET_S else "quiet",
                 modalities=[m for m in MODALITIES if m in camera.modalities],
                 last_seen_at=camera.last.seen_at, last_received_at=camera.last.received_at,
-                lag_s=None if recorded else lag, recorded=recorded, sighting_count=max(camera.counts.values()),
+                lag_s=None if recorded else lag, recorded=recorded, sighting_count=camera.count,
                 lost_count=lost.get(device, 0), engine=camera.last.engine, precision=camera.last.precision,
                 fingerprints=[one.hex() for one in camera.bundles]))
         gaps = [views.Gap(g.device, g.spool, g.first, g.last, g.count, g.received_at) for g in every]
         return views.CameraList(cameras, gaps, now)
+
+    def _count(self, camera: _Camera, record: Record, by: int) -> None:
+        if self._several:
+            appearance = (record.spool, record.tracklet, record.seen_from, record.seen_at)
+            was = camera.told.pop(appearance, 0)
+            if was + by:
+                camera.told[appearance] = was + by
+            camera.count += bool(was + by) - bool(was)
+        else:
+            camera.count += by

@@ -54,7 +54,7 @@ def backup(words: list[str], args: argparse.Namespace) -> int:
     settings = collector_settings.load(args.config)
     with Progress("pages") as shown:
         made = back_up(settings.data, Path(words[0]), keys_of(settings), master_key=settings.master_key,
-                               progress=shown)
+                       progress=shown)
     sys.stdout.write(f"{made.sightings} sightings, {made.links} links, {made.decisions} decisions, and "
                      f"{len(made.files) - 1} files more; read again and whole\n")
     if settings.keys_copy is None:

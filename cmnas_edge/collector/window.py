@@ -63,7 +63,7 @@ class Window:
         self._decisions = Decisions()
         self._changes = Changes()
         self._telling = Telling(self.models, self._identities.held)
-        self._cameras = Cameras()
+        self._cameras = Cameras(several=len(self.models) > 1)
         self._roster: tuple[Identities, int, Roster] | None = None      # as of which identities and version
 
     @property
@@ -146,8 +146,8 @@ class Window:
             vars(self).update({name: held for name, held in vars(other).items() if name not in own})
             self.version = version + 1
             # What has left the window stays out of it, as it is in no index any more.
-            self._records = {number: held for number, held in self._records.items()
-                             if number in before or number > newest}
+            for number in [number for number in self._records if number not in before and number <= newest]:
+                self._cameras.let_go(self._records.pop(number)[0])
 
     def decide(self, asked: views.DecisionAsked, person: str, now: float, keep: Keep) -> views.Decided:
         """Do what a person decided, once ``keep`` has it.
@@ -196,11 +196,11 @@ class Window:
         with self._lock:
             old = sum(1 for _ in takewhile(lambda item: item[0].received_at < since, self._records.values()))
             gone = list(islice(self._records, max(old, len(self._records) - limit, 0)))
+            for number in gone:
+                self._cameras.let_go(self._records.pop(number)[0])
             self.version += self._cameras.expire(since) > 0
             if not gone:
                 return 0
-            for number in gone:
-                del self._records[number]
             floor = next(iter(self._records), gone[-1] + 1)
             self._stores.drop_before(floor)
             for tracklet in self._identities.expire(floor):

@@ -88,8 +88,8 @@ class Camera(Struct, frozen=True, kw_only=True):
 
     ``lag_s`` is how long its last sighting took to arrive, negative where its clock is ahead of ours; null for
     recorded footage, whose clock is its own. ``lost_count`` counts what its device's full spool dropped.
-    ``fingerprints`` are of the bundles by which it told of people in the ten minutes before it was last heard; who is
-    told of by two counts once.
+    ``sighting_count`` are its sightings of the hot window; what two bundles told of at once is one.
+    ``fingerprints`` are of the bundles by which it told of people in the ten minutes before it was last heard.
     """
 
     device: str
