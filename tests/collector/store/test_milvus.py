@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,15 @@ def test_what_was_erased_is_there_no_more(milvus: Milvus) -> None:
 
 @pytest.mark.prove
 @pytest.mark.timeout(3000)
-def test_killed_at_any_moment_it_has_everything_after_its_restart(milvus: Milvus) -> None:
+def test_killed_at_any_moment_it_has_everything_after_its_restart(
+        milvus: Milvus, record_property: Callable[[str, object], None]) -> None:
+    kill_count = 20 if PROVING else 1
+    record_property("kills", kill_count)
     store = milvus.store()
     fill(store, 1, 100)
     milvus.settle(store)
     erased = []
-    for turn in range(20 if PROVING else 1):
+    for turn in range(kill_count):
         fill(store, 101 + 100 * turn, 200 + 100 * turn)
         until(store, lambda n=turn: store._pushed > 100 + 100 * n)      # killed among its writes, or just after
         milvus.server.kill()
