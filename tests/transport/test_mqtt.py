@@ -382,7 +382,11 @@ def test_no_log_shows_a_vector_a_key_or_a_certificate(
         assert KEY.private_bytes_raw().hex() not in text
 
 
-def test_a_handshake_that_only_drips_ends_at_the_timeout(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crowded", [False, True], ids=["few files", "many files"])
+def test_a_handshake_that_only_drips_ends_at_the_timeout(
+        tmp_path: Path, request: pytest.FixtureRequest, crowded: bool) -> None:
+    if crowded:
+        request.getfixturevalue("many_files")
     over = threading.Event()
     papers = Authority(tmp_path).issue("gate")
 
