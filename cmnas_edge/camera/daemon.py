@@ -224,7 +224,7 @@ class Daemon:
             self.keeper.step()
             if time.monotonic() - said_at >= self._settings.status_s:
                 said_at = time.monotonic()
-                _log.info("%s", self._checkup.status(said_at - began))
+                _log.info("so far: %s", self._checkup.status(said_at - began))
 
     def _stop_reading(self, watching: Sequence[threading.Thread]) -> None:
         self._stop.set()

@@ -81,7 +81,7 @@ def serve(settings: CollectorSettings) -> int:
     _log.info("%d sightings of the last %g h, %d identities read in %.1f s", hot, settings.hot_window_h, identities,
               time.monotonic() - began)
     for line in accepted.words([model, *also]):
-        _log.info("%s", line)
+        _log.info("takes what was made by %s", line)
     if others := journal.count_by_others(dimensions, time.time() - settings.hot_window_h * 3600):
         _log.warning("%d stored sightings of the last %g h were made by bundles that are accepted no more, and are not "
                      "shown; put those bundles into also to have them back", others, settings.hot_window_h)

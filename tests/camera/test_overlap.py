@@ -166,7 +166,7 @@ def test_a_device_that_reads_its_settings_again_moves_the_end_and_cuts_once_from
                         reread=lambda: (wanted, lambda _: site.collector))
         (camera,) = daemon._cameras
         assert camera.pipeline._selector.also == TALL
-        assert daemon._adjust() == "settings read again; now in effect: also_until"
+        assert daemon._adjust() == "now in effect: also_until"
         turns = iter([[], None])
         daemon._backlog.take = lambda _: next(turns)    # type: ignore[assignment, method-assign]
         daemon._embed()     # nobody comes

@@ -143,5 +143,5 @@ class Keeper:
             _log.error("the settings could not be read again, by a mistake of ours (%s): everything stays as it was; "
                        "report what follows", type(error).__name__, exc_info=True)
         else:
-            _log.info("%s", said)
+            _log.info("settings read again: %s", said)
         self._notifier.ready(self._status())

@@ -46,10 +46,10 @@ class Change(NamedTuple):
     def __str__(self) -> str:
         """One sentence for the log."""
         if not self.live and not self.kept:
-            return "settings read again: nothing has changed"
+            return "nothing has changed"
         now = f"now in effect: {', '.join(self.live)}" if self.live else "nothing changes"
         later = f"; as before until a new start: {', '.join(self.kept)}" if self.kept else ""
-        return f"settings read again; {now}{later}"
+        return f"{now}{later}"
 
 
 def compare(old: DeviceSettings, new: DeviceSettings) -> Change:

@@ -31,7 +31,7 @@ class World:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(str(folder / "notify"))
         self.manager.setblocking(False)
-        self.reread: Callable[[], str] = lambda: "settings read again: nothing has changed"
+        self.reread: Callable[[], str] = lambda: "nothing has changed"
         self.keeper = Keeper(lambda: self.vitals, lambda: "north visible live",
                              Notifier({"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": watchdog}),
                              reread=self._read, clock=self.clock)
@@ -152,7 +152,7 @@ def test_a_mistake_of_ours_in_a_reload_ends_nothing_and_is_said_with_its_traceba
     assert "a mistake of ours (RuntimeError): everything stays as it was" in said.messages[0]
     assert "nobody thought of this" in said.text
     assert "Traceback" in said.text
-    world.reread = lambda: "settings read again: nothing has changed"
+    world.reread = lambda: "nothing has changed"
     world.keeper.reload()
     world.pass_time(1)
     assert said.messages[-1] == "settings read again: nothing has changed"

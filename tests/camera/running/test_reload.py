@@ -34,7 +34,7 @@ def test_every_live_setting_is_one_there_is() -> None:
 def test_nothing_new_is_said_to_be_nothing() -> None:
     change = compare(OLD, copy.deepcopy(OLD))
     assert change.settings == OLD
-    assert str(change) == "settings read again: nothing has changed"
+    assert str(change) == "nothing has changed"
 
 
 def test_what_can_change_changes_and_what_cannot_stays() -> None:
@@ -50,7 +50,7 @@ def test_what_can_change_changes_and_what_cannot_stays() -> None:
     assert set(change.live) == {"token", "link.batch", "status_s", "camera 'north' select.min_height"}
     assert set(change.kept) == {"engine.threads", "link.seal_to", "camera 'north' source.location"}
     said = str(change)
-    assert said.startswith("settings read again; now in effect: ")
+    assert said.startswith("now in effect: ")
     assert "; as before until a new start: " in said
     assert "hunter2" not in said
 
