@@ -32,7 +32,7 @@ from cmnas_edge.camera.override import Orders
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline, Trace
 from cmnas_edge.camera.running.keeper import Keeper
-from cmnas_edge.camera.running.reload import compare
+from cmnas_edge.camera.running.reload import LIVE, compare
 from cmnas_edge.camera.sender import Sender
 from cmnas_edge.camera.sending.link import Link
 from cmnas_edge.camera.sending.outbox import Outbox
@@ -163,8 +163,9 @@ class Daemon:
             raise ConfigError(f"{self._settings.collector}: expected every record stored, found {refused_count} "
                               "refused for good; the log says why, so correct that before the next run")
         if not self._asked_count and (left := self._sender.waiting_count):
-            then = ("start again when the collector answers: they are on disk" if not self._spool.in_memory else
-                    "they were in memory only and are lost: see to the disk, and to the collector, then start again")
+            then = ("they were in memory only and are lost: see to the disk, and to the collector, then start again"
+                    if self._spool.in_memory else f"{trouble}; then start again: they are on disk"
+                    if (trouble := self._link.trouble) else "start again, or give it longer: they are on disk")
             raise LinkDown(f"{self._settings.spool.path}: expected everything delivered within drain_s = "
                            f"{self._settings.drain_s:g} s, found {left} records waiting; {then}")
 
@@ -247,7 +248,8 @@ class Daemon:
         """
         assert self._reread is not None
         wanted, open_way = self._reread()
-        change = compare(self._settings, wanted)
+        lasts = self._also is not None and not self._also.over
+        change = compare(self._settings, wanted, LIVE if lasts else LIVE - {"also_until"})
         # In any case, since files of the same name may hold another token or certificate.
         self._link.adjust(change.settings.link, open_way(change.settings))
         for camera, settings in zip(self._cameras, change.settings.cameras, strict=True):

@@ -59,11 +59,8 @@ class Overlap:
         return self.over
 
     def adjust(self, until: datetime | None) -> None:
-        """End at another time; None: now."""
+        """End at another time; None: now. What is over begins no more."""
         self._until = 0.0 if until is None else until.timestamp()
-        if self.over and self._clock() < self._until:
-            _log.warning("the overlap is over, and what ran bundle %s is let go: start again to begin another",
-                         self.fingerprint.hex()[:16])
 
 
 def is_over(until: datetime | None, now: float) -> bool:

@@ -422,6 +422,19 @@ def test_what_was_not_delivered_waits_on_disk_or_is_lost_and_is_said_to_be_the_o
         assert tuple(part in where for part in words) == (not is_read_only, is_read_only)
 
 
+@pytest.mark.parametrize(("reply", "remedy"), [
+    (Reply(409, b"seen_at: of a time to come"), "(409: seen_at: of a time to come); correct that on either side; then"),
+    (Reply(401, b""), "enrol the device and write its token file anew; then start again"),
+])
+def test_an_end_with_records_that_wait_says_what_would_have_them_taken(
+        world: World, reply: Reply, remedy: str) -> None:
+    world.collector.post = lambda _: reply  # type: ignore[method-assign]
+    with pytest.raises(LinkDown, match="found 3 records waiting") as raised:
+        world.run(Projector(north=[lambda: Clip(film(60))]), world.camera("north"), drain_s=0.1)
+    assert remedy in str(raised.value)
+    assert "answers" not in str(raised.value)
+
+
 def test_records_that_the_collector_refused_are_told_at_the_end(world: World) -> None:
     def refuse(body: bytes) -> Reply:
         batch = pb.Batch.FromString(body)

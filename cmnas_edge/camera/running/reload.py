@@ -7,7 +7,7 @@ believes a change that did not happen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -52,26 +52,33 @@ class Change(NamedTuple):
         return f"{now}{later}"
 
 
-def compare(old: DeviceSettings, new: DeviceSettings) -> Change:
-    """Say what of new settings can take effect, and what they would be then."""
+def compare(old: DeviceSettings, new: DeviceSettings, able: Collection[str] = LIVE) -> Change:
+    """Say what of new settings can take effect, and what they would be then.
+
+    Args:
+        old: Those in effect.
+        new: Those wanted.
+        able: Names of what can change just now.
+    """
     live: list[str] = []
     kept: list[str] = []
-    merged = _merged(old, new, "", "", live, kept)
+    merged = _merged(old, new, "", "", live, kept, able)
     assert isinstance(merged, DeviceSettings)
     return Change(merged, live, kept)
 
 
-def _merged(old: Struct, new: Struct, key: str, shown: str, live: list[str], kept: list[str]) -> Struct:
+def _merged(old: Struct, new: Struct, key: str, shown: str, live: list[str], kept: list[str],
+            able: Collection[str]) -> Struct:
     taken: dict[str, Any] = {}
     for name, before, after in _pairs(old, new):
         if before == after:
             continue
         inner, told = f"{key}{name}", f"{shown}{name}"
         if inner == "cameras":
-            taken[name] = _cameras(before, after, live, kept)
+            taken[name] = _cameras(before, after, live, kept, able)
         elif isinstance(before, Struct) and type(before) is type(after):
-            taken[name] = _merged(before, after, f"{inner}.", f"{told}.", live, kept)
-        elif inner in LIVE:
+            taken[name] = _merged(before, after, f"{inner}.", f"{told}.", live, kept, able)
+        elif inner in able:
             taken[name] = after
             live.append(told)
         else:
@@ -80,13 +87,14 @@ def _merged(old: Struct, new: Struct, key: str, shown: str, live: list[str], kep
 
 
 def _cameras(old: tuple[CameraSettings, ...], new: tuple[CameraSettings, ...], live: list[str],
-             kept: list[str]) -> tuple[CameraSettings, ...]:
+             kept: list[str], able: Collection[str]) -> tuple[CameraSettings, ...]:
     wanted = {camera.name: camera for camera in new}
     if wanted.keys() != {camera.name for camera in old}:
         kept.append("which cameras there are")
     merged = []
     for camera in old:
-        found = _merged(camera, wanted.get(camera.name, camera), "cameras.", f"camera {camera.name!r} ", live, kept)
+        found = _merged(camera, wanted.get(camera.name, camera), "cameras.", f"camera {camera.name!r} ", live, kept,
+                        able)
         assert isinstance(found, CameraSettings)
         merged.append(found)
     return tuple(merged)

@@ -64,6 +64,7 @@ class Link:
         self._not_before = clock()
         self._down_since: float | None = None
         self._hurried = False
+        self._why_down = self._why_left = ""
         self._answered: set[int] = set()    # and not settled yet, since a full disk cannot even forget
         self._name = spool.name             # of the spool they were sent from; a damaged one is replaced
 
@@ -76,6 +77,11 @@ class Link:
     def down_s(self) -> float | None:
         """For how long the collector has not answered; None while it does."""
         return None if self._down_since is None else self._clock() - self._down_since
+
+    @property
+    def trouble(self) -> str:
+        """Why what waits has not been taken, in a sentence that says what to do; empty if time was short."""
+        return self._why_down or (self._why_left if self._left.last else "")
 
     def adjust(self, settings: LinkSettings, transport: Transport) -> None:
         """Go another way from the next batch on, with other patience; any thread may say so."""
@@ -157,8 +163,9 @@ class Link:
         if reply.status == 409 and records:
             was_asking = self._left.is_asking
             self._left.leave(max(records))
+            self._why_left = _meaning(reply)
             if was_asking:  # as expected, and no reason for those behind to wait
-                self._say_failed("status 409", _meaning(reply))
+                self._say_failed("status 409", self._why_left)
                 return 0.0
         if reply.status != 200:
             return self._failed(f"status {reply.status}", _meaning(reply), reply.retry_after_s)
@@ -177,6 +184,7 @@ class Link:
             _log.info("the collector answers again after %.0f s; %d records wait", self.down_s,
                       len(self._spool) - len(self._answered))
             self._down_since = None
+        self._why_down = ""
         self._backoff.worked()
         self._settle()
         return 0.0
@@ -208,6 +216,7 @@ class Link:
         now = self._clock()
         if self._down_since is None:
             self._down_since = now
+        self._why_down = sentence
         self._say_failed(key, sentence)
         wait_s = max(self._backoff.failed(), min(retry_after_s, self._settings.max_backoff_s))
         self._not_before = now + wait_s
