@@ -24,9 +24,9 @@ import msgspec
 
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Erasure, Erasures
+from cmnas_edge.collector.store.gone import note_gone
 from cmnas_edge.collector.store.keys import Keys, day_name
 from cmnas_edge.collector.store.place import Place
-from cmnas_edge.collector.store.ranges import Ranges
 from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.records import LINK_FIELDS, Arrival, Decision, JournalGap, Record
 from cmnas_edge.collector.store.removal import Removed, forget_decisions, remove
@@ -110,7 +110,6 @@ class Journal(Reading):
                 self._most = limit_mib * 2**20 // page
                 (last,) = self._db.execute("SELECT max(coalesce((SELECT max(id) FROM sighting), 0), coalesce("
                                            "(SELECT value FROM mark WHERE name = 'sighting'), 0))").fetchone()
-                self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
                 self._erased = {number for number, in self._db.execute("SELECT id FROM erased")}
             self._last: int = last
             self._last_identity = self.last_identity()
@@ -184,7 +183,7 @@ class Journal(Reading):
                 with self._committed():
                     part, gone = remove(self._db, ids[start:start + most],
                                         {"sighting": self._last, "identity": self._last_identity})
-                    self._note_gone(gone)
+                    note_gone(self._db, gone)
             except DiskFull:
                 if most == _FEW:
                     raise
@@ -207,7 +206,7 @@ class Journal(Reading):
             for device, spool, first in erasure.gaps:
                 removed.gaps += self._db.execute("DELETE FROM gap WHERE device = ? AND spool = ? AND first = ?",
                                                  (device, spool, first)).rowcount
-            self._note_gone(Ranges(erasure.records))    # a backup may lack some, and they may be sent again
+            note_gone(self._db, erasure.records)    # a backup may lack some, and they may be sent again
             self._db.execute("INSERT OR IGNORE INTO erased VALUES (?)", (erasure.id,))
         self._erased.add(erasure.id)
         return removed
@@ -233,13 +232,6 @@ class Journal(Reading):
         except DiskFull:
             return False
 
-    def _note_gone(self, gone: Ranges) -> None:
-        self._gone_noted = True
-        for each in gone:
-            replaced, whole = self._gone.add(*each)
-            self._db.executemany("DELETE FROM gone WHERE device = ? AND spool = ? AND first = ? AND last = ?", replaced)
-            self._db.execute("INSERT INTO gone VALUES (?, ?, ?, ?)", whole)
-
     def _link(self, links: Iterable[Link]) -> None:
         links = list(links)
         self._last_identity = max((self._last_identity, *(link.identity for link in links)))
@@ -247,7 +239,7 @@ class Journal(Reading):
                              [msgspec.structs.astuple(link) for link in links])
 
     def _store(self, arrival: Arrival) -> list[int | None]:
-        taken = take(self._db, self.keys, self._gone, arrival, self._last)
+        taken = take(self._db, self.keys, arrival, self._last)
         self._last = taken.last
         if taken.is_foreign and self._repeats.admit(arrival.device) is not None:
             _log.error("%s: sends another record under a number that is stored already, and that one is lost; if "
@@ -273,7 +265,7 @@ class Journal(Reading):
     @contextmanager
     def _committed(self, *, spare: bool = True) -> Iterator[None]:
         """Commit what is done within, or nothing of it; sightings have no part in the spare pages."""
-        last, self._gone_noted = self._last, False
+        last = self._last
         with self.explained():
             if self._most:
                 self._db.execute(f"PRAGMA max_page_count={self._most + _SPARE * spare}")
@@ -285,7 +277,5 @@ class Journal(Reading):
                 self._last = last
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                if self._gone_noted:    # there may be very many
-                    self._gone = Ranges(self._db.execute("SELECT device, spool, first, last FROM gone"))
                 raise
             self._place.check()     # before anything of it is acknowledged

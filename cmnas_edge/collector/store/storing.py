@@ -10,8 +10,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from cmnas_edge.collector.store.gone import gone_of
 from cmnas_edge.collector.store.keys import Keys
-from cmnas_edge.collector.store.ranges import Ranges
 from cmnas_edge.collector.store.records import FIELDS, Arrival, Record
 from cmnas_edge.collector.store.schema import beside
 from cmnas_edge.embedding import pack
@@ -35,17 +35,18 @@ class Taken(NamedTuple):
     is_foreign: bool
 
 
-def take(db: sqlite3.Connection, keys: Keys, gone: Ranges, arrival: Arrival, last: int) -> Taken:
+def take(db: sqlite3.Connection, keys: Keys, arrival: Arrival, last: int) -> Taken:
     """Store what is new of an arrival.
 
     Args:
         db: The journal.
         keys: Seal the vectors.
-        gone: Records that were stored and are no more; they are not stored again.
         arrival: What came.
         last: The highest id given so far; no id is given twice.
     """
-    day, vectors, held = keys.day_for(arrival.received_at), _packed(arrival.items), _held(db, arrival)
+    day, vectors, numbers = keys.day_for(arrival.received_at), _packed(arrival.items), _numbers(arrival)
+    held = _held(db, arrival.device, numbers)
+    gone = {spool: gone_of(db, arrival.device, spool, asked) for spool, asked in numbers.items()}
     stored: list[int | None] = []
     rows: list[tuple[object, ...]] = []
     is_foreign = False
@@ -56,7 +57,7 @@ def take(db: sqlite3.Connection, keys: Keys, gone: Ranges, arrival: Arrival, las
             continue
         vector, name, seen = next(vectors), (item.spool, item.sequence), (item.seen_at, item.camera)
         is_foreign |= held.get(name, seen) != seen
-        if name in held or gone.has(arrival.device, *name):
+        if name in held or item.sequence in gone[item.spool]:
             stored.append(None)     # its acknowledgement was lost
             continue
         held[name] = seen
@@ -72,18 +73,24 @@ def take(db: sqlite3.Connection, keys: Keys, gone: Ranges, arrival: Arrival, las
     return Taken(stored, last, is_foreign)
 
 
-def _held(db: sqlite3.Connection, arrival: Arrival) -> dict[tuple[str, int], tuple[float, str]]:
-    """Which of its sightings are stored already, by spool and number: when and by which camera those were seen."""
+def _numbers(arrival: Arrival) -> dict[str, list[int]]:
+    """The numbers of its sightings, by spool."""
     numbers: dict[str, list[int]] = {}
     for item in arrival.items:
         if isinstance(item, Sighting):
             numbers.setdefault(item.spool, []).append(item.sequence)
+    return numbers
+
+
+def _held(db: sqlite3.Connection, device: str, numbers: dict[str, list[int]]
+          ) -> dict[tuple[str, int], tuple[float, str]]:
+    """Which sightings are stored already, by spool and number: when and by which camera those were seen."""
     held: dict[tuple[str, int], tuple[float, str]] = {}
     for spool, asked in numbers.items():
         marks = ", ".join("?" * len(asked))
         held.update(((spool, number), (seen_at, camera)) for number, seen_at, camera in db.execute(
             "SELECT sequence, seen_at, camera FROM sighting WHERE device = ? AND spool = ? "  # noqa: S608  no input in it
-            f"AND sequence IN ({marks})", (arrival.device, spool, *asked)))
+            f"AND sequence IN ({marks})", (device, spool, *asked)))
     return held
 
 
