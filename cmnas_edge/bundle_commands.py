@@ -59,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a bundle's folder; default: that of --config, or the one that ships")
     parser.add_argument("--config", type=Path, metavar="CONFIG.toml",
                         help="settings of a camera or collector: refuse a bundle that it would not use")
+    parser.add_argument("--to", type=Path, metavar="LINK",
+                        help="install: another place than that of 'bundle' in the settings, for a second bundle to "
+                             "name there beside the one in use, which is not touched (also; docs/rollout.md)")
     parser.add_argument("--rollback", action="store_true", help="install: go back to the version before")
     parser.add_argument("--threads", type=int, default=1, help="processor threads for the graphs")
 
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: The number of threads is none, or words are missing or do not go together.
     """
     place = None if args.config is None else _place(args.config)
-    if args.action == "install" or args.rollback:
+    if args.action == "install" or args.rollback or args.to is not None:
         sys.stdout.write(_install(args, place))
         return 0
     if not 1 <= args.threads <= _MOST_THREADS:
@@ -100,9 +103,10 @@ def _install(args: argparse.Namespace, place: Place | None) -> str:
     if args.action != "install" or (args.path is None) != args.rollback or place is None:
         raise ConfigError("install: expected a bundle or --rollback, and the settings it is for, as in: "
                           "cmnas-edge bundle install new-bundle --config camera.toml")
-    if place.bundle is None:
+    link = args.to or place.bundle
+    if link is None:
         raise ConfigError(f"{args.config}: expected the key 'bundle' to say where to install, found none; write "
-                          'bundle = "bundle"')
+                          'bundle = "bundle", or say --to')
 
     def health(bundle: Bundle) -> None:
         name, threads = place.engine.name, place.engine.threads
@@ -114,12 +118,13 @@ def _install(args: argparse.Namespace, place: Place | None) -> str:
             sys.stdout.write(f"fastest here  {race_here(bundle, threads)}\n")
 
     if args.rollback:
-        bundle, changed = roll_back(place.bundle, place.trust, health), True
+        bundle, changed = roll_back(link, place.trust, health), True
     else:
-        bundle, changed = install(args.path, place.bundle, place.trust, health)
+        bundle, changed = install(args.path, link, place.trust, health)
     what = "back to      " if args.rollback else "installed    " if changed else "in its place "
-    then = "healthy on this device; start the daemon again to use it" if changed else "whole; nothing was changed"
-    return f"{what} {bundle.name} as {place.bundle} ({bundle.path.name}), {then}\n"
+    use = "settings that name it use it from their next start" if args.to else "start the daemon again to use it"
+    then = f"healthy on this device; {use}" if changed else "whole; nothing was changed"
+    return f"{what} {bundle.name} as {link} ({bundle.path.name}), {then}\n"
 
 
 def _show(bundle: Bundle) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cmnas_edge.errors import ConfigError, unwritable
+from cmnas_edge.private import to_disk
 
 __all__ = ["exchange", "put", "replaced"]
 
@@ -53,12 +54,12 @@ def put(folder: Path, where: Path, *, replace: bool = False) -> None:
         OSError: It cannot be moved, or something is there.
     """
     for path in (*folder.rglob("*"), folder):
-        _sync(path)
+        to_disk(path)
     if replace and where.exists():
         exchange(folder, where)
     else:
         folder.rename(where)
-    _sync(where.parent)
+    to_disk(where.parent)
 
 
 def exchange(a: Path, b: Path) -> None:
@@ -82,11 +83,3 @@ def exchange(a: Path, b: Path) -> None:
             aside.rename(b)
         raise
     aside.rename(a)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -154,7 +154,7 @@ def fitting(bundle: Path) -> Calibration:
     return calibration(fingerprint=Bundle.open(bundle).fingerprint_hex)
 
 
-@pytest.mark.parametrize("where", ["exchange", "_sync"])
+@pytest.mark.parametrize("where", ["exchange", "to_disk"])
 def test_whatever_fails_before_the_exchange_leaves_the_old_bundle_whole(
         bundle: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     before = Bundle.open(bundle)

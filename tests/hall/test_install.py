@@ -308,6 +308,22 @@ def test_the_command_reads_place_and_trust_where_the_daemon_does(
         assert command(config, *words) == 65, words
 
 
+def test_a_second_bundle_lies_beside_the_one_in_use_until_settings_name_it(
+        tmp_path: Path, three: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    config, link, second = (tmp_path / name for name in ("gate.toml", "bundle", "new"))
+    config.write_text('bundle = "bundle"\n[trust]\nallow_unsigned_bundle = true\n')
+    assert command(config, "install", three[0]) == 0
+    assert command(config, "install", three[1], "--to", second) == 0
+    assert "settings that name it use it from their next start" in capsys.readouterr().out
+    assert (Bundle.open(link).name, Bundle.open(second).name) == ("one", "two")
+    assert versions(link) == ["one"]
+    config.write_text('bundle = "new"\nalso = "bundle"\nalso_until = 2026-12-03T06:00:00Z\n'
+                      '[trust]\nallow_unsigned_bundle = true\n')
+    assert command(config, "install", three[2]) == 0
+    assert command(config, "install", "--rollback", "--to", second) == 0
+    assert (Bundle.open(link).name, Bundle.open(second).name) == ("one", "two")
+
+
 def only_onnxruntime(bundle: Bundle, **named: int) -> list[Any]:
     return [c for c in race.candidates(bundle, **named) if c.entrant == results.SAFE]
 
@@ -355,7 +371,8 @@ def test_a_bundle_that_no_engine_of_this_device_runs_is_not_installed(
     (["install"], "", 78, "expected a bundle or --rollback"),
     (["install", "NEW", "--rollback"], "", 78, "expected a bundle or --rollback"),
     (["show", "--rollback"], "", 78, "expected a bundle or --rollback"),
-    (["install", "NEW"], "", 78, 'write bundle = "bundle"'),
+    (["show", "NEW", "--to", "new"], "", 78, "expected a bundle or --rollback"),
+    (["install", "NEW"], "", 78, 'write bundle = "bundle", or say --to'),
     (["install", "none"], 'bundle = "b"', 65, "expected a bundle"),
     (["install", "NEW"], 'bundle = "b"\n[trust]\nkey = []', 78, "unknown key 'key' in [trust]; did you mean 'keys'?"),
     (["install", "NEW"], "bundle = 3", 78, "line 1"),

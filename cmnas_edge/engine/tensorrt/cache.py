@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from cmnas_edge.errors import unwritable
+from cmnas_edge.private import to_disk
 
 __all__ = ["cache_folder", "check_writable", "exclusive", "write_together"]
 
@@ -79,11 +80,7 @@ def write_together(*files: tuple[Path, bytes], option: str = _CACHE) -> None:
             for part in staged:
                 part.unlink(missing_ok=True)
         for folder in {path.parent for path, _ in files}:
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            to_disk(folder)
 
 
 @contextlib.contextmanager
