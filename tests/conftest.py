@@ -19,8 +19,8 @@ import pytest
 from tests import heard
 from tests.proof import KILLS, PROVING
 
-# Before torch is loaded, here and in what tests start: as many workers as there are cores, each with as many threads that
-# spin while they wait for each other, take twice the time.
+# Before torch is loaded, here and in what tests start: workers whose threads spin while they wait for each other take
+# twice the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PROOFS = Path(__file__).resolve().parents[1] / "docs" / "proofs.jsonl"
