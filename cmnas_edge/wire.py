@@ -2,7 +2,7 @@
 
 One definition of what is legal (`cmnas_edge.sighting`) serves two questions: may this
 record be stored (`decode_batch`), and how many of these bytes are accounted for
-(`explained_bytes`). A field counts only if it is in the schema, stands there once, is encoded
+(`cmnas_edge.outgoing`). A field counts only if it is in the schema, stands there once, is encoded
 as short as it can be, and holds a value a camera could have meant; everything else is a fault
 of that record, never of the others in its batch.
 
@@ -50,7 +50,7 @@ from cmnas_edge.sighting import (
 __all__ = ["MAX_BATCH_BYTES", "MAX_GAPS", "MAX_REASON", "MAX_SIGHTINGS", "MAX_SIGHTING_BYTES", "EngineName",
            "Gap", "Outcome", "Precision", "Refusal", "Result", "Sighting", "WireError", "address",
            "decode_answer", "decode_batch", "encode_answer", "encode_batch", "encode_sighting",
-           "explained_bytes", "is_name", "seen_at"]
+           "is_name", "seen_at"]
 
 MAX_SIGHTING_BYTES = 8192       # the largest legal one is about half of it; a test adds it up
 MAX_SIGHTINGS = 64              # in a batch
@@ -150,25 +150,6 @@ def decode_batch(data: bytes, *, dimension: int | Mapping[bytes, int] | None, de
         raise WireError(f"batch: expected at most {MAX_SIGHTINGS} sightings and {MAX_GAPS} gaps, "
                         f"found {counts[1]} and {counts[2]}; send fewer")
     return _with_vectors(items, accepted, entries)
-
-
-def explained_bytes(data: bytes) -> int:
-    """Count the bytes of an encoded batch that the schema accounts for, field by field.
-
-    Unknown or repeated fields, text or vectors that are not legal, padded numbers and bytes
-    that cannot be read are not accounted for, so ``len(data) - explained_bytes(data)`` is
-    what a picture hidden in a batch adds.
-    """
-    total = 0
-    try:
-        for number, body in split(data):
-            if isinstance(body, int) or number not in (1, 2):
-                continue
-            size = _explained_record(pb.Sighting() if number == 1 else pb.Gap(), body)
-            total += 1 + len(varint(len(body))) + size if size else 0
-    except WireError:
-        pass  # what follows cannot be read; what came before stands
-    return total
 
 
 def _decode_one(body: bytes, accepted: Mapping[bytes, int | None], dimension: int | None, device: str | None,
@@ -282,24 +263,3 @@ def _named(body: bytes) -> tuple[str, int]:
     except WireError:
         pass  # damaged from here on
     return spool, sequence
-
-
-def _explained_record(message: pb.Sighting | pb.Gap, body: bytes) -> int:
-    try:
-        message.ParseFromString(body)
-    except DecodeError:
-        return 0
-    message.DiscardUnknownFields()
-    wrong = _all_faults(message) if isinstance(message, pb.Sighting) else gap_faults(message)
-    for field in wrong:
-        message.ClearField(field)
-    return message.ByteSize()
-
-
-def _all_faults(message: pb.Sighting) -> dict[str, str]:
-    wrong = faults(message)
-    if message.packing in PACKINGS and not message.HasField("seal"):
-        (vector,) = read_vectors([message.vector], PACKINGS[message.packing], None)
-        if isinstance(vector, str):
-            wrong["vector"] = vector
-    return wrong

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cmnas_edge import wire
+from cmnas_edge.outgoing.batch import explained
 from cmnas_edge.outgoing.vocabulary import Vocabulary
 
 __all__ = ["NOTHING", "Sent", "Vocabulary", "payload"]
@@ -44,7 +44,5 @@ NOTHING = Sent(0, 0, 0)
 
 def payload(body: bytes, words: Vocabulary | None = None) -> Sent:
     """Split a batch, or as much as there is of one; with a vocabulary, words beyond it explain nothing."""
-    explained = wire.explained_bytes(body)
-    if words is not None:
-        explained = max(0, explained - words.foreign(body))
-    return Sent(explained, 0, len(body) - explained)
+    known = explained(body, words)
+    return Sent(known, 0, len(body) - known)

@@ -10,11 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from google.protobuf.message import DecodeError
-
-from cmnas_edge import sighting_pb2 as pb
-from cmnas_edge.fields import WireError, split
-
 __all__ = ["Vocabulary", "Word"]
 
 Word = Literal["head", "topic", "client", "device", "camera", "spool", "fingerprint"]
@@ -46,30 +41,3 @@ class Vocabulary:
             return False
         known.add(word)
         return True
-
-    def foreign(self, body: bytes) -> int:
-        """Count the bytes of words in a batch, or in as much of one as can be read, that are none of the few."""
-        words: list[tuple[Word, bytes]] = []
-        try:
-            for number, record in split(body):
-                if number in (1, 2) and isinstance(record, bytes):
-                    words += _of_sighting(record) if number == 1 else _of_gap(record)
-        except WireError:
-            pass    # the records before it stand, and so do their words
-        return sum(len(word) for kind, word in words if not self.takes(kind, word))
-
-
-def _of_sighting(record: bytes) -> list[tuple[Word, bytes]]:
-    try:
-        one = pb.Sighting.FromString(record)
-    except DecodeError:
-        return []   # nothing of it is explained anyway
-    return [("device", one.device.encode()), ("camera", one.camera.encode()), ("spool", one.spool.encode()),
-            ("fingerprint", one.fingerprint)]
-
-
-def _of_gap(record: bytes) -> list[tuple[Word, bytes]]:
-    try:
-        return [("spool", pb.Gap.FromString(record).spool.encode())]
-    except DecodeError:
-        return []

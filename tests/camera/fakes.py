@@ -18,6 +18,7 @@ from cmnas_edge.camera.frames.frame import Frame
 from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.settings import SourceSettings
 from cmnas_edge.errors import LinkDown
+from cmnas_edge.outgoing.batch import explained
 from cmnas_edge.sealing import Opener
 from cmnas_edge.wire import Gap, Outcome, Sighting
 
@@ -175,7 +176,7 @@ class StrictCollector:
         """Store, and answer for each record."""
         if not self.up:
             raise LinkDown("collector: nobody there")
-        assert wire.explained_bytes(body) == len(body)
+        assert explained(body) == len(body)
         outcomes = []
         for item in wire.decode_batch(body, dimension=self._dimension, device=self.device,
                                       fingerprint=self._fingerprint, opener=self.opener):

@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 
 from cmnas_edge import wire
+from cmnas_edge.outgoing.batch import explained
 from cmnas_edge.sealing import Opener
 from cmnas_edge.wire import Gap, Sighting
 from tests.contract.make_batch import gaps, sightings
@@ -31,7 +32,7 @@ def test_a_batch_of_an_earlier_release_reads_as_it_was_meant(path: Path) -> None
                 assert getattr(item, name) == value, name
         # A step of int8 is max|x| / 127; fp16 rounds finer.
         assert np.abs(item.vector - meant.vector).max() <= np.abs(meant.vector).max() / 254 + 1e-6
-    assert wire.explained_bytes(data) == len(data)
+    assert explained(data) == len(data)
 
 
 def test_there_is_a_batch_to_read() -> None:

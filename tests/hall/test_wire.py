@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from cmnas_edge import sealing, wire
 from cmnas_edge import sighting_pb2 as pb
 from cmnas_edge.embedding import Packing, pack, unit
+from cmnas_edge.outgoing.batch import explained
 from cmnas_edge.sealing import Opener, Sealer
 from cmnas_edge.sighting import MAX_DIMENSION, MAX_SEQUENCE, read_vectors
 from cmnas_edge.wire import Gap, Outcome, Refusal, Sighting, WireError
@@ -216,7 +217,7 @@ def test_bytes_from_anywhere_are_refused_with_a_sentence(noise: bytes, seed: int
         with contextlib.suppress(WireError):
             for item in wire.decode_batch(data, dimension=64, device="gate"):
                 assert not isinstance(item, Refusal) or item.reason.isprintable()
-        assert 0 <= wire.explained_bytes(data) <= len(data)
+        assert 0 <= explained(data) <= len(data)
     flipped = good.copy()
     flipped[cut] ^= 1 << int(rng.integers(8))
     with contextlib.suppress(WireError):
@@ -258,7 +259,7 @@ def test_the_largest_legal_sighting_stays_under_8_kib() -> None:
         total += tag + length + (most | varints | fixed)[field.name]  # KeyError: a new field has no limit here
     made = largest()
     assert made.ByteSize() == total < wire.MAX_SIGHTING_BYTES == 8192
-    assert wire.explained_bytes(batch := wire.encode_batch([made.SerializeToString()])) == len(batch)
+    assert explained(batch := wire.encode_batch([made.SerializeToString()])) == len(batch)
     made.vector = made.vector[:-sealing.ADDED_BYTES]
     made.ClearField("seal")
     (item,) = wire.decode_batch(wire.encode_batch([made.SerializeToString()]), dimension=None, device=None)
@@ -273,7 +274,7 @@ def test_the_largest_legal_sighting_stays_under_8_kib() -> None:
 def test_every_byte_of_an_honest_batch_is_explained(sightings: int, gaps: int, packing: str) -> None:
     data = wire.encode_batch([sighting(packing=packing, sequence=1 + k) for k in range(sightings)],
                              [Gap(SPOOL, 1 + 200 * k, 150 + 200 * k, 1) for k in range(gaps)])
-    assert wire.explained_bytes(data) == len(data)
+    assert explained(data) == len(data)
 
 
 def crop() -> bytes:
@@ -300,7 +301,7 @@ def test_a_crop_smuggled_anywhere_into_a_batch_is_not_explained(where: str) -> N
         "batch field": lambda: wire.encode_batch([body]) + b"\x1a" + size,
         "after the end": lambda: wire.encode_batch([body]) + b"\xff\xff\xff\xff" + picture,
     }[where]()
-    assert len(data) - wire.explained_bytes(data) >= len(picture) - 1
+    assert len(data) - explained(data) >= len(picture) - 1
 
 
 def sealed_by(key: X25519PrivateKey, **changes: object) -> bytes:
@@ -319,7 +320,7 @@ def test_a_sealed_vector_arrives_as_it_was_sent_and_cannot_be_read_on_the_way(pa
     assert isinstance(got, Sighting), got
     assert fields(got) == {**fields(sent), "sealed": True}
     assert np.array_equal(got.vector, decode(sent)[0].vector)
-    assert wire.explained_bytes(batch) == len(batch)
+    assert explained(batch) == len(batch)
 
 
 def test_a_seal_adds_59_to_62_bytes_to_a_record() -> None:
@@ -365,7 +366,7 @@ def test_what_is_sealed_is_judged_like_what_is_open() -> None:
         change(other)
         assert says in refusal(other.SerializeToString())
         batch = wire.encode_batch([other.SerializeToString()])
-        assert wire.explained_bytes(batch) < len(batch) or "sealed" in says     # a vector of more dimensions
+        assert explained(batch) < len(batch) or "sealed" in says     # a vector of more dimensions
     assert "expected only fields of" in refusal(wire.encode_sighting(one) + b"\x9a\x01\x02\x20\x01")
 
 

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from cmnas_edge import wire
+from cmnas_edge.outgoing.batch import explained
 from cmnas_edge.sealing import Opener, Sealer
 from cmnas_edge.sighting import Gap, Refusal, Sighting
 from tests.collector.people import DIMENSION, FINGERPRINT, SPOOL, People
@@ -100,7 +101,7 @@ def test_whatever_arrives_is_judged_or_refused_in_a_sentence_and_nothing_grows()
                 outcomes["sightings"] += isinstance(item, Sighting)
         slowest = max(slowest, time.process_time() - began)
         if count % 16 == 0:
-            assert 0 <= wire.explained_bytes(bytes(data)) <= len(data)
+            assert 0 <= explained(bytes(data)) <= len(data)
     assert outcomes["judged"] + outcomes["refused"] == INPUTS
     # Mutants that are all refused at once would show nothing.
     assert min(outcomes.values()) > INPUTS // 20, outcomes
