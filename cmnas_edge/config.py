@@ -8,13 +8,10 @@ file that holds one (`cmnas_edge.private`).
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 import stat
 import sys
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,17 +21,7 @@ import msgspec
 from cmnas_edge.errors import ConfigError
 from cmnas_edge.log import scrub
 from cmnas_edge.private import handed
-from cmnas_edge.wording import (
-    MOMENT,
-    either,
-    in_words,
-    is_struct,
-    quotes_a_pattern,
-    sentence,
-    shortened,
-    standing,
-    words_of,
-)
+from cmnas_edge.wording import fault, shortened, unknown_key
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,12 +55,9 @@ def load(path: Path, kind: type[T]) -> T:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: expected settings, found brackets nested without end; remove them") from None
-    for where, key, known in _unknown_keys(tree, kind, ()):
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
-        line = _line_of(text, (*where, key))
-        table = f" in [{_dotted(where)}]" if where else ""
-        raise ConfigError(f"{path}{line}: unknown key {shortened(key)}{table}; {hint}")
+    if found := unknown_key(tree, kind):
+        steps, said = found
+        raise ConfigError(f"{path}{_line_of(text, steps)}: {said}")
     folder = path.resolve().parent
 
     def hook(wanted: type, value: Any) -> Any:
@@ -85,20 +69,8 @@ def load(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.convert(tree, kind, dec_hook=hook)
     except msgspec.ValidationError as error:
-        reason, _, spot = str(error).partition(" - at `$")
-        spots = re.finditer(r"\.?([\w-]+)|\[(\d+)\]", spot.rstrip("`"))
-        steps = tuple(int(part[2]) if part[2] else part[1] for part in spots)
-        at = f" at {_dotted(steps)}" if steps else ""
-        found, words = standing(tree, steps), words_of(tree, kind, steps)
-        said = sentence(in_words(reason, kind))
-        if words:
-            near = difflib.get_close_matches(str(found), words, n=1, cutoff=0.5)
-            then = f"did you mean {near[0]!r}?" if near else "correct it"
-            raise ConfigError(f"{path}{_line_of(text, steps)}: expected {either(words)}{at}, found {shortened(found)}; "
-                              f"{then}") from None
-        if re.fullmatch("expected a (whole )?number [<>]=? .*", said) or said == MOMENT or quotes_a_pattern(reason):
-            said += f", found {shortened(found)}"    # which msgspec leaves out
-        raise ConfigError(f"{path}{_line_of(text, steps)}: {said}{at}; correct it") from None
+        steps, said = fault(error, tree, kind)
+        raise ConfigError(f"{path}{_line_of(text, steps)}: {said}") from None
 
 
 def read(path: Path) -> str:
@@ -191,38 +163,6 @@ def located(folder: Path, text: str) -> Path:
         return folder / Path(text).expanduser()
     except RuntimeError:
         raise ValueError(f"expected a path, found {text!r}, whose user does not exist here") from None
-
-
-def _unknown_keys(tree: Any, kind: Any, where: tuple[str | int, ...]
-                  ) -> Iterator[tuple[tuple[str | int, ...], str, list[str]]]:
-    """Yield (table, key, known keys) for each key that no field of ``kind`` takes."""
-    if typing.get_origin(kind) is typing.Annotated:
-        kind = typing.get_args(kind)[0]
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        structs = [arm for arm in typing.get_args(kind) if is_struct(arm)]
-        if len(structs) > 1 and isinstance(tree, dict):  # a tag says which one is meant
-            structs = [arm for arm in structs if tree.get(arm.__struct_config__.tag_field) == arm.__struct_config__.tag]
-        if len(structs) == 1:
-            yield from _unknown_keys(tree, structs[0], where)
-        return
-    if origin in (list, tuple) and isinstance(tree, list):
-        for index, item in enumerate(tree):
-            yield from _unknown_keys(item, typing.get_args(kind)[0], (*where, index))
-    elif origin is dict and isinstance(tree, dict):
-        for key, item in tree.items():
-            yield from _unknown_keys(item, typing.get_args(kind)[1], (*where, key))
-    elif is_struct(kind) and isinstance(tree, dict):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        for key, item in tree.items():
-            if key in fields:
-                yield from _unknown_keys(item, fields[key], (*where, key))
-            elif key != kind.__struct_config__.tag_field and kind.__struct_config__.forbid_unknown_fields:
-                yield where, key, list(fields)
-
-
-def _dotted(steps: tuple[str | int, ...]) -> str:
-    return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
 
 
 def _line_of(text: str, steps: tuple[str | int, ...]) -> str:

@@ -51,8 +51,8 @@ class Gallery(Window):
         """
         with self._lock:
             if not self._identities.members(identity):
-                raise views.Unanswerable(404, f"identity: none of number {identity} in the hot window; it may be part "
-                                              "of another by now")
+                raise views.Unanswerable(404, "identity: expected one of the hot window, found none of number "
+                                              f"{identity}; it may be part of another by now")
             known = [bool(model.calibration.scales) for model in self.models.values()]
             return views.SuggestionList([
                 views.Suggestion(one.identity, one.score, one.threshold, one.pair, one.against,

@@ -39,7 +39,7 @@ class Probe(NamedTuple):
         try:
             vector = view.vector(self.sighting) if self.vector is None else self.vector
             if vector is None:     # it left just now
-                raise views.Unanswerable(404, f"search: no sighting {self.sighting} in the hot window")
+                raise _left(self.sighting)
             return match(view, vector, self.modality, k=k, keep=self.keep, calibration=self.model.calibration)
         except Transient as error:      # where vectors are kept elsewhere, that may be away
             raise views.Unanswerable(503, str(error)) from None
@@ -61,11 +61,13 @@ def probe_of(query: views.Query, models: Mapping[bytes, Model], record: Record |
             not accepted, or a vector of another length or without direction. The message is for the one who asks.
     """
     if (query.sighting is None) == (query.vector is None):
-        raise views.Unanswerable(400, "search: expected either sighting or vector, found both or neither")
+        found = "neither" if query.sighting is None else "both"
+        raise views.Unanswerable(400, f"search: expected either sighting or vector, found {found}; give one of them")
     if query.transform >= 2**64:
-        raise views.Unanswerable(400, "search: expected a transform below 2**64, found a larger one")
+        raise views.Unanswerable(400, "search: expected a transform below 2**64, found a larger one; give the "
+                                      "number of the site key")
     if query.sighting is not None and record is None:
-        raise views.Unanswerable(404, f"search: no sighting {query.sighting} in the hot window")
+        raise _left(query.sighting)
     if record is not None and query.bundle:
         raise views.Unanswerable(400, "search: expected no bundle with a sighting, whose own is searched by, found "
                                       "one; leave it out")
@@ -81,6 +83,11 @@ def probe_of(query: views.Query, models: Mapping[bytes, Model], record: Record |
                  None if query.vector is None else _direction(query.vector, model), 0 if record is None else record.id)
 
 
+def _left(sighting: int) -> views.Unanswerable:
+    return views.Unanswerable(404, f"search: expected a sighting of the hot window, found none of number {sighting}; "
+                                   "it may have left: choose another")
+
+
 def _named(name: str, models: Mapping[bytes, Model]) -> Model:
     """The bundle of a fingerprint, or of how one begins; the leading one where none is named."""
     found = [model for fingerprint, model in models.items() if fingerprint.hex().startswith(name)]
@@ -94,9 +101,10 @@ def _named(name: str, models: Mapping[bytes, Model]) -> Model:
 def _direction(vector: list[float], model: Model) -> F32:
     if len(vector) != model.dimension:
         raise views.Unanswerable(400, f"search: expected a vector of {model.dimension} entries, "
-                                      f"found {len(vector)}")
+                                      f"found {len(vector)}; give one that this bundle made, or name its bundle")
     try:
         found: F32 = unit(np.array([vector], np.float64))[0]
     except ValueError:      # entries so small that their squares vanish are zeros, too
-        raise views.Unanswerable(400, "search: expected a vector with a direction, found zeros") from None
+        raise views.Unanswerable(400, "search: expected a vector with a direction, found zeros; give one that "
+                                      "a bundle made") from None
     return found

@@ -134,7 +134,8 @@ def hold(held: Held, number: int, kind: Kind, body: Mapping[str, Any]) -> None:
 def _chain(identities: Identities, identity: int) -> list[Tracklet]:
     chain = identities.members(identity)
     if not chain:
-        raise Impossible(f"identity: none of number {identity} in the hot window; it may be part of another by now")
+        raise Impossible(f"identity: expected one of the hot window, found none of number {identity}; it may be part "
+                         "of another by now")
     return chain
 
 

@@ -82,7 +82,8 @@ class Administration:
         del person      # it is in the audit log
         found = self._people.find(asked.name)
         if found is None:
-            raise views.Unanswerable(404, "end_sessions: expected somebody enrolled, found nobody of this name")
+            raise views.Unanswerable(404, "end_sessions: expected somebody enrolled, found nobody of this "
+                                          "name; look at GET /v1/accounts")
         return Done(self._sessions.end_all(found[0].name))
 
     def devices(self, asked: views.Nothing) -> DeviceList:
@@ -99,5 +100,6 @@ class Administration:
         except ConfigError as error:
             if any(one.name == asked.name for one in self._devices.known()):
                 raise
-            raise views.Unanswerable(404, "revoke: expected an enrolled device, found none of this name") from error
+            raise views.Unanswerable(404, "revoke: expected an enrolled device, found none of this name; look "
+                                          "at GET /v1/devices") from error
         return Done(1)

@@ -20,7 +20,7 @@ from cmnas_edge.collector.web.api import Api
 from cmnas_edge.collector.web.exports import Table
 from cmnas_edge.collector.web.routes import Route
 from cmnas_edge.errors import CmnasError
-from cmnas_edge.wording import in_words
+from cmnas_edge.wording import fault, shortened, unknown_key
 
 __all__ = ["MAX_QUERY_BYTES", "serve"]
 
@@ -96,18 +96,47 @@ async def _asked(route: Route, request: Request) -> msgspec.Struct:
     try:
         if route.method == "POST":
             if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-                raise views.Unanswerable(400, f"{route.name}: expected content-type application/json")
+                found = request.headers.get("content-type")
+                raise views.Unanswerable(400, f"{route.name}: expected content-type application/json, found "
+                                              f"{shortened(found) if found else 'none'}; send JSON, and say so")
             try:
                 body = await read_body(request, MAX_QUERY_BYTES)
             except (asyncio.TimeoutError, ClientDisconnect):    # the same only from Python 3.11
                 raise views.Unanswerable(408, f"{route.name}: expected the body within {BODY_S:.0f} s, found it "
                                          "unfinished; send it again") from None
             if body is None:
-                raise views.Unanswerable(400, f"{route.name}: expected at most {MAX_QUERY_BYTES} bytes")
-            return msgspec.json.decode(body, type=route.asks)
-        return msgspec.convert({**request.query_params, **request.path_params}, route.asks, strict=False)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise views.Unanswerable(400, f"{route.name}: {in_words(str(error), route.asks)}") from None
+                raise views.Unanswerable(400, f"{route.name}: expected at most {MAX_QUERY_BYTES} bytes, found more; "
+                                              "ask for less at once")
+            return _read(route, body)
+        given = {**request.query_params, **request.path_params}
+        return msgspec.convert(given, route.asks, strict=False)
+    except msgspec.ValidationError as error:
+        raise views.Unanswerable(400, f"{route.name}: {_wrong(route, given, error, quoted=True)}") from None
+
+
+def _read(route: Route, body: bytes) -> msgspec.Struct:
+    """Read what is asked from a body.
+
+    Raises:
+        Unanswerable: It is not what the route takes.
+    """
+    try:
+        try:
+            asked: msgspec.Struct = msgspec.json.decode(body, type=route.asks)
+            return asked
+        except msgspec.ValidationError as error:
+            said = _wrong(route, msgspec.json.decode(body), error)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        said = f"expected JSON, found something else ({error}); correct it"
+    except RecursionError:
+        said = "expected JSON, found brackets nested without end; remove them"
+    raise views.Unanswerable(400, f"{route.name}: {said}")
+
+
+def _wrong(route: Route, given: Any, error: msgspec.ValidationError, *, quoted: bool = False) -> str:
+    """Say what is wrong with a question as a settings file is told: expected, found, what to do."""
+    _, said = unknown_key(given, route.asks) or fault(error, given, route.asks, table="an object", quoted=quoted)
+    return said
 
 
 def _json(answer: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None) -> Response:

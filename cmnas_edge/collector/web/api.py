@@ -120,7 +120,8 @@ class Api(Administration):
             part = next((f"; it became part of {one.identity}" for one in self._gallery.changes(
                 views.ChangesAsked(1000, asked.identity)).changes if one.was == asked.identity),
                 "; it may be part of another by now")
-            raise views.Unanswerable(404, f"identity: none of number {asked.identity} in the hot window{part}")
+            raise views.Unanswerable(404, "identity: expected one of the hot window, found none of number "
+                                          f"{asked.identity}{part}")
         return timeline
 
     def suggestions(self, asked: views.IdentityAsked) -> views.SuggestionList:

@@ -12,8 +12,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
+from cmnas_edge.collector import views
 from cmnas_edge.collector.receiving.receive import Receiver
 from cmnas_edge.collector.web import answering, condition, pages
 from cmnas_edge.collector.web.api import Api
@@ -22,6 +23,7 @@ from cmnas_edge.collector.web.events import Events
 from cmnas_edge.collector.web.guard import Guard
 from cmnas_edge.collector.web.log_in import LogIn
 from cmnas_edge.collector.web.routes import ROUTES
+from cmnas_edge.wording import shortened
 
 __all__ = ["build"]
 
@@ -37,9 +39,22 @@ def build(receiver: Receiver, api: Api, log_in: LogIn, *, ending: Callable[[], b
     document = msgspec.json.encode(openapi())
     routes.append(Route("/openapi.json", _gives(document, "application/json"), methods=["GET"]))
     routes += [Route(file.path, _gives(file.content, file.kind), methods=["GET"]) for file in pages.files()]
-    app = Starlette(routes=routes, middleware=[Middleware(Guard, log_in.people, log_in.sessions)])
+    app = Starlette(routes=routes, middleware=[Middleware(Guard, log_in.people, log_in.sessions)],
+                    exception_handlers={404: _unknown, 405: _unknown})
     app.router.redirect_slashes = False     # it would send people on to whatever Host a request claims
     return app
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    """Say that nothing is there, or that it is asked for in another way."""
+    del error
+    there = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    methods = sorted({method for route in there for method in route.methods} - {"HEAD"})
+    expected = f"{' or '.join(methods)} here" if methods else "a page or a path of the API"
+    found = request.method if methods else shortened(request.url.path)
+    said = views.Problem(f"collector: expected {expected}, found {found}; look it up in /openapi.json")
+    return Response(msgspec.json.encode(said), 405 if methods else 404, media_type="application/json",
+                    headers={"Allow": ", ".join(methods)} if methods else {})
 
 
 def _answers(serve: Callable[..., Awaitable[Response]], *given: object) -> Callable[[Request], Awaitable[Response]]:

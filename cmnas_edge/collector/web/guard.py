@@ -152,7 +152,7 @@ def _foreign(scope: Scope, headers: Headers, *, anybody: bool) -> str:
     called = _HOST.fullmatch(headers.get("host", ""))
     host = (called[1] or called[2]) if called else headers.get("host", "")
     if host.lower().removesuffix(".") != "localhost" and not _loopback(host):
-        return f"collector: expected to be called localhost or 127.0.0.1, found {host[:80]!a}"
+        return f"collector: expected to be called localhost or 127.0.0.1, found {host[:80]!a}; open it by that name"
     return ""
 
 
@@ -162,7 +162,7 @@ def _forged(scope: Scope, headers: Headers) -> str:
     looks = scope["method"] in _LOOKS
     # Following a link to a page here is harmless; asking the API from elsewhere is not.
     if site and site not in ("same-origin", "none") and not (looks and not scope["path"].startswith("/v1/")):
-        return f"collector: expected a request of its own pages, found one of another ({site[:20]!a})"
+        return f"collector: expected a request of its own pages, found one of another ({site[:20]!a}); ask there"
     if origin and (not looks or scope["path"].startswith("/v1/")):
         try:
             named = urlsplit(origin)
@@ -170,7 +170,7 @@ def _forged(scope: Scope, headers: Headers) -> str:
         except ValueError:
             same = False
         if not same:
-            return f"collector: expected a request of its own pages, found one of {origin[:80]!a}"
+            return f"collector: expected a request of its own pages, found one of {origin[:80]!a}; ask there"
     return ""
 
 

@@ -252,4 +252,5 @@ def test_the_page_loads_nothing_from_elsewhere(house: House) -> None:
 def test_a_bundle_that_is_no_fingerprint_is_refused_in_words_and_not_by_a_pattern(lived_in: House) -> None:
     refused = lived_in.ask("POST", "/v1/search", json={"vector": [1.0] * DIMENSION, "bundle": "the new one"})
     assert refused.status_code == 400
-    assert refused.json() == {"error": "search: Expected up to 64 hexadecimal digits - at `$.bundle`"}
+    assert refused.json() == {
+        "error": "search: expected up to 64 hexadecimal digits, found 'the new one' at bundle; correct it"}
