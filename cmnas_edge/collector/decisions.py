@@ -64,7 +64,8 @@ class Decisions:
         if asked.kind == "undo":
             made = self._made.get(asked.undoes or 0)
             if made is None or made.kind == "undo" or self._is_undone(made.id):
-                raise deciding.Impossible(f"undo: expected a decision that stands, found {asked.undoes}; see the list")
+                raise deciding.Impossible("undo: expected the number of a decision that stands as undoes, found "
+                                          f"{'none' if asked.undoes is None else asked.undoes}; see GET /v1/decisions")
             return deciding.undo(identities, made.id, made.body)
         if len(asked.identities) != 1:
             raise deciding.Impossible(f"{asked.kind}: expected one identity, found {len(asked.identities)}; name one")

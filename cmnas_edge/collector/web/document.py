@@ -32,6 +32,8 @@ def openapi() -> dict[str, Any]:
                    "503": _content(views.Problem, "It cannot be noted or looked up for now, and was not done.")}
         if route.name == "search":
             answers["503"] = _content(views.Problem, "What keeps the vectors is away; ask again later.")
+        if route.name == "decide":
+            answers["409"] = _content(views.Problem, "As things stand it cannot be decided; says why.")
         says = (getattr(Api, route.name).__doc__ or "").strip()
         entry: dict[str, Any] = {"operationId": route.name, "summary": says, "responses": answers}
         if route.method == "POST":

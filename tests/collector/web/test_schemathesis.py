@@ -1,7 +1,4 @@
-"""Schemathesis reads our own description and asks what it allows, and what it does not, of a real collector.
-
-It brings many packages that nothing else needs, so no extra has it: ``pip install schemathesis`` where this is to run.
-"""
+"""Schemathesis reads our own description and asks what it allows, and what it does not, of a real collector."""
 
 from __future__ import annotations
 
@@ -10,17 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
 
+from cmnas_edge.collector.views import Nothing
+from cmnas_edge.collector.web.document import openapi
 from cmnas_edge.collector.web.routes import ROUTES
 from tests.collector.people import People
 from tests.collector.process import Process
 from tests.proof import PROVING
-
-schemathesis = pytest.importorskip("schemathesis")
-from cmnas_edge.collector.web.document import openapi  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +40,9 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, di
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("mode", ["positive", "negative"])
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+@pytest.mark.parametrize(("route", "mode"), [       # where nothing is asked, nothing can be asked wrongly
+    pytest.param(route, mode, id=f"{route.name}-{mode}") for route in ROUTES for mode in ("positive", "negative")
+    if mode == "positive" or route.asks is not Nothing])
 def test_answers_are_those_of_the_document_whatever_is_asked(
         attacked: tuple[str, dict[str, str]], route: Any, mode: str) -> None:
     url, cookies = attacked
@@ -64,7 +61,4 @@ def test_answers_are_those_of_the_document_whatever_is_asked(
                                                schemathesis.specs.openapi.checks.response_schema_conformance,
                                                schemathesis.specs.openapi.checks.status_code_conformance])
 
-    try:
-        each()
-    except Unsatisfiable:
-        pytest.skip("nothing is asked here that could be wrong")
+    each()
