@@ -14,7 +14,7 @@ from cmnas_edge.collector import settings as collector_settings
 from cmnas_edge.collector.receiving import mqtt
 from cmnas_edge.collector.receiving.devices import Devices, new_token
 from cmnas_edge.collector.serving import serve, server_config
-from cmnas_edge.collector.store import elsewhere
+from cmnas_edge.collector.store import elsewhere, makeable
 from cmnas_edge.collector.web import metrics
 from cmnas_edge.errors import ConfigError, WrongCommand
 from cmnas_edge.private import write_new_secret
@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         model = accepted.leading(settings)
         models = [model, *accepted.others(settings, model)]
+        makeable.check(settings.data, keeping_commands.keys_of(settings), settings.master_key)
         devices = Devices(settings.data).known()
         sealing.Opener.read(settings.seal_keys)
         if settings.mqtt is not None:

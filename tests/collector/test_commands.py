@@ -149,6 +149,54 @@ def test_a_setting_that_cannot_work_is_one_sentence(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(("more", "says"), [
+    ('data = "file/data"', "file/data: expected a folder this user may write to, found Not a directory at {}/file; c"),
+    ('data = "file"', "file: expected a folder this user may write to, found Not a directory at {}/file; correct data"),
+    ('data = "data"\nkeys = "file/keys"', "correct keys or its mode"),
+    ('data = "data"\nmaster_key = "file/master.key"', "master.key: expected a file this user may write to, found Not"),
+    ('data = "shut/data"', "found Permission denied at {}/shut; correct data or its mode"),
+    ('data = "shut"', "found Permission denied at {}/shut; correct data or its mode"),
+    ('data = "data"\nkeys = "shut/keys"', "found Permission denied at {}/shut; correct keys or its mode")])
+def test_folders_that_can_never_be_made_are_found_by_a_look_which_makes_nothing(
+        config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: str, says: str
+        ) -> None:
+    folder, access, shut = config.parent, os.access, config.parent / "shut"
+    (folder / "file").write_text("")
+    shut.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: not (  # root may write anywhere
+        Path(path) == shut and mode & os.W_OK) and access(path, mode))
+    config.write_text(config.read_text("utf-8").replace('data = "data"', more), "utf-8")
+    before = sorted(folder.rglob("*"))
+    code, _, said = run(capsys, config, "--check")
+    assert (code, said.count("\n")) == (78, 1)
+    assert says.format(folder) in said
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_look_before_the_first_start_makes_nothing_and_is_content(
+        config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(config.parent.rglob("*"))
+    assert run(capsys, config, "--check")[0] == 0
+    assert sorted(config.parent.rglob("*")) == before
+
+
+def test_a_lost_folder_of_keys_is_found_by_a_look_and_by_a_start_and_nothing_is_made(collector: Process) -> None:
+    token = collector.enrol()
+    collector.start()
+    collector.send(token, [People().sighting(1, at=1.0)])
+    assert collector.stop() == 0
+    keys = collector.folder / "data" / "keys"
+    keys.rename(collector.folder / "away")
+    for words in ([str(collector.config), "--check"], [str(collector.config)]):
+        done = collector.command(*words)
+        assert done.returncode == 78
+        assert re.search(r"journal.sqlite: expected the keys of \d{4}-\d\d-\d\d, found none in .*/keys; put them back",
+                         done.stderr)
+        assert not keys.exists()
+    (collector.folder / "away").rename(keys)
+    assert collector.command(str(collector.config), "--check").returncode == 0
+
+
 def test_a_devices_settings_are_no_collectors_and_one_sentence_says_so(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gate.toml"

@@ -25,13 +25,13 @@ import msgspec
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.erasures import Erasure, Erasures
 from cmnas_edge.collector.store.gone import note_gone
-from cmnas_edge.collector.store.keys import Keys, day_name
+from cmnas_edge.collector.store.keys import Keys, refuse_lost
 from cmnas_edge.collector.store.place import Place
 from cmnas_edge.collector.store.reading import Reading
 from cmnas_edge.collector.store.records import LINK_FIELDS, Arrival, Decision, JournalGap, Record
 from cmnas_edge.collector.store.removal import Removed, forget_decisions, remove
 from cmnas_edge.collector.store.room import lacking
-from cmnas_edge.collector.store.schema import prepare
+from cmnas_edge.collector.store.schema import prepare, sealed_days
 from cmnas_edge.collector.store.storing import take
 from cmnas_edge.errors import ConfigError, DiskFull
 from cmnas_edge.log import Repeats
@@ -85,6 +85,9 @@ class Journal(Reading):
         try:
             # Half a restore that was ended holds what may be over or erased; the lock says that none goes on.
             shutil.rmtree(folder / RESTORING, ignore_errors=True)
+            self.path = path
+            with self.explained():      # before a key is made, which would open nothing of it
+                refuse_lost(path, sealed_days(path), keys or folder / "keys")
             super().__init__(path, sqlite3.connect(":memory:"), Keys(keys or folder / "keys", master=master_key))
             self.keys.hold()
             try:
@@ -123,16 +126,11 @@ class Journal(Reading):
 
     def _settle(self) -> None:
         """Take out what was ended while this journal lay elsewhere: a backup knows nothing of it."""
-        dropped, kept = self.keys.dropped(), self.keys.days()
+        dropped = self.keys.dropped()
         for day in self.days():
             if day in dropped:
                 while ids := self.under(day, _CHUNK):
                     self.remove(ids)
-        if locked := [day_name(day) for day in self.days() if day not in kept]:
-            raise ConfigError(
-                f"{self.path}: expected the keys of {', '.join(locked)}, found none in {self.keys.folder}; put them "
-                "back from their copy (keys_copy); or, if they are lost for good, write these days into its file "
-                "'dropped', one a line, and what they locked is taken out")
         for erasure in Erasures(self.keys.folder).entries:
             if erasure.id not in self._erased:
                 self.erase(erasure)

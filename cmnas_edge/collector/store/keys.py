@@ -21,6 +21,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Collection
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from cmnas_edge.errors import ConfigError, unwritable
 from cmnas_edge.private import hand_to_folders_owner, handed, read_secret, to_disk, write_private
 
 __all__ = ["ADDED_BYTES", "DAY_S", "DROPPED", "SECRETS", "Keys", "Locked", "day_name", "day_of", "days_in",
-           "new_master", "overwrite", "path_of"]
+           "new_master", "overwrite", "path_of", "refuse_lost"]
 
 DAY_S = 86400
 ADDED_BYTES = 28            # nonce and tag
@@ -71,6 +72,24 @@ def path_of(folder: Path, day: int) -> Path:
 def days_in(folder: Path) -> set[int]:
     """Return the days that have a key in a folder."""
     return {day for path in folder.glob("day-*.key") if (day := _day(path.stem[4:])) is not None}
+
+
+def refuse_lost(journal: Path, days: Collection[int], folder: Path) -> None:
+    """See whether a folder has the keys of days that a journal needs; it may be that there is none yet.
+
+    Args:
+        journal: The journal's file.
+        days: Under whose keys its vectors are.
+        folder: Of the keys.
+
+    Raises:
+        ConfigError: One is lost. A new one would open nothing.
+    """
+    if lost := sorted({*days} - days_in(folder) - _read_days(folder / DROPPED)):
+        days_lost = ", ".join(map(day_name, lost))
+        raise ConfigError(f"{journal}: expected the keys of {days_lost}, found none in {folder}; put them back from "
+                          "their copy (keys_copy); or, if they are lost for good, write these days into its file "
+                          "'dropped', one a line, and what they locked is taken out")
 
 
 class Keys:

@@ -21,7 +21,7 @@ from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.keys import Keys, Locked
 from cmnas_edge.collector.store.ranges import Range, Ranges
 from cmnas_edge.collector.store.records import FIELDS, LINK_FIELDS, Decision, JournalGap, Record, record
-from cmnas_edge.collector.store.schema import beside
+from cmnas_edge.collector.store.schema import beside, days_stored
 from cmnas_edge.embedding import unpack
 from cmnas_edge.errors import ConfigError, DiskFull, Transient
 
@@ -210,14 +210,8 @@ class Reading:
 
     def days(self) -> list[int]:
         """Return the days under whose keys there are vectors."""
-        found: list[int] = []
         with self.explained():
-            while True:     # a step in the index for each; DISTINCT would walk all of it
-                (day,) = self._db.execute("SELECT min(day) FROM sighting WHERE day > ?",
-                                          (found[-1] if found else -1,)).fetchone()
-                if day is None:
-                    return found
-                found.append(day)
+            return sorted(days_stored(self._db))
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from cmnas_edge.collector.store.keys import Keys
 from cmnas_edge.errors import ConfigError
 
-__all__ = ["SCHEMA", "beside", "prepare"]
+__all__ = ["SCHEMA", "beside", "days_stored", "prepare", "sealed_days"]
 
 _log = logging.getLogger("cmnas.collector")
 SCHEMA = 3
@@ -64,12 +65,36 @@ def beside(device: str, spool: str, sequence: int, packing: str) -> bytes:
     return f"cmnas vector 2\0{device}\0{spool}\0{sequence}\0{packing}".encode()
 
 
-def prepare(db: sqlite3.Connection, path: Path, keys: Keys) -> None:
-    """Make an open file a journal of this release, all of it or nothing.
+def sealed_days(path: Path) -> set[int]:
+    """Under the keys of which days the vectors of a journal are, before it is opened; of none where there is none.
 
     Raises:
         ConfigError: It is another program's file, or of a later schema.
-        sqlite3.Error: It is damaged, or there is no room.
+        sqlite3.Error: It is damaged, or in use.
+    """
+    if not path.exists():
+        return set()
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        if _version(db, path) < 2:
+            return set()
+        return days_stored(db)
+
+
+def days_stored(db: sqlite3.Connection) -> set[int]:
+    """Under the keys of which days the vectors in an open journal are."""
+    found: set[int] = set()
+    while True:     # a step in the index for each; DISTINCT would walk all of it
+        (day,) = db.execute("SELECT min(day) FROM sighting WHERE day > ?", (max(found, default=-1),)).fetchone()
+        if day is None:
+            return found
+        found.add(day)
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """The schema of an open file; 0: it is new.
+
+    Raises:
+        ConfigError: It is another program's, or of a later schema.
     """
     (application,), (version,) = (db.execute(f"PRAGMA {name}").fetchone()
                                   for name in ("application_id", "user_version"))
@@ -80,12 +105,23 @@ def prepare(db: sqlite3.Connection, path: Path, keys: Keys) -> None:
     if tables and not 1 <= version <= SCHEMA:
         raise ConfigError(f"{path}: expected journal schema {SCHEMA} or earlier, found {version}; "
                           "use the cmnas-edge that wrote it")
+    return int(version) if tables else 0
+
+
+def prepare(db: sqlite3.Connection, path: Path, keys: Keys) -> None:
+    """Make an open file a journal of this release, all of it or nothing.
+
+    Raises:
+        ConfigError: It is another program's file, or of a later schema.
+        sqlite3.Error: It is damaged, or there is no room.
+    """
+    version = _version(db, path)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA journal_size_limit=16777216")
     db.execute("PRAGMA secure_delete=ON")       # what is deleted is overwritten, not only unlinked
-    if not tables or version < SCHEMA:
-        _upgrade(db, path, keys, version if tables else 0)
+    if version < SCHEMA:
+        _upgrade(db, path, keys, version)
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
