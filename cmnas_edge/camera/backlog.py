@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from cmnas_edge.camera.people.select import Pick
@@ -23,7 +23,6 @@ __all__ = ["Backlog", "Untold", "Waiting"]
 
 _MOST_RECORDED = 64     # picks of recorded footage that may wait
 _MOST_CROPS = 2048      # of live cameras: 50 MB of 128x64, 200 MB of 256x128
-_REMEMBERED = 1 << 10   # tracklets of which it is known when they were last told: more than are in view
 _FADES = 0.8            # how fast a slow turn is forgotten
 
 
@@ -71,7 +70,7 @@ class Backlog:
         # All below is shared, under the condition's lock.
         self._live: list[Waiting] = []
         self._recorded: deque[Waiting] = deque()
-        self._told_at: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._told_at: dict[str, dict[int, float]] = defaultdict(dict)
         self._shed: Counter[str] = Counter()
         self._untold: dict[str, dict[int, float]] = defaultdict(dict)
         self._crop_s = 0.0      # what a crop costs, from taken to on disk
@@ -144,10 +143,16 @@ class Backlog:
             self._crop_s = cost if not self._crop_s else self._crop_s + (1 - _FADES) * (cost - self._crop_s)
             self._turn_s = max(spent_s, _FADES * self._turn_s)
             for camera, pick, arrived_at in turn:
-                self._told_at[camera, pick.tracklet] = arrived_at
-                self._told_at.move_to_end((camera, pick.tracklet))
-            while len(self._told_at) > _REMEMBERED:
-                self._told_at.popitem(last=False)
+                self._told_at[camera][pick.tracklet] = arrived_at
+
+    def forget(self, camera: str, in_view: Collection[int]) -> None:
+        """Remember of a camera's tracklets no longer when they were told of, but of those in view or that wait."""
+        with self._changed:
+            told = self._told_at[camera]
+            if len(told) > len(in_view):
+                waiting = {one.pick.tracklet for one in self._live if one.camera == camera}
+                self._told_at[camera] = {tracklet: at for tracklet, at in told.items()
+                                         if tracklet in in_view or tracklet in waiting}
 
     def keep_all(self) -> None:
         """Shed nothing from now on: what is held is the last that will come."""
@@ -205,10 +210,10 @@ class Backlog:
         """Live picks by claim: never told first, then the longest untold; within each, cameras take turns."""
         own: dict[tuple[bool, str], list[Waiting]] = defaultdict(list)
         for waiting in self._live:
-            own[(waiting.camera, waiting.pick.tracklet) in self._told_at, waiting.camera].append(waiting)
+            own[waiting.pick.tracklet in self._told_at[waiting.camera], waiting.camera].append(waiting)
         places = []
         for (told, camera), group in own.items():
-            group.sort(key=lambda w: (self._told_at.get((w.camera, w.pick.tracklet), 0.0), w.arrived_at))
+            group.sort(key=lambda w: (self._told_at[w.camera].get(w.pick.tracklet, 0.0), w.arrived_at))
             places += [(told, place, camera) for place in range(len(group))]
         return [own[told, camera][place] for told, place, camera in sorted(places)]
 

@@ -194,6 +194,7 @@ class Daemon:
         while picks and self._crash is None and not self._backlog.put(name, picks, arrived_at,
                                                                       recorded=camera.recorded):
             pass    # crashed, nobody may be left to take them
+        self._backlog.forget(name, camera.pipeline.in_view)
         return self._backlog.untold(name)
 
     def _embed(self) -> None:

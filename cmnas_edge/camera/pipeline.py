@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -147,6 +148,11 @@ class Pipeline:
         if self._trace is not None:
             self._trace.write(self.name, frame, tracks, state.modality)
         return picks
+
+    @property
+    def in_view(self) -> Collection[int]:
+        """Tracklets that may be told of again."""
+        return self._selector.in_view
 
     def again(self, tracklet: int, seen_from: float) -> None:
         """Take back that somebody was told of: due at the next frame if still in view, for all the time since."""

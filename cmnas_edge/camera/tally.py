@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
@@ -34,19 +35,30 @@ _MOST_SAMPLED = 2048
 
 
 class _Sample:
-    """An even sample of a series without an end: when it is full, every second value goes."""
+    """An even sample of a series without an end: when it is full, every second value goes; never of another size."""
 
     def __init__(self) -> None:
-        self.values: list[float] = []
+        self._kept = array("d", bytes(8 * _MOST_SAMPLED))
+        self._kept_count = 0
         self._stride = 1
         self._count = 0
 
     def add(self, value: float) -> None:
         if self._count % self._stride == 0:
-            self.values.append(round(value, 5))
+            self._kept[self._kept_count] = round(value, 5)
+            self._kept_count += 1
         self._count += 1
-        if len(self.values) == _MOST_SAMPLED:
-            self.values, self._stride = self.values[::2], 2 * self._stride
+        if self._kept_count == _MOST_SAMPLED:
+            self._kept_count //= 2
+            self._kept[:self._kept_count] = self._kept[::2]
+            self._stride *= 2
+
+    @property
+    def last(self) -> float:
+        return self._kept[self._kept_count - 1] if self._kept_count else 0.0
+
+    def values(self) -> list[float]:
+        return self._kept[:self._kept_count].tolist()
 
 
 class Tally:
@@ -86,7 +98,7 @@ class Tally:
     @property
     def last_lag_s(self) -> float:
         """A recent lag; 0 before the first."""
-        return self._lags_s.values[-1] if self._lags_s.values else 0.0
+        return self._lags_s.last
 
     @contextlib.contextmanager
     def timed(self, stage: Stage) -> Iterator[None]:
@@ -126,4 +138,4 @@ class Tally:
         """Everything, ready for JSON: each count, ``stage_s`` (seconds per stage), samples of lags and delays."""
         with self._mutex:
             return {**self._counts, "stage_s": {name: round(s, 6) for name, s in self._stage_s.items()},
-                    "lag_s": list(self._lags_s.values), "delay_s": list(self._delays_s.values)}
+                    "lag_s": self._lags_s.values(), "delay_s": self._delays_s.values()}

@@ -263,6 +263,21 @@ def test_who_was_shed_comes_again_so_that_the_engine_never_idles_before_a_crowd(
     assert tally["shed"]
 
 
+def test_who_has_left_is_forgotten_and_who_is_in_view_or_waits_is_not() -> None:
+    found, _ = backlog(Clock(0.0), budget_s=100.0, max_batch=64)
+    for camera in ("north", "south"):
+        found.put(camera, [pick(row) for row in range(1, 6)], 0.0, recorded=False)
+    found.done(found.take(0.0) or [], 0.1)
+    found.put("north", [pick(2)], 0.0, recorded=False)  # has left, and this is the last of them
+    found.forget("north", {1})
+    assert (set(found._told_at["north"]), set(found._told_at["south"])) == ({1, 2}, set(range(1, 6)))
+    found.put("north", [pick(9)], 0.0, recorded=False)
+    assert [waiting.pick.tracklet for waiting in found._ranked()] == [9, 2]
+    found.done(found.take(0.0) or [], 0.1)
+    found.forget("north", {1})
+    assert set(found._told_at["north"]) == {1}
+
+
 def test_who_was_shed_is_told_to_its_camera_once() -> None:
     clock = Clock(0.0)
     found, _ = backlog(clock, budget_s=1.0)

@@ -6,7 +6,8 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ import pytest
 from msgspec.structs import replace
 
 from cmnas_edge import sighting_pb2 as pb
-from cmnas_edge.camera.backlog import Backlog
+from cmnas_edge.camera.backlog import Backlog, Waiting
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.checkup import Checkup
 from cmnas_edge.camera.daemon import Daemon
 from cmnas_edge.camera.frames.footage import Footage, Recording
 from cmnas_edge.camera.people.detect import open_detector
+from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.pipeline import Pipeline
 from cmnas_edge.camera.sending import store
 from cmnas_edge.camera.sending.link import Link
@@ -155,6 +157,43 @@ def test_dusk_ends_tracklets_and_no_sighting_mixes_two_modalities(world: World) 
 
 def lost(_: Clip) -> None:
     raise SourceLost("rtsp://10.0.0.7: expected a frame, found silence")
+
+
+def test_whoever_has_left_leaves_nothing_in_memory(world: World) -> None:
+    world.boxes = write_boxes(world.folder / "boxes.jsonl", 20)
+    settings = world.settings(world.camera("north", pace="real"))
+    remembered: list[int] = []
+
+    def left() -> Iterator[U8]:
+        yield from film(20)
+        deadline = time.monotonic() + 10
+        for picture in itertools.cycle(film(1, people=False)):
+            yield picture
+            remembered.append(len(daemon._backlog._told_at["north"]))
+            if time.monotonic() > deadline or (told and told == done and not remembered[-1]
+                                               and not daemon._cameras[0].pipeline.in_view):
+                break
+        daemon.stop()
+
+    projector = Projector(north=[*(lambda: Clip(film(20), recorded=False, then=lost) for _ in range(12)),
+                                 lambda: Clip(left(), recorded=False)])
+    with Spool(settings.spool.path, 8 * MIB) as spool:
+        daemon = world.daemon(spool, projector, settings)
+        told, done = Counter[str](), Counter[str]()
+        put, finish = daemon._backlog.put, daemon._backlog.done
+
+        def count_put(camera: str, picks: Sequence[Pick], arrived_at: float, *, recorded: bool) -> bool:
+            told["picks"] += len(picks)
+            return put(camera, picks, arrived_at, recorded=recorded)
+
+        def count_done(turn: Sequence[Waiting], spent_s: float) -> None:
+            finish(turn, spent_s)
+            done["picks"] += len(turn)
+
+        daemon._backlog.put, daemon._backlog.done = count_put, count_done   # type: ignore[method-assign, assignment]
+        daemon.run()
+    assert len({s.tracklet for s in world.collector.stored}) >= 10
+    assert remembered[-1] == 0
 
 
 def test_a_camera_that_is_lost_comes_back_and_never_stops_the_others(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -85,6 +86,28 @@ def test_a_date_that_cannot_be_is_none(token: Path, date: str) -> None:
         assert link.post(b"x").body == b"ok"
         link.close()
     assert tally.clock_offset_s is None
+
+
+def test_an_exchange_leaves_nothing_for_the_collector_of_garbage(token: Path) -> None:
+    def answer(peer: socket.socket, _: threading.Event) -> None:
+        asked = b"POST"     # which `answered` has read
+        while asked:
+            if b"POST" in asked:
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            asked = peer.recv(65536)
+
+    with answered(answer) as url:
+        link = HttpTransport(url, token, LinkSettings(timeout_s=5.0), Tally())
+        link.post(b"x")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                assert link.post(b"x").body == b"ok"
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+        link.close()
 
 
 def test_closing_ends_an_exchange_that_waits_in_another_thread(token: Path) -> None:

@@ -8,7 +8,7 @@ the average away. What is not good enough to tell is not told.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -178,6 +178,11 @@ class Selector:
     def adjust(self, settings: SelectSettings) -> None:
         """Go by other settings from the next frame on; any thread may say so."""
         self._settings = settings
+
+    @property
+    def in_view(self) -> Collection[int]:
+        """Tracklets that have not ended."""
+        return self._people.keys()
 
     def again(self, tracklet: int, since: float) -> None:
         """Take back that a tracklet was told, as when its pick could not be embedded: nothing was since then."""

@@ -15,6 +15,7 @@ import socket
 import ssl
 import time
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import SplitResult, urlsplit
@@ -228,6 +229,15 @@ def _offset_s(date: str, asked_at: float, answered_at: float) -> float | None:
     return told + 0.5 - (asked_at + answered_at) / 2
 
 
+class _Answer(http.client.HTTPResponse):
+    """One that has come by a deadline, whole, or fails."""
+
+    def __init__(self, deadline: float, sock: socket.socket, *rest: Any, **named: Any) -> None:
+        super().__init__(sock, *rest, **named)
+        self.fp.close()
+        self.fp = io.BufferedReader(Until(sock, deadline))
+
+
 class _Counted(http.client.HTTPConnection):
     """Accounts for what it sends, and has all of an exchange done by a deadline, however slowly the peer drips."""
 
@@ -249,15 +259,7 @@ class _Counted(http.client.HTTPConnection):
         super().send(data)
 
     def getresponse(self) -> http.client.HTTPResponse:
-        deadline = self.deadline
-
-        class Answer(http.client.HTTPResponse):
-            def __init__(self, sock: socket.socket, *rest: Any, **named: Any) -> None:
-                super().__init__(sock, *rest, **named)
-                self.fp.close()
-                self.fp = io.BufferedReader(Until(sock, deadline))
-
-        self.response_class = Answer
+        self.response_class = partial(_Answer, self.deadline)   # type: ignore[assignment]
         return super().getresponse()
 
 
