@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import onnxruntime as runtime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +51,25 @@ def test_any_number_of_crops_gives_a_row_each_and_the_same_as_alone(engine: Engi
     assert found.dtype == np.float32
     alone = [engine.embed(CROPS[i:i + 1])[0] for i in range(n)]
     np.testing.assert_allclose(found, np.array(alone, np.float32).reshape(n, 8), atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("max_batch", [3, 32])
+def test_onnx_runtime_makes_its_largest_call_when_it_opens(
+        threads: int, max_batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    honest = runtime.InferenceSession.run
+
+    def run(session: object, names: list[str], given: dict[str, npt.NDArray[np.uint8]]) -> object:
+        sizes.append(len(given["crops"]))
+        return honest(session, names, given)
+
+    monkeypatch.setattr(runtime.InferenceSession, "run", run)
+    with open_engine(Bundle.open(TINY), "visible", threads=threads, max_batch=max_batch) as engine:
+        assert sizes[0] <= max_batch
+        for count in (1, len(CROPS), 2):
+            engine.embed(CROPS[:count])
+    assert max(sizes) == sizes[0]   # it keeps what that took, and would take more for more
 
 
 def test_every_row_has_length_one(engine: Engine) -> None:
