@@ -270,7 +270,7 @@ def _sample(path: Path, spool: Spool, tally: Tally, began: float, speed: float, 
         print(json.dumps({
             "at": round(at, 2), "simulated_s": round(at * speed, 1),
             "rss_mib": int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * page / 2**20,
-            "files": len([*Path("/proc/self/fd").iterdir()]), "threads": threading.active_count(),
+            "blocks": sys.getallocatedblocks(), "files": len([*Path("/proc/self/fd").iterdir()]), "threads": threading.active_count(),
             "spool_kib": sum(p.stat().st_size for p in files if p.exists()) / 1024, "waiting": len(spool),
             "lag_s": tally.last_lag_s, "frames": tally["frames"], "sightings": tally["sightings"],
             "source_failures": tally["source_failures"], "link_failures": tally["link_failures"],

@@ -13,9 +13,10 @@ from benchmarks.trend import trend
 
 __all__ = ["FIGURES", "picture", "points", "verdicts"]
 
-# What is looked at, and how a cycle of it becomes one point; what waits, where all of it should have gone.
-FIGURES = {"rss_mib": "median", "files": "median", "threads": "median", "spool_kib": "max", "waiting": "last",
-           "lag_s": "median", "python_mib": "median"}   # the last only of a run that traces it
+# What is looked at, and how a cycle of it becomes one point; what waits, where all of it should have gone. Blocks are
+# what Python has allocated and not freed; python_mib is only of a run that traces it.
+FIGURES = {"rss_mib": "median", "blocks": "median", "files": "median", "threads": "median", "spool_kib": "max",
+           "waiting": "last", "lag_s": "median", "python_mib": "median"}
 _WARMING = 0.25     # of the cycles
 F64 = npt.NDArray[np.float64]
 

@@ -48,9 +48,9 @@ def test_of_a_soaks_samples_what_leaks_is_named_and_nothing_else(leaking: str | 
             "simulated_s": second * 30.0, "rss_mib": 150 + 8 * min(second / 120, 1) + rng.normal(0, 0.3),
             "files": 8 + (in_cycle > 12), "threads": 6, "spool_kib": 300 + rng.integers(0, 3) * 40,
             "waiting": max(0, 60 - abs(in_cycle - 14) * 5) + rng.integers(0, 3), "lag_s": rng.gamma(2, 0.002),
-            "python_mib": 11 + rng.normal(0, 0.3)}
+            "python_mib": 11 + rng.normal(0, 0.3), "blocks": 205_000 + rng.normal(0, 50)}
         if leaking:
-            each = {"lag_s": 1e-5, "spool_kib": 0.3, "rss_mib": 2e-3, "python_mib": 2e-3}
+            each = {"lag_s": 1e-5, "spool_kib": 0.3, "rss_mib": 2e-3, "python_mib": 2e-3, "blocks": 1.0}
             sample[leaking] += each.get(leaking, 1 / 40) * second
         samples.append(sample)
     found = verdicts(samples, 24)
