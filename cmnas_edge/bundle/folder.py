@@ -117,6 +117,11 @@ class Bundle:
         return self.manifest.name
 
     @property
+    def backbone(self) -> str:
+        """Which network made its graphs."""
+        return self.manifest.backbone
+
+    @property
     def fingerprint(self) -> bytes:
         """32 bytes; embeddings of the same fingerprint may be compared, others not."""
         return bytes.fromhex(self.manifest.fingerprint)

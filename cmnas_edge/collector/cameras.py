@@ -5,6 +5,7 @@ A camera sends nothing while nobody is in view, so silence is called quiet, neve
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -51,6 +52,7 @@ class Cameras:
     def __init__(self, *, several: bool = False) -> None:
         self._several = several
         self._cameras: dict[tuple[str, str], _Camera] = {}
+        self._held = Counter[bytes]()       # sightings, by the bundle
         self._gaps: dict[str, dict[tuple[str, int], JournalGap]] = {}   # by device; the oldest first
         self._folded: dict[str, int] = {}   # lost in gaps no longer listed
 
@@ -78,6 +80,15 @@ class Cameras:
     def count_by(self, fingerprint: bytes) -> int:
         """How many cameras told of people by a bundle lately."""
         return sum(fingerprint in camera.bundles for camera in self._cameras.values())
+
+    def held_by(self, fingerprint: bytes) -> int:
+        """How many sightings of a bundle are held."""
+        return self._held[fingerprint]
+
+    def heard_by(self, fingerprint: bytes) -> float | None:
+        """When people were last told of by a bundle; None where nothing of it is held."""
+        heard = (camera.heard_at.get(fingerprint) for camera in self._cameras.values())
+        return max((at for at in heard if at is not None), default=None) if self._held[fingerprint] else None
 
     def note_gaps(self, gaps: Iterable[JournalGap]) -> None:
         """Take reports of losses; one that grew replaces its earlier form."""
@@ -138,6 +149,7 @@ class Cameras:
         return views.CameraList(cameras, gaps, now)
 
     def _count(self, camera: _Camera, record: Record, by: int) -> None:
+        self._held[record.fingerprint] += by
         if self._several:
             appearance = (record.spool, record.tracklet, record.seen_from, record.seen_at)
             was = camera.told.pop(appearance, 0)

@@ -135,9 +135,11 @@ class Gallery(Window):
     def bundles(self) -> list[views.BundleAccepted]:
         """The bundles that are accepted, the leading one first, and how many cameras lately told of people by each."""
         with self._lock:
-            return [views.BundleAccepted(fingerprint=name.hex(), dimension=model.dimension,
-                                         calibrated_on=model.calibrated_on, camera_count=self._cameras.count_by(name))
-                    for name, model in self.models.items()]
+            return [views.BundleAccepted(
+                name=model.name, network=model.backbone, fingerprint=one.hex(), dimension=model.dimension,
+                calibrated_on=model.calibrated_on, camera_count=self._cameras.count_by(one),
+                sighting_count=self._cameras.held_by(one), heard_at=self._cameras.heard_by(one))
+                for one, model in self.models.items()]
 
     def heard(self) -> list[tuple[str, str, float]]:
         """Device, camera, and when it was last heard, of every camera of the window."""

@@ -22,6 +22,7 @@ from cmnas_edge.collector.access.people import People
 from cmnas_edge.collector.access.sessions import Sessions
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
+from cmnas_edge.collector.left import Left
 from cmnas_edge.collector.receiving import mqtt
 from cmnas_edge.collector.receiving.admission import Admission
 from cmnas_edge.collector.receiving.connection import Connection
@@ -82,7 +83,8 @@ def serve(settings: CollectorSettings) -> int:
               time.monotonic() - began)
     for line in accepted.words([model, *also]):
         _log.info("takes what was made by %s", line)
-    if others := journal.count_by_others(dimensions, time.time() - settings.hot_window_h * 3600):
+    left = Left(journal, dimensions, settings.hot_window_h * 3600)
+    if others := sum(one.sighting_count for one in left.known):
         _log.warning("%d stored sightings of the last %g h were made by bundles that are accepted no more, and are not "
                      "shown; put those bundles into also to have them back", others, settings.hot_window_h)
     for one in (model, *also):
@@ -116,7 +118,7 @@ def serve(settings: CollectorSettings) -> int:
     log_in = LogIn(people, sessions, passwords, audit_log)
     api = Api(gallery, intake, devices, audit_log, people=people, sessions=sessions,
               hot_window_h=settings.hot_window_h, reasons=settings.access.reasons,
-              broker=lambda: "" if broker is None else broker.trouble,
+              left=lambda: left.look(intake.ask), broker=lambda: "" if broker is None else broker.trouble,
               kept=receiver.kept, index=lambda: next((store.trouble for store in stores.values() if store.trouble), ""))
     watched = _watched(settings, api)
     app = build(receiver, api, log_in, ending=lambda: server.should_exit)

@@ -17,6 +17,7 @@ from cmnas_edge.collector.access.sessions import Sessions
 from cmnas_edge.collector.access.throttle import Throttle
 from cmnas_edge.collector.gallery import rebuild
 from cmnas_edge.collector.intake import Intake
+from cmnas_edge.collector.left import Left
 from cmnas_edge.collector.receiving.admission import Admission
 from cmnas_edge.collector.receiving.devices import Devices
 from cmnas_edge.collector.receiving.rates import Rates
@@ -49,6 +50,7 @@ class House:
         self.intake = Intake(self.journal, self.gallery, hot_window_s=hot_window_s, hot_limit=hot_limit,
                              unwritten=unwritten, clock=lambda: self.now,
                              upkeep=Upkeep(self.journal, retention_h=retention_h, clock=lambda: self.now))
+        self.left = Left(self.journal, dimensions, hot_window_s, clock=lambda: self.now)
         self.access = Database(folder)
         self.people = People(self.access, clock=lambda: self.now)
         self.sessions = Sessions(self.access, clock=lambda: self.now)
@@ -61,6 +63,7 @@ class House:
                                  rates=Rates(device_rate, clock=lambda: self.now), clock=lambda: self.now)
         self.api = Api(self.gallery, self.intake, self.devices, self.audit_log, people=self.people,
                        sessions=self.sessions, hot_window_h=1.0, reasons=reasons, kept=self.receiver.kept,
+                       left=lambda: self.left.look(self.intake.ask),
                        clock=lambda: self.now)
         self.app = build(self.receiver, self.api, self.log_in)
         self.intake.start()

@@ -38,6 +38,8 @@ class Model:
     dimension: int = DIMENSION
     thresholds: dict[Pair, Threshold] = field(default_factory=lambda: THRESHOLDS)
     calibrated_on: CalibratedOn = "drawn"
+    name: str = "people"
+    backbone: str = "none"
 
     @property
     def calibration(self) -> Calibration:

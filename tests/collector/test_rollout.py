@@ -23,7 +23,7 @@ from tests.collector.house import House
 from tests.collector.people import DIMENSION, Model, People
 from tests.contract.make_batch import sightings as of_first_release
 
-OLD, NEW = Model(), Model(hashlib.sha256(b"the next").digest(), DIMENSION - 3)
+OLD, NEW = Model(name="old"), Model(hashlib.sha256(b"the next").digest(), DIMENSION - 3, name="new", backbone="osnet")
 
 
 class Site:
@@ -264,6 +264,55 @@ def test_which_camera_is_where_is_shown_and_a_change_is_said_once(site: Site, ca
     said = [line for line in caplog.messages if "tells of people by bundle" in line]
     assert said == [f"gate/north: tells of people by bundle {' and '.join(one[:16] for one in both)} now",
                     f"gate/north: tells of people by bundle {new[:16]} now"]
+
+
+def test_each_bundle_is_told_of_by_name_with_what_is_held_of_it_and_when_it_was_heard(site: Site) -> None:
+    site.accept(NEW, OLD)
+
+    def told() -> list[list[Any]]:
+        return [[one[field] for field in ("name", "network", "sighting_count", "heard_at")]
+                for one in site.house.ask("GET", "/v1/health").json()["bundles"]]
+
+    assert told() == [["new", "osnet", 0, None], ["old", "none", 0, None]]
+    site.see(1, OLD, at=1000)
+    site.house.now += 600
+    site.see(1, OLD, NEW, at=1600)
+    site.see(2, NEW, at=1610, camera="south")
+    for _ in range(2):
+        assert told() == [["new", "osnet", 2, 2600.0], ["old", "none", 2, 2600.0]]
+        site.accept(NEW, OLD)
+        site.house.now = 2600.0
+    site.house.now += 3100
+    site.house.gallery.expire(site.house.now - 3600, 1000)
+    assert told() == [["new", "osnet", 2, 2600.0], ["old", "none", 1, 2600.0]]
+    site.house.now += 600
+    site.house.gallery.expire(site.house.now - 3600, 1000)
+    assert told() == [["new", "osnet", 0, None], ["old", "none", 0, None]]
+
+
+def test_what_is_stored_by_a_bundle_taken_out_too_early_is_told_until_nothing_of_it_is_left(site: Site) -> None:
+    site.accept(NEW, OLD)
+    site.see(1, OLD, at=1000)
+    site.house.now = 3000.0
+    site.see(2, OLD, NEW, at=2500)
+
+    def left() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = site.house.ask("GET", "/v1/health").json()["bundles_left"]
+        site.house.settle()
+        return found
+
+    assert left() == []
+    site.accept(NEW)
+    told = {"fingerprint": OLD.fingerprint.hex(), "sighting_count": 2, "heard_at": 3000.0}
+    assert left() == [told]
+    site.house.now = 2000.0 + 3601
+    assert left() == [told], "as of a minute ago"
+    assert left() == [told | {"sighting_count": 1}]
+    site.house.now = 3000.0 + 3601
+    left()
+    assert left() == []
+    site.accept(NEW, OLD)
+    assert left() == []
 
 
 def test_a_journal_of_the_first_release_goes_on_under_the_next_bundle(tmp_path: Path) -> None:

@@ -22,6 +22,12 @@ class Model(Protocol):
     """What the collector needs of a bundle (`cmnas_edge.bundle.Bundle` has it)."""
 
     @property
+    def name(self) -> str:
+        """What it calls itself."""
+    @property
+    def backbone(self) -> str:
+        """Which network made its graphs."""
+    @property
     def fingerprint(self) -> bytes:
         """Which vectors compare."""
     @property

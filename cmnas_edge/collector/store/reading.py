@@ -74,13 +74,13 @@ class Reading:
                 "(SELECT opened_by FROM link WHERE sighting >= ?))) ORDER BY id", (*dimensions, floor, floor))
             yield from self._opened(rows, dimensions)
 
-    def count_by_others(self, accepted: Collection[bytes], since: float) -> int:
-        """Count sightings received since then that no bundle of these fingerprints made."""
+    def by_others(self, accepted: Collection[bytes], since: float) -> list[tuple[bytes, int, float]]:
+        """Fingerprints of bundles, none of these, that made sightings received since then; how many, the last when."""
         with self.explained():
-            (count,) = self._db.execute(
-                "SELECT count(*) FROM sighting WHERE received_at >= ? AND fingerprint "  # noqa: S608  no input in it
-                f"NOT IN ({', '.join('?' * len(accepted))})", (since, *accepted)).fetchone()
-        return int(count)
+            return self._db.execute(
+                "SELECT fingerprint, count(*), max(received_at) FROM sighting WHERE received_at >= ? AND "  # noqa: S608
+                f"fingerprint NOT IN ({', '.join('?' * len(accepted))}) GROUP BY fingerprint ORDER BY 3 DESC",
+                (since, *accepted)).fetchall()
 
     def stored_after(self, dimensions: Mapping[bytes, int], after: int, most: int) -> Iterator[tuple[Record, F32]]:
         """Read the sightings of higher ids than ``after``, by id, at most ``most``."""

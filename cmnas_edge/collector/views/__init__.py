@@ -16,7 +16,7 @@ from cmnas_edge.collector.views.decisions import (
     DecisionsAsked,
     Move,
 )
-from cmnas_edge.collector.views.health import BundleAccepted, Health, Judgement, KeptBack
+from cmnas_edge.collector.views.health import BundleAccepted, BundleLeft, Health, Judgement, KeptBack
 from cmnas_edge.collector.views.people import (
     IdentitiesAsked,
     Identity,
@@ -39,9 +39,9 @@ from cmnas_edge.collector.views.sightings import (
     SightingsAsked,
 )
 
-__all__ = ["AuditAsked", "AuditPage", "BundleAccepted", "Camera", "CameraList", "Change", "ChangeList", "ChangesAsked",
-           "Decided", "DecisionAsked", "DecisionList", "DecisionsAsked", "ErasureAsked", "ExportAsked", "Gap",
-           "Health", "Id", "IdentitiesAsked", "Identity", "IdentityAsked", "IdentityList", "Judgement", "KeptBack",
-           "Limit", "Match", "MatchList", "Move", "Nothing", "Problem", "Query", "Reason", "ReceiptList", "Session",
-           "Sighting", "SightingList", "SightingsAsked", "Suggestion", "SuggestionList", "Timeline", "Tracklet",
-           "Unanswerable"]
+__all__ = ["AuditAsked", "AuditPage", "BundleAccepted", "BundleLeft", "Camera", "CameraList", "Change", "ChangeList",
+           "ChangesAsked", "Decided", "DecisionAsked", "DecisionList", "DecisionsAsked", "ErasureAsked", "ExportAsked",
+           "Gap", "Health", "Id", "IdentitiesAsked", "Identity", "IdentityAsked", "IdentityList", "Judgement",
+           "KeptBack", "Limit", "Match", "MatchList", "Move", "Nothing", "Problem", "Query", "Reason", "ReceiptList",
+           "Session", "Sighting", "SightingList", "SightingsAsked", "Suggestion", "SuggestionList", "Timeline",
+           "Tracklet", "Unanswerable"]

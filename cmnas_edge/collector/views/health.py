@@ -9,7 +9,7 @@ from msgspec import Struct
 from cmnas_edge.calibration import CalibratedOn, Pair
 from cmnas_edge.collector.store.upkeep import UpkeepView
 
-__all__ = ["BundleAccepted", "Health", "Judgement", "KeptBack"]
+__all__ = ["BundleAccepted", "BundleLeft", "Health", "Judgement", "KeptBack"]
 
 
 class Judgement(Struct, frozen=True):
@@ -20,12 +20,27 @@ class Judgement(Struct, frozen=True):
 
 
 class BundleAccepted(Struct, frozen=True, kw_only=True):
-    """A bundle whose sightings are taken; ``camera_count`` cameras lately told of people by it."""
+    """A bundle whose sightings are taken, of a ``network``; ``camera_count`` cameras lately told of people by it.
 
+    ``sighting_count`` of the hot window are by it, the last received at ``heard_at``: null where none is.
+    """
+
+    name: str
+    network: str
     fingerprint: str
     dimension: int
     calibrated_on: CalibratedOn
     camera_count: int
+    sighting_count: int
+    heard_at: float | None
+
+
+class BundleLeft(Struct, frozen=True, kw_only=True):
+    """A bundle that is accepted no more: ``sighting_count`` stored ones of the hot window are by it, and not shown."""
+
+    fingerprint: str
+    sighting_count: int
+    heard_at: float
 
 
 class KeptBack(Struct, frozen=True, kw_only=True):
@@ -47,7 +62,8 @@ class Health(Struct, frozen=True, kw_only=True):
     Cameras keep what they have.
     ``kept_back``: devices that in the last ten minutes kept what is of another bundle, key or time than is taken.
     ``bundles`` are all that are accepted, the leading one first, of which ``fingerprint``, ``dimension`` and
-    ``thresholds`` are.
+    ``thresholds`` are; ``bundles_left`` those that are not and of which something is stored within the hot window, as
+    of a minute ago at most.
     """
 
     status: Literal["ok", "full", "refusing"]
@@ -59,6 +75,7 @@ class Health(Struct, frozen=True, kw_only=True):
     dimension: int
     calibrated_on: CalibratedOn
     bundles: list[BundleAccepted] = []
+    bundles_left: list[BundleLeft] = []
     kept_back: list[KeptBack] = []
     thresholds: dict[Pair, Judgement]
     stored_count: int

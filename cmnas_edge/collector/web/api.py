@@ -43,6 +43,7 @@ class Api(Administration):
         reasons: Kinds of questions that need a reason.
         broker: Says why no batch comes by a broker.
         index: Says why nothing can be searched for.
+        left: What is stored within the hot window of bundles that are accepted no more.
         kept: Device, time and reason of those that keep what cannot be taken for now.
         clock: Epoch seconds.
 
@@ -57,6 +58,7 @@ class Api(Administration):
                  broker: Callable[[], str] = lambda: "",
                  index: Callable[[], str] = lambda: "",
                  kept: Callable[[], Sequence[tuple[str, float, str]]] = lambda: (),
+                 left: Callable[[], list[views.BundleLeft]] = list,
                  clock: Callable[[], float] = time.time) -> None:
         super().__init__(people, sessions, devices)
         self._gallery = gallery
@@ -68,6 +70,7 @@ class Api(Administration):
         self._broker = broker
         self._index = index
         self._kept = kept
+        self._left = left
         self._clock = clock
         self._started_at = clock()
         self.condition = Condition(lambda: self.health(views.Nothing()), lambda: intake.failure is None)
@@ -92,6 +95,7 @@ class Api(Administration):
             message=self._intake.full or refusing, version=__version__,
             now=self._clock(), started_at=self._started_at, fingerprint=model.fingerprint.hex(),
             dimension=model.dimension, calibrated_on=model.calibrated_on, bundles=self._gallery.bundles(),
+            bundles_left=self._left(),
             kept_back=[views.KeptBack(device=device, at=at, reason=why) for device, at, why in self._kept()],
             thresholds={name: views.Judgement(t.score, t.false_match_rate) for name, t in model.thresholds.items()},
             stored_count=self._intake.stored_count, taken_count=self._intake.taken_count, hot_count=hot,
