@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
-from cmnas_edge import cli
+import pytest
+
+from cmnas_edge import cli, service
+from cmnas_edge.service import files
 from tests.house import operate
+from tests.house.operate import ROOT
 
 TEXT = operate.DOCUMENT.read_text("utf-8")
 
@@ -55,3 +63,34 @@ def test_a_folder_of_ours_is_made_in_each_listing_before_anybody_goes_there() ->
     assert len(listings) == 2, "of the collector's machine, and of a device"
     for listing in listings:
         assert "mkdir -p /etc/cmnas-edge" in listing.partition("cd /etc/cmnas-edge")[0]
+
+
+def test_what_is_typed_on_a_bare_machine_leads_to_two_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it but what installs packages, starts services and asks for a password, in a folder of its own."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    bare = TEXT.partition("## From a bare machine")[2].partition("## As a service")[0]
+    signing, middle, device = re.findall(r"^```\n(.*?)^```$", bare, re.MULTILINE | re.DOTALL)
+    subprocess.run(["sh", "-ec", signing.replace("make ", f"make -s -C {ROOT} OUT={tmp_path / 'signed'} ")], check=True)
+    left = ("python3 -m venv", "ln -s", "systemctl", *(f"cmnas-edge {what}" for what in (
+        "collector person add", "service print", "doctor", "camera")))
+    monkeypatch.setattr(files, "_HIDDEN", ())   # a service sees no temporary folder
+    for listing, settings, carried in (
+            (middle, "collector.toml", ("signed/collector.pem", "signed/collector-key.pem")),
+            (device, "gate.toml", ("signed/authority.pem", "collector.toml/gate.token"))):
+        etc = tmp_path / settings
+        etc.mkdir()
+        for one in carried:
+            shutil.copy(tmp_path / one, etc)
+        typed = "\n".join(line for line in listing.splitlines() if not line.startswith(left))
+        typed = typed.replace("/etc/cmnas-edge", str(etc)).replace("/var/lib/", f"{etc}/")
+        typed = re.sub(r"^cmnas-edge ", f"{sys.executable} -m cmnas_edge.cli ", typed, flags=re.MULTILINE)
+        done = subprocess.run(["sh", "-ec", typed], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        printed = re.search(rf"^cmnas-edge service print {settings}(?: --room (\w+))? > /etc/systemd/system/(\S+)$",
+                            listing, re.MULTILINE)
+        assert printed is not None
+        written = (etc / settings).read_text().replace(f"{etc}/", "/var/lib/")
+        (etc / settings).write_text(written)
+        unit = str(service.unit_of(etc / settings, printed[1] or "camera"))
+        assert f"StateDirectory={printed[2].removesuffix('.service')}\n" in unit

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +30,21 @@ from tests.transport.broker import MOSQUITTO, free_port, needs_mosquitto
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "mqtt.md"
 
 
-def blocks(kind: str, port: int) -> list[str]:
+@pytest.fixture
+def etc() -> Iterator[Path]:
+    """Where the broker's own user may go, who is not root."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "cmnas"
+
+
+def blocks(kind: str, port: int, etc: Path) -> list[str]:
     text = DOCUMENT.read_text("utf-8").replace("broker.example", "localhost").replace("8883", str(port))
-    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    text = text.replace("/etc/mosquitto/cmnas", str(etc))
+    if os.getuid():     # then the broker stays who we are
+        text = text.replace(" -o mosquitto", "")
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for language, block in fenced if language == kind]
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
@@ -47,10 +62,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @needs_mosquitto
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_the_steps_lead_where_they_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_steps_lead_where_they_say(tmp_path: Path, etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
-    (certificates, revoking), (collector, camera) = blocks("sh", port), blocks("toml", port)
-    broker = next(block for block in blocks("", port) if block.startswith("listener"))
+    (certificates, placing, revoking), (collector, camera) = blocks("sh", port, etc), blocks("toml", port, etc)
+    broker = next(block for block in blocks("", port, etc) if block.startswith("listener"))
     subprocess.run(["sh", "-e"], input=certificates, text=True, cwd=tmp_path, check=True, capture_output=True)
     assert cli.main(["collector", "seal-key", str(tmp_path / "seal.pem")]) == 0
     (tmp_path / "collector.toml").write_text(collector)
@@ -59,9 +74,9 @@ def test_the_steps_lead_where_they_say(tmp_path: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert cli.main(["collector", "mqtt-acl", "--config", str(tmp_path / "collector.toml")]) == 0
     (tmp_path / "acl").write_text(capsys.readouterr().out)
-    (tmp_path / "acl").chmod(0o600)
+    subprocess.run(["sh", "-e"], input=placing, text=True, cwd=tmp_path, check=True, capture_output=True)
     assert f"message_size_limit {MAX_BATCH_BYTES + PACKET_BYTES}\n" in broker
-    (tmp_path / "mosquitto.conf").write_text(broker + "user root\n")
+    (tmp_path / "mosquitto.conf").write_text(broker)
     settings = collector_settings.load(tmp_path / "collector.toml")
     assert settings.mqtt is not None
     house = House(settings.data, opener=Opener.read(settings.seal_keys), only_sealed=True)
@@ -82,7 +97,7 @@ def test_the_steps_lead_where_they_say(tmp_path: Path, capsys: pytest.CaptureFix
         assert [outcome.result for outcome in decode_answer(answer.body)] == ["stored"]
         end(running)
         subprocess.run(["sh", "-e"], input=revoking, text=True, cwd=tmp_path, check=True, capture_output=True)
-        (tmp_path / "mosquitto.conf").write_text(broker + "user root\ncrlfile revoked.pem\n")
+        (tmp_path / "mosquitto.conf").write_text(broker + f"crlfile {etc / 'revoked.pem'}\n")
         running = start(tmp_path)
         for _ in range(500):
             try:
