@@ -7,3 +7,8 @@ from typing import Final
 
 PROVING: Final = bool(os.environ.get("CMNAS_PROVE"))
 KILLS: Final = 50 if PROVING else 3
+
+
+def examples(few: int, many: int = 5000) -> int:
+    """How many examples a law is tried with: a few that are cheap enough for every day, or the stated number."""
+    return many if PROVING else few

@@ -22,6 +22,7 @@ from cmnas_edge.sighting import Sighting
 from tests.collector.house import House
 from tests.collector.people import DIMENSION, Model, People
 from tests.contract.make_batch import sightings as of_first_release
+from tests.proof import examples
 
 OLD, NEW = Model(name="old"), Model(hashlib.sha256(b"the next").digest(), DIMENSION - 3, name="new", backbone="osnet")
 
@@ -332,7 +333,7 @@ steps = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["north", "south"]
 
 
 @pytest.mark.prove
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=steps, cut=st.integers(0, 14), swapped=st.booleans())
 def test_a_start_anywhere_in_a_roll_out_gives_back_what_was(
         drawn: Sequence[tuple[int, str, int, tuple[Model, ...]]], cut: int, swapped: bool,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from cmnas_edge.synthetic.matlab import write_cells
+from tests.proof import examples
 from train.data.matlab import cells
 
 
@@ -97,7 +98,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, bytes]:
 
 
 @pytest.mark.prove
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data(), packed=st.booleans())
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(good: dict[bool, bytes], data: st.DataObject, packed: bool,
                                                             tmp_path_factory: pytest.TempPathFactory) -> None:

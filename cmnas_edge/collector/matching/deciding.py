@@ -53,13 +53,14 @@ def merge(identities: Identities, numbers: Iterable[int]) -> Plan:
     """Make one of several; `Impossible` for fewer than two, or where one camera saw both at one time."""
     names = sorted(set(numbers))
     if len(names) < 2:
-        raise Impossible("merge: expected at least two identities, found fewer; name another")
+        raise Impossible(f"merge: expected at least two identities, found {len(names)}; name another")
     chains = [_chain(identities, name) for name in names]
     for at, ours in enumerate(chains):
         for other, theirs in enumerate(chains[:at]):
             if identities.clash(ours, theirs):
-                raise Impossible(f"merge: identities {names[other]} and {names[at]} cannot be one person: one camera "
-                                 "saw both at one time, or somebody decided that they are two; undo that first")
+                raise Impossible(f"merge: expected identities that may be one person, found {names[other]} and "
+                                 f"{names[at]}: one camera saw both at one time, or somebody decided that they are "
+                                 "two; undo that first")
     moved = [one for chain in chains[1:] for one in chain]
     return _plan(identities, "merge", [one for chain in chains for one in chain],
                  {one.opened_by: names[0] for one in moved})
@@ -74,7 +75,8 @@ def split(identities: Identities, identity: int, tracklets: Iterable[int]) -> Pl
         raise Impossible(f"split: expected some, not all, of the tracklets of identity {identity}, found others; name "
                          "those that are somebody else")
     if any(identities.held.together(a.opened_by, b.opened_by) for a in away for b in rest):
-        raise Impossible("split: somebody decided that some of these belong together; undo that first")
+        raise Impossible("split: expected tracklets that may be parted, found some that somebody decided belong "
+                         "together; undo that first")
     number = identities.last + 1
     return _plan(identities, "split", chain, {one.opened_by: number for one in away}, sides=(away, rest))
 

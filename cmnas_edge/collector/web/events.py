@@ -53,8 +53,10 @@ class Events:
         """Begin a stream, or say that there are too many."""
         peer = request.client.host if request.client else ""
         if self._open[peer] >= MOST_OF_ONE_PEER or self._open.total() >= MOST:
-            return JSONResponse({"error": "events: too many pages are open; close some, or ask again later"}, 503,
-                                {"Retry-After": "30", "Cache-Control": "no-store"})
+            return JSONResponse(
+                {"error": f"events: expected at most {MOST_OF_ONE_PEER} open pages of one address and {MOST} of all, "
+                          f"found {self._open[peer]} and {self._open.total()}; close some, or ask again later"},
+                503, {"Retry-After": "30", "Cache-Control": "no-store"})
         return StreamingResponse(self.stream(request.state.caller, peer), media_type="text/event-stream",
                                  headers={"Cache-Control": "no-store"})
 

@@ -17,6 +17,7 @@ from cmnas_edge.collector.gallery import Gallery, rebuild
 from cmnas_edge.collector.matching.identity import Link
 from cmnas_edge.collector.store.journal import Arrival, Journal, Record
 from tests.collector.people import Model, People
+from tests.proof import examples
 
 KINDS = ("confirm", "split", "merge", "cannot_link", "undo")
 looks = st.tuples(st.just("see"), st.integers(0, 2), st.sampled_from(["north", "south"]), st.integers(0, 12),
@@ -99,7 +100,7 @@ def _do(desk: Desk, step: Any, *, restarts: bool) -> None:
 
 
 @pytest.mark.prove
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25, 1000), deadline=None)
 @given(steps)
 @example([("see", 2, "north", 0, "visible"), ("see", 0, "north", 3, "visible"), ("merge", 0, 1), ("restart",),
           ("see", 1, "north", 0, "visible"), ("see", 0, "north", 3, "infrared")])
@@ -166,7 +167,8 @@ def test_what_somebody_holds_together_no_overlap_parts_until_it_is_undone(desk: 
 def test_what_cannot_be_is_refused_in_words_and_nothing_is_stored(desk: Desk) -> None:
     desk.see(1, "north", lasting=30.0)
     desk.see(2, "north", 1.0)       # while the other was there
-    for kind, about, words in (("merge", (1, 2), "one camera saw both"), ("merge", (1,), "at least two"),
+    for kind, about, words in (("merge", (1, 2), "one camera saw both"),
+                               ("merge", (1,), "at least two identities, found 1; name another"),
                                ("cannot_link", (1,), "two identities"), ("confirm", (9,), "none of number 9"),
                                ("confirm", (), "one identity"), ("split", (1,), "some, not all")):
         with pytest.raises(views.Unanswerable, match=words):

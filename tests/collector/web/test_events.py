@@ -91,7 +91,10 @@ def test_pages_of_one_peer_take_only_so_many_streams_and_a_closed_one_makes_room
         streams = [service.stream(Caller(), "192.0.2.7") for _ in range(MOST_OF_ONE_PEER)]
         for stream in streams:
             await told(stream, 1)
-        assert (await service.serve(request("192.0.2.7"))).status_code == 503
+        refused = await service.serve(request("192.0.2.7"))
+        assert (refused.status_code, json.loads(bytes(refused.body))) == (503, {
+            "error": "events: expected at most 24 open pages of one address and 200 of all, found 24 and 24; close "
+                     "some, or ask again later"})
         assert (await service.serve(request("192.0.2.8"))).status_code == 200
         await streams[0].aclose()  # type: ignore[attr-defined]
         assert (await service.serve(request("192.0.2.7"))).status_code == 200

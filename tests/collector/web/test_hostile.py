@@ -7,13 +7,14 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from cmnas_edge.collector.receiving import body
+from cmnas_edge.collector.store.records import DecisionKind
 from cmnas_edge.collector.web.routes import ROUTES
 from tests.collector.house import House
 from tests.collector.people import People
@@ -21,19 +22,34 @@ from tests.collector.process import Process
 from tests.proof import PROVING
 
 EXAMPLES = 5000 if PROVING else 120
-# Where; what was expected, and found; what to do. Nothing in the words of what reads it.
-SENTENCE = re.compile(r"\w+: (?!.*`)(expected .+, found .+|unknown key .+); .+", re.DOTALL)
-NO = {400, 401, 403, 404, 405, 408, 410, 413, 422, 429}
+# Where; what was expected, and found; what to do.
+SENTENCE = re.compile(r"\w+: (expected .+, found .+|unknown key .+); .+", re.DOTALL)
+# What was found, quoted, whole or as much as a sentence holds (`cmnas_edge.wording.shortened`).
+QUOTED = re.compile(r"""['"].{99}\.\.\.|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+NO = {400, 401, 403, 404, 405, 408, 409, 410, 413, 422, 429}
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4), max_leaves=8)
 
 
+numbers = st.lists(st.integers(0, 9), max_size=3)
+decisions = st.fixed_dictionaries({"kind": st.sampled_from(get_args(DecisionKind)),
+                                   "reason": st.text(min_size=1, max_size=20), "identities": numbers},
+                                  optional={"tracklets": numbers, "undoes": st.integers(0, 40)})
+DECIDE = next(route for route in ROUTES if route.name == "decide")
+
+
+def is_of_ours(said: str) -> bool:
+    """Whether it is a sentence of this house, and nothing in it but what it quotes is in the words of what reads it."""
+    return SENTENCE.fullmatch(said) is not None and "`" not in QUOTED.sub("", said)
+
+
 @pytest.fixture(scope="module")
 def open_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A collector that saw two people."""
-    house = House(tmp_path_factory.mktemp("hostile") / "data")
-    house.send(*[People().sighting(person, at=1000.0 + person) for person in range(2)])
+    """A collector that saw two people, each thrice."""
+    house, people = House(tmp_path_factory.mktemp("hostile") / "data"), People()
+    house.send(*[people.sighting(person, at=1000.0 + 100 * turn + 50 * person) for turn in range(3)
+                 for person in range(2)])
     house.settle()
     yield house
     house.close()
@@ -45,11 +61,43 @@ def fields(route: Any) -> list[str]:
     return [field.name for field in msgspec.structs.fields(route.asks)]
 
 
+@pytest.mark.parametrize(("said", "ours"), [
+    ("sightings: expected a whole number, found '`' at since; correct it", True),
+    ("""search: expected text, found "it's `so`" at bundle; correct it""", True),
+    (f"search: unknown key {'`' * 150!r:.100}...; known here: k", True),
+    ("sightings: expected `int`, found '`' at since; correct it", False),
+    ("sightings: Expected `int`, got `str` - at `$.since`", False),
+    ("sightings: no", False)])
+def test_a_sentence_may_quote_what_was_found_and_nothing_of_what_read_it(said: str, ours: bool) -> None:
+    assert is_of_ours(said) is ours
+
+
+def test_each_kind_of_decision_is_taken_and_refused_in_a_sentence(house: House) -> None:
+    """The fuzzer below forms questions like these: each kind can be, and each can be one that cannot be."""
+    people = People()
+    house.send(*[people.sighting(person, at=1000.0 + 100 * turn + 50 * person) for turn in range(3)
+                 for person in range(2)], people.sighting(2, at=1000.0))
+    house.settle()
+
+    def ask(kind: str, *identities: int, **given: Any) -> int:
+        answer = house.ask("POST", "/v1/decisions", headers=house.cookie("operator"),
+                           json={"kind": kind, "reason": "r", "identities": list(identities), **given})
+        assert answer.status_code == 200 or is_of_ours(answer.json()["error"]), answer.text
+        return answer.status_code
+
+    assert ask("merge", 1, 7) == 409, "one camera saw both at one time"
+    assert [ask("split", 1, tracklets=[3]), ask("split", 1, tracklets=[1, 5])] == [200, 409]
+    assert [ask("undo", undoes=1), ask("undo", undoes=1), ask("undo")] == [200, 409, 409]
+    assert [ask("confirm", 1), ask("split", 1, tracklets=[3]), ask("confirm")] == [200, 409, 409]
+    assert [ask("merge", 1), ask("cannot_link", 1), ask("cannot_link", 1, 2), ask("merge", 1, 2)] == [
+        409, 409, 200, 409]
+
+
 @pytest.mark.prove
 @given(st.data())
 @settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_question_of_anybody_logged_in_breaks_anything(open_house: House, data: st.DataObject) -> None:
-    route = data.draw(st.sampled_from(ROUTES))
+    route = data.draw(st.sampled_from(ROUTES) | st.just(DECIDE))
     names = st.sampled_from([*fields(route), "x"])
     given: dict[str, Any] = {"headers": open_house.cookie(data.draw(st.sampled_from(["admin", "privacy", "operator"])))}
     path = route.path
@@ -63,7 +111,8 @@ def test_no_question_of_anybody_logged_in_breaks_anything(open_house: House, dat
         if data.draw(st.booleans()):
             import json
 
-            asked = data.draw(st.dictionaries(names, anything, max_size=5))
+            asked = data.draw(st.dictionaries(names, anything, max_size=5) | (
+                decisions if route is DECIDE else st.nothing()))
             given["content"] = json.dumps(asked).encode()       # with NaN and halves of characters, as others write
         else:
             given["content"] = data.draw(st.binary(max_size=200))
@@ -71,7 +120,7 @@ def test_no_question_of_anybody_logged_in_breaks_anything(open_house: House, dat
     answer = open_house.ask(route.method, path, **given)
     assert answer.status_code in NO | {200}, (route.name, given, answer.text)
     if answer.status_code != 200:
-        assert SENTENCE.fullmatch(answer.json()["error"]), answer.text
+        assert is_of_ours(answer.json()["error"]), answer.text
         assert "Traceback" not in answer.text
 
 

@@ -19,6 +19,7 @@ ONES = [1.0] * DIMENSION
     ("sightings?limit=1e99", "sightings: expected a whole number, found '1e99' at limit; correct it"),
     ("sightings?limt=5", "sightings: unknown key 'limt'; did you mean 'limit'?"),
     ("sightings?since=x", "sightings: expected a whole number, found 'x' at since; correct it"),
+    ("sightings?since=`", "sightings: expected a whole number, found '`' at since; correct it"),
     ("sightings?newest=perhaps", "sightings: expected true or false, found 'perhaps' at newest; correct it"),
     ("sightings?modality=infared",
      "sightings: expected visible or infrared at modality, found 'infared'; did you mean 'infrared'?"),
