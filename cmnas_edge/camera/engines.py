@@ -41,7 +41,7 @@ def _entrant(model: Bundle, settings: DeviceSettings) -> Entrant:
     if settings.engine.name != "auto":
         return Entrant(settings.engine.name, settings.engine.precision or "fp32")
     choice = chosen(model, settings.engine.threads)
-    _log.info("engine: %s", choice.why)
+    _log.info("engine: %s", choice)
     return choice.entrant
 
 

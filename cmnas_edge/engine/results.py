@@ -24,6 +24,7 @@ from cmnas_edge.bundle import Bundle
 from cmnas_edge.calibration import Digest, printable
 from cmnas_edge.engine import tensorrt
 from cmnas_edge.engine.tensorrt.cache import cache_folder, write_together
+from cmnas_edge.engine.tensorrt.device import power_mode
 from cmnas_edge.errors import DeviceError
 from cmnas_edge.sighting import EngineName, Precision
 from cmnas_edge.wording import in_words
@@ -58,6 +59,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cores: Those this process may use.
         gpu: The GPU and TensorRT's version, where TensorRT runs; else empty.
         versions: Of this package and of what computes.
+        power_mode: Of a Jetson, which decides how fast its processor and GPU may be; else empty.
     """
 
     system: str
@@ -65,6 +67,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cores: int
     gpu: str
     versions: dict[str, str]
+    power_mode: str = ""
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,10 +124,15 @@ class Race(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Choice(NamedTuple):
-    """What a device is to run, and why, in one line."""
+    """What a device is to run, and why, in one line; and the command that would choose better, if nothing chose."""
 
     entrant: Entrant
     why: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """All of it."""
+        return f"{self.why}: {self.remedy}" if self.remedy else self.why
 
 
 def machine() -> Machine:
@@ -137,7 +145,7 @@ def machine() -> Machine:
         with contextlib.suppress(DeviceError), tensorrt.Workplace() as place:    # who cannot be asked does not run
             gpu = place.device.key
     return Machine(f"{platform.system()}-{platform.machine()}".lower(), _cpu(), len(os.sched_getaffinity(0)), gpu,
-                   versions)
+                   versions, power_mode())
 
 
 def bundle_digest(bundle: Bundle) -> str:
@@ -175,13 +183,14 @@ def kept(bundle: Bundle, here: Machine, threads: int, cache: Path | None = None)
         found = msgspec.json.decode(path.read_bytes(), type=Race)
     except FileNotFoundError:
         others = len(list(path.parent.glob(f"{bundle_digest(bundle)[:16]}-*.json")))
-        return "none was run" + (f" ({others} of another device, version or number of threads)" if others else "")
+        return f"none of this device as it is now is in {path.parent}" + (
+            f" ({others} of another device, version, power mode or number of threads)" if others else "")
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"{path} is damaged ({printable(in_words(str(error), Race))})"
     if (found.bundle, found.machine, found.threads) != (bundle_digest(bundle), here, threads):
-        return f"{path} is of another bundle, device, version or number of threads"
+        return f"{path} is of another bundle, device, version, power mode or number of threads"
     winner = found.winner
     if winner is None or winner.precision not in bundle.precisions or all(row.entrant != winner for row in found.rows):
         return f"{path} names a winner that did not take part"
@@ -192,8 +201,8 @@ def chosen(bundle: Bundle, threads: int, cache: Path | None = None) -> Choice:
     """What a device is to run that leaves it to us: the winner of its race, else what runs everywhere."""
     found = kept(bundle, machine(), threads, cache)
     if isinstance(found, str):
-        return Choice(SAFE, f"{SAFE}, which runs everywhere; a race may find a faster engine, and {found}: "
-                            f"{race_command(bundle, threads)}")
+        return Choice(SAFE, f"{SAFE}, which runs everywhere; a race may find a faster engine, and {found}",
+                      race_command(bundle, threads))
     assert found.winner is not None     # `kept` refuses a race without
     return Choice(found.winner, f"{found.winner}, the winner of the race of {found.date}")
 

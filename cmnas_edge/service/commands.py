@@ -12,7 +12,7 @@ from cmnas_edge.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")    # of its user, too
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: The settings cannot be used, or not by a service.
     """
     if args.name is not None and not _NAME.fullmatch(args.name):
-        raise ConfigError(f"--name: expected letters, digits, '-' and '_', found {args.name!r}; choose another")
+        raise ConfigError("--name: expected a letter, and up to 30 more, digits, '-' and '_', since its user is called "
+                          f"so, found {args.name!r}; choose another")
     sys.stdout.write(str(service.unit_of(args.config, args.room, args.name)))
     return 0

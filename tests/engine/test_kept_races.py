@@ -49,14 +49,15 @@ def write(bundle: Bundle, cache: Path, here: Machine = HERE, threads: int = 1) -
 
 def test_a_race_that_was_kept_is_used_and_says_from_when_it_is(bundle: Bundle, cache: Path) -> None:
     write(bundle, cache)
-    assert chosen(bundle, 1, cache) == (INT8, "openvino int8, the winner of the race of 2026-11-21")
+    assert chosen(bundle, 1, cache) == (INT8, "openvino int8, the winner of the race of 2026-11-21", "")
 
 
 def test_without_a_race_the_safe_engine_serves_and_one_line_says_what_would_choose(bundle: Bundle, cache: Path) -> None:
-    entrant, why = chosen(bundle, 2, cache)
-    assert entrant == SAFE == ("onnxruntime", "fp32")
-    assert why.endswith(f"none was run: cmnas-edge engine race {bundle.path} --threads 2")
-    assert "\n" not in why
+    choice = chosen(bundle, 2, cache)
+    assert choice.entrant == SAFE == ("onnxruntime", "fp32")
+    assert str(choice).endswith(f"none of this device as it is now is in {cache / 'races'}: "
+                                f"cmnas-edge engine race {bundle.path} --threads 2")
+    assert "\n" not in str(choice)
 
 
 @pytest.mark.parametrize("other", [
@@ -64,12 +65,13 @@ def test_without_a_race_the_safe_engine_serves_and_one_line_says_what_would_choo
     msgspec.structs.replace(HERE, gpu="orin"), msgspec.structs.replace(HERE, system="linux-aarch64"),
     msgspec.structs.replace(HERE, versions={**HERE.versions, "openvino": "2027.0.0"}),
     msgspec.structs.replace(HERE, versions={**HERE.versions, "cmnas-edge": "2"}),
-], ids=["processor", "cores", "gpu", "system", "library", "ours"])
+    msgspec.structs.replace(HERE, power_mode="15W"),
+], ids=["processor", "cores", "gpu", "system", "library", "ours", "power mode"])
 def test_a_race_of_another_device_or_version_is_not_used(bundle: Bundle, cache: Path, other: Machine) -> None:
     path = write(bundle, cache, other)
-    entrant, why = chosen(bundle, 1, cache)
+    entrant, why, _ = chosen(bundle, 1, cache)
     assert entrant == SAFE
-    assert "none was run (1 of another device, version or number of threads)" in why
+    assert f"is in {cache / 'races'} (1 of another device, version, power mode or number of threads)" in why
     path.rename(race_path(bundle, HERE, 1, cache))      # nor under the name of ours
     assert chosen(bundle, 1, cache).entrant == SAFE
 
@@ -101,7 +103,7 @@ def test_a_damaged_race_is_as_good_as_none_and_the_line_says_so(
     path = write(bundle, cache)
     assert damage(path.read_bytes()) != path.read_bytes()
     path.write_bytes(damage(path.read_bytes()))
-    entrant, why = chosen(bundle, 1, cache)
+    entrant, why, _ = chosen(bundle, 1, cache)
     assert entrant == SAFE
     assert f"{path} is " in why
     assert "\n" not in why
@@ -123,7 +125,7 @@ def test_whatever_byte_of_a_race_is_changed_only_who_took_part_and_may_serve_doe
 def test_a_winner_that_did_not_take_part_or_may_not_serve_is_not_used(bundle: Bundle, cache: Path, winner: Any) -> None:
     path = write(bundle, cache)
     path.write_text(json.dumps({**json.loads(path.read_text()), "winner": winner}))
-    entrant, why = chosen(bundle, 1, cache)
+    entrant, why, _ = chosen(bundle, 1, cache)
     assert entrant == SAFE
     assert "names a winner that did not take part" in why
 
@@ -146,6 +148,12 @@ def test_a_gpu_that_does_not_answer_is_no_part_of_the_machine(monkeypatch: pytes
     monkeypatch.setattr(results.tensorrt, "missing", lambda: None)
     monkeypatch.setattr(results.tensorrt, "Workplace", hangs)
     assert results.machine().gpu == ""
+
+
+def test_a_jetson_in_another_power_mode_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = results.machine()
+    monkeypatch.setattr(results, "power_mode", lambda: "MAXN")
+    assert results.machine() == msgspec.structs.replace(before, power_mode="MAXN") != before
 
 
 def test_a_file_that_cannot_be_read_is_as_good_as_none(bundle: Bundle, cache: Path) -> None:

@@ -131,6 +131,72 @@ def test_a_host_cannot_write_lines_of_its_own() -> None:
     assert "IPAddressAllow=any" not in "\n".join(found).splitlines()
 
 
+@pytest.fixture
+def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine's devices: none of a GPU, whatever is where this runs."""
+    (tmp_path / "dev").mkdir()
+    monkeypatch.setattr(camera, "_DEV", tmp_path / "dev")
+    return tmp_path / "dev"
+
+
+CHOSEN = 'engine = {name = "onnxruntime"}'
+DETECTS = '{{location = "rtsp://10.0.0.7/live"}}\ndetector = {{engine = "{}"}}'
+
+
+@pytest.mark.parametrize(("nodes", "groups"), [
+    (["nvidia0", "nvidiactl", "nvidia-uvm"], ["char-nvidia*"]),
+    (["nvhost-ctrl", "nvhost-gpu", "nvmap", "nvgpu/igpu0"], ["char-nvhost*", "char-nvgpu*", "char-nvmap"]),
+])
+@pytest.mark.parametrize(("source", "more"), [
+    ('{location = "rtsp://10.0.0.7/live"}', ""), (DETECTS.format("auto"), CHOSEN)])
+def test_an_engine_left_to_us_may_be_tensorrt_where_there_is_a_gpu(
+        write: Callable[..., Path], dev: Path, nodes: list[str], groups: list[str], source: str, more: str) -> None:
+    for node in nodes:
+        (dev / node).mkdir(parents=True)
+    found = lines(write(source=source, more=more))
+    assert [line for line in found if line.startswith("DeviceAllow")] == [f"DeviceAllow={group} rw" for group in groups]
+    assert not any(line.startswith("Private") and line.endswith(("Devices=yes", "Users=yes")) for line in found)
+    assert any('is "auto", which may be TensorRT: the NVIDIA GPU of the machine' in line for line in found)
+
+
+def test_where_no_engine_may_be_tensorrt_a_gpu_stays_out_of_reach(write: Callable[..., Path], dev: Path) -> None:
+    (dev / "nvidia0").touch()
+    found = lines(write(source=DETECTS.format("onnxruntime"), more=CHOSEN))
+    assert "PrivateDevices=yes" in found
+    assert not any("DeviceAllow" in line or '"auto"' in line for line in found)
+
+
+@needs_systemd
+def test_a_unit_with_a_gpu_is_hardly_exposed_either(write: Callable[..., Path], folder: Path, dev: Path) -> None:
+    (dev / "nvidia0").touch()
+    text = str(service.unit_of(write(), "camera"))
+    assert "DeviceAllow=char-nvidia* rw" in text
+    assert exposure(text, folder, "cmnas-edge") <= 3.0
+
+
+@pytest.mark.parametrize(("more", "node", "command"), [
+    ('engine = {threads = 2}\nbundle = "my bundle"', "nvidia0",
+     "-p SupplementaryGroups=video {program} engine race '{folder}/my bundle' --threads 2"),
+    ("", "null", "{program} engine race"),
+])
+def test_the_command_that_races_where_the_service_looks_and_as_its_user_is_printed(
+        write: Callable[..., Path], folder: Path, dev: Path, more: str, node: str, command: str) -> None:
+    (dev / node).touch()
+    found = lines(write(more=more))
+    (said,) = (line.removeprefix("#").strip() for line in found if "engine race" in line and "systemd-run" in line)
+    program = unit.program()[0]
+    assert said == ("systemd-run --pipe --collect -p DynamicUser=yes -p User=cmnas-edge -p CacheDirectory=cmnas-edge "
+                    "-p CacheDirectoryMode=0700 -E XDG_CACHE_HOME=/var/cache/cmnas-edge "
+                    + command.format(program=program, folder=folder))
+    own = {line.partition("=")[0]: line.partition("=")[2] for line in found if line.startswith(("Cache", "Environ"))}
+    assert own == {"CacheDirectory": "cmnas-edge", "CacheDirectoryMode": "0700",
+                   "Environment": "XDG_CACHE_HOME=/var/cache/cmnas-edge"}, "what the service has, the command has"
+
+
+def test_where_the_engine_is_named_and_needs_no_plan_nothing_is_said_of_races(write: Callable[..., Path]) -> None:
+    assert not any("engine race" in line for line in lines(write(more=CHOSEN)))
+
+
 @pytest.mark.parametrize(("source", "more", "wanted", "unwanted"), [
     ('{location = "rtsp://10.0.0.7/live"}', "", "PrivateDevices=yes", "DeviceAllow"),
     ('{location = "/dev/video3"}', "", "DeviceAllow=/dev/video3 rw", "PrivateDevices"),
@@ -139,8 +205,8 @@ def test_a_host_cannot_write_lines_of_its_own() -> None:
      "PrivateDevices"),
     ('{location = "rtsp://10.0.0.7/live", pipeline = "jetson"}', "", "DeviceAllow=char-nvhost* rw", "PrivateDevices"),
 ])
-def test_it_gets_no_device_but_those_its_settings_name(
-        write: Callable[..., Path], source: str, more: str, wanted: str, unwanted: str) -> None:
+def test_where_there_is_no_gpu_it_gets_no_device_but_those_its_settings_name(
+        write: Callable[..., Path], dev: Path, source: str, more: str, wanted: str, unwanted: str) -> None:
     found = lines(write(source=source, more=more))
     assert wanted in found
     assert not any(line.startswith(unwanted) for line in found)
@@ -270,4 +336,5 @@ def test_the_command_prints_it(write: Callable[..., Path], capsys: pytest.Captur
     assert "CacheDirectory=gate-north" in out
     assert "StateDirectory=gate-north" in out
     assert "ExecReload=/bin/kill -HUP $MAINPID" in out
-    assert cli.main(["service", "print", str(write()), "--name", "../x"]) == 78
+    for name in ("../x", "9gate", "g" * 32):     # systemd would call its user otherwise
+        assert cli.main(["service", "print", str(write()), "--name", name]) == 78

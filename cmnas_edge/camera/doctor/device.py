@@ -22,6 +22,7 @@ from cmnas_edge.camera.settings import CameraSettings, DeviceSettings, SourceSet
 from cmnas_edge.camera.spectrum import chroma
 from cmnas_edge.camera.tally import Tally
 from cmnas_edge.camera.watch import check_camera
+from cmnas_edge.engine.results import chosen
 from cmnas_edge.errors import ConfigError, DiskFull, LinkDown, SourceLost
 from cmnas_edge.wire import encode_batch
 
@@ -45,6 +46,10 @@ def model(told: DeviceSettings) -> Iterator[Finding]:
         engines = open_engines(opened, found, told)
         yield fine("engines", "agree with the bundle's golden embeddings: " + ", ".join(
             f"{modality} on {engine.name} {engine.precision}" for modality, engine in engines.items()))
+    if told.engine.name == "auto":
+        choice = chosen(found, told.engine.threads)
+        yield (note("race", choice.why, f"{choice.remedy}; for a service, as the first lines of its unit have it")
+               if choice.remedy else fine("race", choice.why))
     if told.also is not None and not is_over(told.also_until, time.time()):
         second = bundle.open_trusted(told.also, told.trust)
         with ExitStack() as opened:

@@ -18,11 +18,14 @@ from cryptography.x509.oid import NameOID
 from msgspec.structs import replace
 
 from cmnas_edge import cli
+from cmnas_edge.bundle import Bundle
 from cmnas_edge.camera.doctor import commands, device, machine
 from cmnas_edge.camera.doctor.finding import Finding, fault
 from cmnas_edge.camera.sending.transport import Reply
 from cmnas_edge.camera.settings import DeviceSettings, load
 from cmnas_edge.camera.tally import Tally
+from cmnas_edge.engine import results
+from cmnas_edge.engine.results import SAFE, Machine, Race, Row, bundle_digest, keep, race_path
 from cmnas_edge.errors import CmnasError, ConfigError, DiskFull, LinkDown
 from tests.camera.fakes import FPS, FRAME_HEIGHT, FRAME_WIDTH, film
 from tests.collector.process import Process
@@ -77,6 +80,33 @@ def test_of_a_device_that_is_well_nothing_is_a_fault_and_nothing_is_stored(
     assert "collector's clock: within two seconds" in said
     assert "visible on onnxruntime fp32, infrared on onnxruntime fp32" in said
     assert not (config.parent / "spool.db").exists()
+
+
+def test_a_race_that_is_not_there_or_is_another_devices_is_noted_with_the_command_that_runs_one(config: Path) -> None:
+    bundle = Bundle.open(TINY)
+    for here, said in ((None, "none of this device as it is now is in"), (replace(results.machine(), power_mode="15W"),
+                                                                          "1 of another device, version, power mode")):
+        if here is not None:
+            keep_race(bundle, here)
+        found = told(config, cameras=False)["race"]
+        assert found.state == "note"
+        assert found.found.startswith("onnxruntime fp32, which runs everywhere; a race may find a faster engine, and ")
+        assert said in found.found
+        assert str(config.parent / "cache") in found.found
+        assert found.fix.startswith(f"cmnas-edge engine race {TINY}; for a service, as the first lines of its unit")
+    keep_race(bundle, results.machine())
+    found = told(config, cameras=False)["race"]
+    assert (found.state, found.found) == ("fine", "onnxruntime fp32, the winner of the race of 2026-11-22")
+
+
+def test_who_names_an_engine_hears_nothing_of_races(config: Path) -> None:
+    config.write_text(config.read_text().replace("[spool]", '[engine]\nname = "onnxruntime"\n[spool]'))
+    assert "race" not in told(config, cameras=False)
+
+
+def keep_race(bundle: Bundle, here: Machine) -> None:
+    keep(Race(date="2026-11-22", name=bundle.name, bundle=bundle_digest(bundle), machine=here, threads=1, rounds=1,
+              batches=(1,), rows=(Row(SAFE, "wins", {1: 1.0}),), winner=SAFE), race_path(bundle, here, 1))
 
 
 def test_as_json_it_says_the_same_and_no_camera_is_opened_if_none_is_to_be(
