@@ -159,7 +159,7 @@ class Comparer:
         rows = np.flatnonzero(fit)
         traits = prototypes.traits      # a field at a time: rows of all fields are slow to gather
         modality = traits["modality"][rows]
-        scores = (prototypes.vectors @ vector)[rows].astype(np.float64)
+        scores = prototypes.scores(vector, rows).astype(np.float64)
         weight = traits["count"][rows] * (1 if mine < 0 else int(traits["count"][mine]))
         return Compared(rows, traits["identity"][rows], modality, scales.evidence(scores, own, modality), weight,
                         np.full(len(rows), mine), bundle + len(self._known) * (modality != own))

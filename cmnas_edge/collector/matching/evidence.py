@@ -83,9 +83,8 @@ class Judge:
             barred: Identities that are no candidates.
         """
         held = self._comparer.tracklet(probe, barred)
-        way = self._transit.evidence(self._comparer.trait(held, "camera"),
-                                     np.full(len(held.rows), self._tracklets.camera(probe)),
-                                     probe.seen_from - self._comparer.trait(held, "last_at"))
+        way = self._transit.evidence_to(self._tracklets.camera(probe), self._comparer.trait(held, "camera"),
+                                        probe.seen_from - self._comparer.trait(held, "last_at"))
         late = np.flatnonzero(self._comparer.trait(held, "last_from") > probe.seen_from)
         way[late] = 0.0
         for at in self._worth(held.likeness, late, len(chains)):

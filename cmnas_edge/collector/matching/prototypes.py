@@ -12,16 +12,21 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cmnas_edge.collector.matching.scan import products
 from cmnas_edge.collector.matching.tracklet import Tracklet, Tracklets
 from cmnas_edge.embedding import MODALITIES
 
-__all__ = ["NEWEST", "Prototypes"]
+__all__ = ["MANY", "NEAR", "NEWEST", "Prototypes"]
 
+F16 = npt.NDArray[np.float16]
 F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
 Traits = npt.NDArray[np.void]
 _TRAITS = np.dtype([("identity", np.int64), ("modality", np.int64), ("transform", np.uint64), ("count", np.int64),
                     ("both", np.bool_), ("last_from", np.float64), ("last_at", np.float64), ("camera", np.int64)])
 NEWEST = 32     # of a modality; with more an old coat would count for ever
+MANY = 4096     # rows: 8 MiB of 512 entries, which a processor's cache holds
+NEAR = 64       # rows: whoever could be chosen is among the likest
 
 
 class Prototypes:
@@ -30,6 +35,7 @@ class Prototypes:
     def __init__(self, dimension: int, bundle: int = 0) -> None:
         self._bundle = bundle
         self._vectors: F32 = np.zeros((64, dimension), np.float32)
+        self._halves: F16 = np.zeros((64, dimension), np.float16)   # the same
         self._traits: Traits = np.zeros(64, _TRAITS)
         self._rows: dict[int, list[int]] = {}   # of each identity
         self._end = 0
@@ -47,6 +53,18 @@ class Prototypes:
     def rows(self, identity: int) -> list[int]:
         """Where an identity stands."""
         return self._rows.get(identity, [])
+
+    def scores(self, vector: F32, rows: I64) -> F32:
+        """Dot products of some rows with a vector, shape ``(len(rows),)``.
+
+        Of very many only the `NEAR` highest are exact: all are read in half precision first, which takes half the time.
+        """
+        if len(rows) <= MANY:
+            return np.asarray((self.vectors @ vector)[rows])
+        found: F32 = products(self._halves[:self._end], vector.astype(np.float16)[None])[rows, 0]
+        near = np.argpartition(found, -NEAR)[-NEAR:]
+        found[near] = self._vectors[rows[near]] @ vector
+        return found
 
     def put(self, identity: int, members: Sequence[Tracklet], tracklets: Tracklets) -> None:
         """Describe an identity anew.
@@ -70,13 +88,14 @@ class Prototypes:
             return
         last, last_at = members[-1], max(one.seen_at for one in members[-NEWEST:])
         for row, ((modality, transform), some) in zip(rows, sorted(kinds.items()), strict=True):
-            self._vectors[row] = tracklets.mean(some[-NEWEST:], self._bundle)
+            self._vectors[row] = self._halves[row] = tracklets.mean(some[-NEWEST:], self._bundle)
             self._traits[row] = (identity, modality, transform, min(len(some), NEWEST),
                                  (1 - modality, transform) in kinds, last.seen_from, last_at, tracklets.camera(last))
 
     def _room(self) -> int:
         if self._end == len(self._vectors):
             self._vectors = np.concatenate([self._vectors, np.zeros_like(self._vectors)])
+            self._halves = np.concatenate([self._halves, np.zeros_like(self._halves)])
             self._traits = np.concatenate([self._traits, np.zeros_like(self._traits)])
         self._end += 1
         return self._end - 1
@@ -84,6 +103,7 @@ class Prototypes:
     def _drop(self, row: int) -> None:
         self._end -= 1
         if row != self._end:
-            self._vectors[row], self._traits[row] = self._vectors[self._end], self._traits[self._end]
+            for table in (self._vectors, self._halves, self._traits):
+                table[row] = table[self._end]
             rows = self._rows[int(self._traits[row]["identity"])]
             rows[rows.index(self._end)] = row

@@ -89,3 +89,16 @@ def test_legs_taken_back_leave_no_trace(kept: list[tuple[int, int, float]], gone
     seconds = np.linspace(-50, 3000, len(pairs))
     assert np.array_equal(transit.evidence(pairs[:, 0], pairs[:, 1], seconds),
                           plain.evidence(pairs[:, 0], pairs[:, 1], seconds))
+
+
+@given(legs, st.integers(0, 2**32 - 1), st.integers(0, 15))
+def test_many_legs_to_one_camera_say_what_each_says_alone(
+        taken: list[tuple[int, int, float]], seed: int, end: int) -> None:
+    transit, rng = Transit(), np.random.default_rng(seed)
+    for leg in taken:
+        transit.add(*leg)
+    start, seconds = rng.integers(0, 20, 1500), rng.uniform(-60, 60_000, 1500)
+    seconds[::3] = rng.choice([leg[2] for leg in taken] or [0.0], len(seconds[::3]))
+    alone = transit.evidence(start, np.full(1500, end), seconds)
+    assert np.array_equal(transit.evidence_to(end, start, seconds), alone)
+    assert np.array_equal(transit.evidence_to(end, start[:3], seconds[:3]), alone[:3])
