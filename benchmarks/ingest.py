@@ -10,13 +10,15 @@ what sends to it share the cores given. Four questions, one after another:
              an acknowledgement takes.
 ``steady``   A rate it should keep up with: how far matching lags behind the acknowledgement.
 ``crowd``    Devices that are all connected at once, each a batch a second: how long an acknowledgement takes.
-``hostile``  The crowd again, while one device floods beyond its rate, one sends nonsense and one sends a byte a second.
+``hostile``  The crowd again, while one device floods beyond its rate, one sends nonsense and one sends a request a byte
+             at a time, 20 a second, and begins anew whenever it is cut off.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import socket
 import tempfile
 import threading
 import time
@@ -40,6 +42,7 @@ _WORDS = {"flood": "{connections} connections, batches of 64, as fast as answers
           "steady": "{rate:,} a second, steadily", "crowd": "{devices} devices at once, 8 a second each",
           "hostile": "the same, while one floods, one sends nonsense, one a byte at a time"}
 _GARBAGE = bytes(range(256)) * 64
+_DRIP_S = 0.05  # a byte of a slow request
 
 
 def main() -> None:
@@ -154,17 +157,43 @@ def together(site: Site, count: int, seconds: float, *, hostile: bool = False) -
             answered[f"{name} {status}"] = answered.get(f"{name} {status}", 0) + 1
 
     work += [(calm, (device, number / count)) for number, device in enumerate(devices)]
-    slow = None
+    bad = [Device(site, count + place) for place in range(2)] if hostile else []
     if hostile:
-        loud, mad = Device(site, count), Device(site, count + 1)
+        loud, mad = bad
         pool = loud.bodies(BATCH, time.time())
         work.append((count_answers, ("flood", lambda: loud.send(pool).status)))
         work.append((count_answers, ("nonsense", lambda: mad.post(_GARBAGE).status)))
-        slow = Device(site, count + 2)
-        slow.connection.sendall(b"POST /v1/sightings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n"
-                                b"Authorization: Bearer " + site.tokens[count + 2].encode() + b"\r\n\r\n")
+        slow = (b"POST /v1/sightings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n"
+                b"Authorization: Bearer " + site.tokens[count + 2].encode() + b"\r\n\r\n" + bytes(60_000))
+        work.append((lambda: answered.update(drip(
+            lambda: site.connect(count + 2), slow, goes_on=lambda: time.monotonic() < ends)), ()))
     _side_by_side(work)
+    for device in (*devices, *bad):
+        device.close()
     return {"devices": count, "batches": len(took), **_spread(took), **({"answers": answered} if hostile else {})}
+
+
+def drip(connect: Callable[[], socket.socket], request: bytes, *, goes_on: Callable[[], bool],
+         pause: Callable[[], None] = lambda: time.sleep(_DRIP_S)) -> dict[str, int]:
+    """Send a request a byte at a time, and on another connection from its beginning whenever it is cut off.
+
+    Returns:
+        How many bytes were sent, and how often it was cut off.
+    """
+    sent, cuts = 0, 0
+    while goes_on():
+        try:
+            with connect() as connection:
+                for byte in request:
+                    connection.sendall(bytes([byte]))
+                    sent += 1
+                    pause()
+                    if not goes_on():
+                        break
+        except OSError:     # hung up on, or answered and closed
+            cuts += 1
+            pause()
+    return {"dripped bytes": sent, "drips cut off": cuts}
 
 
 def _until(true: Callable[[], bool], most_s: float = 600.0) -> float:

@@ -25,7 +25,7 @@ EXAMPLES = 5000 if PROVING else 120
 # Where; what was expected, and found; what to do.
 SENTENCE = re.compile(r"\w+: (expected .+, found .+|unknown key .+); .+", re.DOTALL)
 # What was found, quoted, whole or as much as a sentence holds (`cmnas_edge.wording.shortened`).
-QUOTED = re.compile(r"""['"].{99}\.\.\.|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+QUOTED = re.compile(r"""(?:found|key) .{100}\.\.\.|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 NO = {400, 401, 403, 404, 405, 408, 409, 410, 413, 422, 429}
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -65,6 +65,8 @@ def fields(route: Any) -> list[str]:
     ("sightings: expected a whole number, found '`' at since; correct it", True),
     ("""search: expected text, found "it's `so`" at bundle; correct it""", True),
     (f"search: unknown key {'`' * 150!r:.100}...; known here: k", True),
+    (f"decide: expected a list, found {[{'a`': 'b'}] * 20!r:.100}... at kind; correct it", True),
+    ("sightings: expected a whole number, found `str` at since; correct it", False),
     ("sightings: expected `int`, found '`' at since; correct it", False),
     ("sightings: Expected `int`, got `str` - at `$.since`", False),
     ("sightings: no", False)])
