@@ -90,7 +90,8 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
         clock: Monotonic seconds.
 
     Raises:
-        CmnasError: Waiting doesn't help; its tracklets were ended.
+        CmnasError: A recording cannot be read, or the source was never opened, and waiting doesn't help; its
+            tracklets were ended.
     """
     backoff = backoff or Backoff(clock=clock)
     repeats = Repeats(600.0, clock)
@@ -99,14 +100,16 @@ def watch(camera: Camera, emit: Emit, stop: threading.Event, tally: Tally, *, ba
         try:
             if _read(camera, emit, stop, tally, backoff, clock) or stop.is_set():
                 break
-        except Transient as error:
+        except CmnasError as error:
+            # Of a live camera waiting may help with anything: who changed its codec, or takes a plug-in away for an
+            # update, undoes it while the others are watched. What is wrong with a recording stays so.
+            if (camera.recorded or camera.source is None) and not isinstance(error, Transient):
+                camera.state = "failed"
+                _end(camera, emit)
+                raise
             tally.add("source_failures")
             if (held := repeats.admit(str(error))) is not None:
                 _log.warning("camera %s: %s%s", name, error, f" (and {held} times since last said)" if held else "")
-        except CmnasError:
-            camera.state = "failed"
-            _end(camera, emit)
-            raise
         camera.state = "lost"
         camera.failure_count += 1
         _end(camera, emit)

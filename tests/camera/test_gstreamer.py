@@ -124,6 +124,25 @@ def test_an_end_an_error_and_a_death_are_three_sentences() -> None:
 
 
 @needs_gstreamer
+def test_a_codec_without_a_plug_in_is_the_streams_doing_and_is_named() -> None:
+    payload = "application/x-rtp,media=video,clock-rate=90000,encoding-name=FOO"
+    asked: list[int] = []
+    with child(f"videotestsrc ! jpegenc ! rtpjpegpay ! capssetter caps={payload} replace=true ! decodebin",
+               why=lambda: asked.append(1)) as one, pytest.raises(SourceLost) as lost:
+        one.read()
+    assert "lacks FOO video RTP depayloader (application/x-rtp, media=video, encoding-name=FOO); set" in str(lost.value)
+    assert "python3-gi" not in str(lost.value)
+    assert not asked, "nothing better is learnt by asking the camera"
+
+
+@needs_gstreamer
+def test_a_picture_too_wide_to_be_one_costs_its_camera_alone() -> None:
+    with child("videotestsrc ! video/x-raw,width=16400,height=16") as one, \
+            pytest.raises(SourceLost, match="at most 16384 pixels a side, found 16400 x 16"):
+        one.read()
+
+
+@needs_gstreamer
 def test_a_child_that_hangs_is_silent_for_as_long_as_was_said_and_then_gone() -> None:
     one = child(TEST.format(320, "BGR"), 0.5)
     with one:

@@ -28,6 +28,7 @@ PICTURE, MESSAGE = b"CMNF", b"CMNM"
 _SINK = "cmnas_sink"
 _NTP_TO_UNIX_S = 2208988800
 _POLL_NS = 100_000_000
+_MOST_WORDS = 300
 _PARTING_S = 1.5    # to say goodbye to a camera, many of which serve only a few at a time
 
 
@@ -93,14 +94,20 @@ def _play(Gst: Any, pipeline: Any, wanted: threading.Event, stop: threading.Even
 
 
 def _heed(Gst: Any, bus: Any) -> None:
-    message = bus.pop_filtered(Gst.MessageType.ERROR | Gst.MessageType.EOS)
-    if message is None:
-        return
-    if message.type == Gst.MessageType.EOS:
-        _leave("lost", "the stream ended")
-    error = message.parse_error()[0]
-    lacking = error.matches(Gst.CoreError.quark(), Gst.CoreError.MISSING_PLUGIN)
-    _leave("missing" if lacking else "lost", error.message)
+    heeded = Gst.MessageType.ERROR | Gst.MessageType.EOS | Gst.MessageType.ELEMENT
+    while (message := bus.pop_filtered(heeded)) is not None:
+        if message.type == Gst.MessageType.EOS:
+            _leave("lost", "the stream ended")
+        elif message.type == Gst.MessageType.ERROR:
+            error = message.parse_error()[0]
+            undecodable = error.matches(Gst.CoreError.quark(), Gst.CoreError.MISSING_PLUGIN)
+            if undecodable:
+                _leave("undecodable", "one that it does not name")
+            _leave("lost", error.message)
+        elif message.has_name("missing-plugin"):    # said before the error, which does not say of what
+            lacks, detail = (message.get_structure().get_value(name) for name in ("name", "detail"))
+            words = detail if isinstance(detail, str) else detail.to_string().replace("(string)", "")
+            _leave("undecodable", f"{lacks} ({words})")
 
 
 def _tell(Gst: Any, sample: Any, missed_count: int) -> None:
@@ -151,7 +158,9 @@ def _listen(wanted: threading.Event, stop: threading.Event) -> None:
 
 
 def _leave(kind: str, text: str) -> NoReturn:
-    content = json.dumps({"kind": kind, "text": " ".join(text.split())}).encode()
+    # Some of it is a camera's own words, and is meant for a log.
+    words = "".join(one for one in " ".join(text.split()) if one.isprintable())[:_MOST_WORDS]
+    content = json.dumps({"kind": kind, "text": words}).encode()
     sys.stdout.buffer.write(HEADER.pack(MESSAGE, len(content), 0, 0, 0, 0, 0.0) + content)
     sys.stdout.buffer.flush()
     sys.exit(0)

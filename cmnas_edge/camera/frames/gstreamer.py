@@ -193,7 +193,9 @@ class Child:
             self._heed(**json.loads(bytes(content)))
             return None
         assert kind == PICTURE
-        assert max(width, height) <= _MOST_SIDE
+        if max(width, height) > _MOST_SIDE:     # the camera's word, which must not end the others
+            raise SourceLost(f"{self._name}: expected pictures of at most {_MOST_SIDE} pixels a side, found {width} x "
+                             f"{height}; set the camera to a smaller size")
         rows = np.empty((height, stride), np.uint8)
         if not self._fill(rows.data.cast("B")):
             return None
@@ -245,6 +247,10 @@ class Child:
             failure = DeviceError(f"{self._name}: expected GStreamer for Python and its elements, found: {text}; "
                                   "install python3-gi, gir1.2-gstreamer-1.0 and the gstreamer1.0 plug-ins (on a "
                                   "Jetson those of JetPack), or leave out source.pipeline")
+        elif kind == "undecodable":
+            failure = SourceLost(f"{self._name}: expected video that GStreamer has plug-ins for, found that it lacks "
+                                 f"{text}; set the camera to H.264 or H.265, or install the package with that "
+                                 "plug-in (many are in gstreamer1.0-libav and gstreamer1.0-plugins-bad)")
         elif self._why is not None:
             failure = SourceLost(f"{self._name}: expected a stream, found {self._why()}")
         elif self._begun:
