@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import psutil
 import pytest
@@ -133,6 +135,38 @@ def test_a_codec_without_a_plug_in_is_the_streams_doing_and_is_named() -> None:
     assert "lacks FOO video RTP depayloader (application/x-rtp, media=video, encoding-name=FOO); set" in str(lost.value)
     assert "python3-gi" not in str(lost.value)
     assert not asked, "nothing better is learnt by asking the camera"
+
+
+def with_sound_of_no_known_kind(path: Path) -> Path:
+    """An AVI of ten pictures, with a second of sound in a format that nobody ever wrote a decoder for."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+
+    def some(kind: bytes, data: bytes) -> bytes:
+        return chunk(b"LIST", kind + data)
+
+    def stream(kind: bytes, handler: bytes, form: bytes, per: int, count: int) -> bytes:
+        head = struct.pack("<4s4sIHHIIIIIIII4H", kind, handler, 0, 0, 0, 0, 1, per, 0, count, 1 << 16, 0, 0, 0, 0, 0, 0)
+        return some(b"strl", chunk(b"strh", head) + chunk(b"strf", form))
+
+    picture = cv2.imencode(".jpg", np.full((48, 64, 3), 128, np.uint8))[1].tobytes()
+    video = stream(b"vids", b"MJPG", struct.pack("<IiiHH4sIiiII", 40, 64, 48, 1, 24, b"MJPG", 9216, 0, 0, 0, 0), 10, 10)
+    sound = stream(b"auds", bytes(4), struct.pack("<HHIIHHH", 0x7AB3, 1, 8000, 8000, 1, 8, 0), 8000, 8000)
+    head = chunk(b"avih", struct.pack("<14I", 100_000, 0, 0, 0x100, 10, 0, 2, 1 << 16, 64, 48, 0, 0, 0, 0))
+    movie = b"".join(chunk(b"00dc", picture) + chunk(b"01wb", bytes(800)) for _ in range(10))
+    path.write_bytes(chunk(b"RIFF", b"AVI " + some(b"hdrl", head + video + sound) + some(b"movi", movie)))
+    return path
+
+
+@needs_gstreamer
+def test_sound_that_nobody_can_decode_is_no_reason_to_lose_a_camera(tmp_path: Path) -> None:
+    path = with_sound_of_no_known_kind(tmp_path / "a.avi")
+    with child(f"filesrc location={path} ! decodebin") as one:
+        picture = one.read()
+        assert picture is not None
+        assert picture.image.shape == (48, 64, 3)
+        with pytest.raises(SourceLost, match="the stream ended"):
+            list(iter(one.read, None))
 
 
 @needs_gstreamer

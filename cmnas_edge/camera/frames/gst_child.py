@@ -13,6 +13,7 @@ and at most one last message (``CMNM``: its length in place of the width; then J
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import signal
@@ -68,6 +69,7 @@ def main() -> None:
 def _play(Gst: Any, pipeline: Any, wanted: threading.Event, stop: threading.Event) -> None:
     sink, bus = pipeline.get_by_name(_SINK), pipeline.get_bus()
     arrived, told = [0], 0
+    lacks: collections.deque[str] = collections.deque(maxlen=3)
 
     def count(*_: object) -> Any:
         arrived[0] += 1
@@ -77,7 +79,7 @@ def _play(Gst: Any, pipeline: Any, wanted: threading.Event, stop: threading.Even
     pipeline.set_state(Gst.State.PLAYING)
     try:
         while not stop.is_set():
-            _heed(Gst, bus)
+            _heed(Gst, bus, lacks)
             if not wanted.wait(_POLL_NS / 1e9):
                 continue
             sample = sink.emit("try-pull-sample", _POLL_NS)
@@ -93,21 +95,20 @@ def _play(Gst: Any, pipeline: Any, wanted: threading.Event, stop: threading.Even
         pipeline.set_state(Gst.State.NULL)
 
 
-def _heed(Gst: Any, bus: Any) -> None:
+def _heed(Gst: Any, bus: Any, lacks: collections.deque[str]) -> None:
     heeded = Gst.MessageType.ERROR | Gst.MessageType.EOS | Gst.MessageType.ELEMENT
     while (message := bus.pop_filtered(heeded)) is not None:
         if message.type == Gst.MessageType.EOS:
             _leave("lost", "the stream ended")
         elif message.type == Gst.MessageType.ERROR:
             error = message.parse_error()[0]
-            undecodable = error.matches(Gst.CoreError.quark(), Gst.CoreError.MISSING_PLUGIN)
-            if undecodable:
-                _leave("undecodable", "one that it does not name")
+            if error.matches(Gst.CoreError.quark(), Gst.CoreError.MISSING_PLUGIN):
+                _leave("undecodable", " and ".join(lacks) or "one that it does not name")
             _leave("lost", error.message)
-        elif message.has_name("missing-plugin"):    # said before the error, which does not say of what
-            lacks, detail = (message.get_structure().get_value(name) for name in ("name", "detail"))
+        elif message.has_name("missing-plugin"):    # no error yet: it may have been for the sound
+            name, detail = (message.get_structure().get_value(key) for key in ("name", "detail"))
             words = detail if isinstance(detail, str) else detail.to_string().replace("(string)", "")
-            _leave("undecodable", f"{lacks} ({words})")
+            lacks.append(f"{name} ({words})")
 
 
 def _tell(Gst: Any, sample: Any, missed_count: int) -> None:
