@@ -41,6 +41,7 @@ def address(url: str, where: str) -> Address:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")     # as who asks for its address does, of which no OSError tells
     except ValueError:
         host = port = None
     if not host or parts.scheme != "mqtts" or parts.path.strip("/") or parts.query or parts.username is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import struct
 import threading
 import zlib
@@ -234,6 +235,30 @@ def test_messages_never_hold_what_a_url_keeps_secret() -> None:
         with pytest.raises(ConfigError) as refusal:
             open_source(SourceSettings(location=url))
         assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("url", "says"), [
+    ("ftp://10.0.0.7/x", "begins with rtsp://"),
+    ("rtsp://cam..example/x", "parts between dots have 1 to 63"),
+    (f"rtsp://{'a' * 64}/x", "parts between dots have 1 to 63"),
+    ("rtsp://10.0.0.7/live\r\nX: y", "signs that can be printed"),
+    ("rtsp://10.0.0.7:65536/x", "a port of at most 65535"),
+    ("rtsp:///live", "expected a host"),
+    ("rtsp://u:p#w@10.0.0.7/x", "write it %2F, %3F or %23"),
+    ("rtsp://u:p?w@10.0.0.7/x", "write it %2F, %3F or %23"),
+    ("rtsp://u:1/w@10.0.0.7/x", "write it %2F, %3F or %23"),
+])
+def test_a_url_that_nobody_could_open_is_refused_before_anybody_tries(url: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)) as refusal:
+        open_source(SourceSettings(location=url))
+    assert str(refusal.value).isprintable()
+
+
+@pytest.mark.parametrize("url", [
+    "rtsp://u:p@ss@10.0.0.7/x", "rtsp://u:p%23w@10.0.0.7/ü x?a=b#c", "RTSP://my_camera.local./x", "rtsp://bücher.example/x",
+    "rtsp://[fe80::1%25eth0]:554/x"])
+def test_a_url_that_a_camera_may_have_is_taken(url: str) -> None:
+    assert source_name(SourceSettings(location=url)).startswith("rtsp://")
 
 
 def test_a_picture_too_large_to_be_one_is_named(tmp_path: Path) -> None:

@@ -426,6 +426,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
     ("mqtts://user:secret@broker.example", {}, "expected a broker like mqtts://"),
     ("mqtts://broker.example/topic", {}, "expected a broker like mqtts://"),
     ("mqtts://broker.example:port", {}, "expected a broker like mqtts://"),
+    ("mqtts://broker..example", {}, "expected a broker like mqtts://"),
     ("mqtts://b", {"certificate": None}, "expected certificate and certificate_key in .link."),
     ("mqtts://b", {"certificate_key": None}, "expected certificate and certificate_key in .link."),
     ("mqtts://b", {"certificate": Path("/nowhere.pem")}, "/nowhere.pem: expected a certificate in PEM, found No such"),

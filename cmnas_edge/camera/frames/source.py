@@ -8,6 +8,7 @@ live one waits between attempts as `Backoff` says. All live ones of a process te
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -114,19 +115,36 @@ def source_name(settings: SourceSettings) -> str:
         return location
     if location.startswith(_DEVICES):
         return location
+    scheme, _, rest = location.partition("://")
+    if scheme.lower() not in _SCHEMES:
+        raise ConfigError(f"source: expected a location that begins with {', '.join(s + '://' for s in _SCHEMES)} "
+                          f"or {_DEVICES}, found another URL; write the camera's address")
     try:
         parts = urlsplit(location)
         host, port = parts.hostname, parts.port
     except ValueError:
-        host = None
-    if not host or parts.scheme not in _SCHEMES:
-        raise ConfigError(f"source: expected a location that begins with {', '.join(s + '://' for s in _SCHEMES)} "
-                          f"or {_DEVICES}, found another URL; write the camera's address")
-    if port is not None and "@" not in parts.netloc and "@" in parts.path:  # else a password would be taken for a port
-        raise ConfigError("source.location: expected user and password before the first '/', found a '/' among them; "
-                          "write it %2F (and an '@' of the path %40)")
+        host = port = None
+    # A part of a password may have been taken for a port.
+    if (not host or port is not None) and "@" in rest and "@" not in re.split("[/?#]", rest)[0]:
+        raise ConfigError("source.location: expected user and password before the first '/', found a '/', '?' or '#' "
+                          "among them; write it %2F, %3F or %23 (and an '@' of the path %40)")
+    if not host:
+        raise ConfigError("source.location: expected a host, and after it nothing or a port of at most 65535, found "
+                          "another form; write the camera's address")
+    if not location.isprintable() or not _could_be_found(host):
+        raise ConfigError("source.location: expected signs that can be printed, and a host whose parts between dots "
+                          "have 1 to 63 of them, found others; write the camera's address")
     at = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{at}" + (f":{port}" if port else "")
+    return f"{scheme.lower()}://{at}" + (f":{port}" if port else "")
+
+
+def _could_be_found(host: str) -> bool:
+    """Whether it can be asked for at all; of one that cannot, who asks is told by no `OSError`."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _drawn(path: Path, camera: str | None) -> Recording:
