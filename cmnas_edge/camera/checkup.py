@@ -97,8 +97,9 @@ class Checkup:
             down_count=camera.failure_count,
             frame_age_s=None if camera.taken_at is None else max(0.0, now - camera.taken_at),
             dropped_counts={"newer": camera.dropped_count}, reconnect_count=camera.reconnect_count,
-            modality=pipeline.modality, switch_count=pipeline.switch_count, people_count=pipeline.people_count,
-            shed_count=shed_count, patience_s=patience_s(source.silence_s, source.max_fps, source.fps, camera.fps),
+            time_source=camera.time_source, modality=pipeline.modality, switch_count=pipeline.switch_count,
+            people_count=pipeline.people_count, shed_count=shed_count,
+            patience_s=patience_s(source.silence_s, source.max_fps, source.fps, camera.fps),
             group="recordings" if source.pace == "fast" and camera.recorded else "")
 
     def _on_disk(self) -> tuple[int, float | None]:

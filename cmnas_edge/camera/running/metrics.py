@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import get_args
 
 from cmnas_edge import __version__
+from cmnas_edge.camera.frames.times import TimeSource
 from cmnas_edge.camera.running.vitals import CameraVitals, Vitals
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.monitoring.exposition import Exposition, Metric, Samples, Values
@@ -23,6 +25,8 @@ METRICS = (
     Metric("cmnas_camera_state", "gauge", ("camera", "state"), "1 for the state a camera is in, 0 for the others"),
     Metric("cmnas_frames_total", "counter", ("camera",), "Frames looked at"),
     Metric("cmnas_frame_age_seconds", "gauge", ("camera",), "Since the newest frame; absent before the first"),
+    Metric("cmnas_camera_time_source", "gauge", ("camera", "source"),
+           "1 for whose word its newest frame's time is (the sender's, arrival here, the footage's), 0 for the others"),
     Metric("cmnas_frames_dropped_total", "counter", ("camera", "reason"),
            "Live frames not looked at; newer: a newer one came before its turn"),
     Metric("cmnas_camera_down_total", "counter", ("camera",), "Times it was lost, and attempts that brought no frame"),
@@ -80,6 +84,7 @@ def _values(now: Vitals, thermal: Path) -> Values:
     yield "cmnas_camera_state", which(_STATES, lambda camera: camera.state)
     yield "cmnas_frames_total", each(lambda camera: camera.frame_count)
     yield "cmnas_frame_age_seconds", each(lambda camera: camera.frame_age_s)
+    yield "cmnas_camera_time_source", which(get_args(TimeSource), lambda camera: camera.time_source or "")
     yield "cmnas_frames_dropped_total", [((camera.name, reason), found) for camera in now.cameras
                                          for reason, found in camera.dropped_counts.items()]
     yield "cmnas_camera_down_total", each(lambda camera: camera.down_count)

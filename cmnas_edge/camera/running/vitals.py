@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cmnas_edge.camera.frames.times import TimeSource
 from cmnas_edge.embedding import Modality
 from cmnas_edge.monitoring.spread import NONE, Spread
 
@@ -29,6 +30,7 @@ class CameraVitals:
         frame_age_s: Since the newest frame was taken; None before the first.
         dropped_counts: Live frames not looked at, by reason.
         reconnect_count: Times a lost one gave frames again.
+        time_source: Whose word the newest frame's time is; None before the first.
         modality: What it sees; None while uncertain.
         switch_count: Changes from one modality to the other.
         people_count: In view.
@@ -45,6 +47,7 @@ class CameraVitals:
     frame_age_s: float | None = None
     dropped_counts: Mapping[str, int] = field(default_factory=dict)
     reconnect_count: int = 0
+    time_source: TimeSource | None = None
     modality: Modality | None = None
     switch_count: int = 0
     people_count: int = 0

@@ -23,7 +23,7 @@ from cmnas_edge.monitoring.spread import Spread, Spreading
 COUNTS = {name: row + 1 for row, name in enumerate(get_args(Count))}
 NORTH = CameraVitals(
     name="north", state="live", frame_count=1200, down_count=3, frame_age_s=0.25, dropped_counts={"newer": 7},
-    reconnect_count=2, modality="infrared", switch_count=4, people_count=5, shed_count=6)
+    reconnect_count=2, time_source="sender", modality="infrared", switch_count=4, people_count=5, shed_count=6)
 SOUTH = CameraVitals(name="south", state="lost", frame_count=0, down_count=9)
 VITALS = Vitals(
     cameras=(NORTH, SOUTH), counts=COUNTS, stage_s={"infer": 1.5, "send": 0.5},
@@ -47,6 +47,9 @@ def test_every_vital_is_read_back_from_the_page_under_its_name() -> None:
     assert page["cmnas_camera_state"]["south", "lost"] == 1
     assert page["cmnas_frames_total"] == {("north",): 1200, ("south",): 0}
     assert page["cmnas_frame_age_seconds"] == {("north",): 0.25}, "no age before the first frame"
+    assert page["cmnas_camera_time_source"] == {
+        (camera, source): float((camera, source) == ("north", "sender"))    # of the other nobody has said anything yet
+        for camera in ("north", "south") for source in ("sender", "arrival", "footage")}
     assert page["cmnas_frames_dropped_total"] == {("north", "newer"): 7}
     assert page["cmnas_camera_down_total"] == {("north",): 3, ("south",): 9}
     assert page["cmnas_reconnects_total"]["north",] == 2
@@ -84,7 +87,7 @@ def test_no_metric_is_missing_from_the_table_or_beyond_it() -> None:
 
 
 def test_labels_name_cameras_and_states_and_never_a_person() -> None:
-    allowed = {"camera", "state", "reason", "modality", "result", "stage", "kind", "zone", "bundle", "engine",
+    allowed = {"camera", "state", "source", "reason", "modality", "result", "stage", "kind", "zone", "bundle", "engine",
                "version"}
     assert {label for metric in METRICS for label in metric.labels} <= allowed
 

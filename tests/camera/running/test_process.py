@@ -186,6 +186,7 @@ def test_a_daemon_under_systemd_tells_how_it_goes_from_its_start_to_its_end(
     assert values['cmnas_frames_total{camera="north"}'] > 5
     assert values['cmnas_frame_age_seconds{camera="north"}'] < WITHIN_S
     assert values['cmnas_modality{camera="north",modality="visible"}'] == 1
+    assert values['cmnas_camera_time_source{camera="north",source="footage"}'] == 1
     assert values['cmnas_records_total{result="stored"}'] > 2
     assert values["cmnas_embed_seconds_count"] >= 1
     assert values["cmnas_spool_bytes"] > 0
