@@ -12,12 +12,13 @@ const STEP = 0.01;
 const ASK_MS = 160;     // after the last move
 const $ = (id) => document.getElementById(id);
 const person = new Person(() => {});
-const state = { shown: null, drift: null, pair: "visible-visible", scores: new Map(), rates: new Map(), timer: 0, asked: 0 };
+const state = { shown: null, bundles: [], drift: null, pair: "visible-visible", scores: new Map(), rates: new Map(), timer: 0, asked: 0 };
 const ON = { drawn: "drawn people", dataset: "a data set", site: "this site" };
 
-async function refresh() {
-  const [shown, drift] = await Promise.all([ask("/v1/calibration"), ask("/v1/calibration/drift")]);
-  state.drift = drift;
+async function refresh(health) {
+  const [shown, drift, { cameras }] = await Promise.all([ask("/v1/calibration"), ask("/v1/calibration/drift"), ask("/v1/cameras")]);
+  words.know(cameras);
+  Object.assign(state, { drift, bundles: health.bundles });
   drawDrift(drift, new Map(shown.pairs.map((each) => [each.pair, each.calibrated_on])), $("drift-sum"), $("drift"));
   if (JSON.stringify(shown) !== JSON.stringify(state.shown)) {
     state.shown = shown;
@@ -43,13 +44,24 @@ function draw() {
   words.put($("subline"), shown.calibrated_on === "site"
     ? "These thresholds were found from people of this site."
     : "How alike two people may look differs from site to site. Until you calibrate on this one, expect wrong and missed links.");
+  drawBundles();
   const { threshold, scale, only_suggests, calibrated_on } = own();
   $("suggests").hidden = !only_suggests;
   words.put($("on"), `Found from ${words.number(threshold.genuine_count)} pairs of one person and ${words.number(threshold.impostor_count)} of strangers` +
-    `${scale ? `, ${words.number(scale.identity_count)} people in all` : ""}, ${ON[calibrated_on]}. Bundle ${shown.fingerprint.slice(0, 16)}.`);
+    `${scale ? `, ${words.number(scale.identity_count)} people in all` : ""}, ${ON[calibrated_on]}. Bundle ${words.bundle(shown.fingerprint, state.bundles)}, ${shown.fingerprint.slice(0, 16)}.`);
   $("charts").hidden = !scale;
   $("no-scale").hidden = Boolean(scale);
   drawThreshold();
+}
+
+// While a site changes from one bundle to another, all of this page is about the one that leads, and it says so.
+function drawBundles() {
+  const [leading, ...others] = state.bundles;
+  $("leading").hidden = !others.length;
+  const name = ({ fingerprint }) => `${words.bundle(fingerprint, state.bundles)} (${fingerprint.slice(0, 16)})`;
+  const one = others.length === 1;
+  if (others.length) words.put($("leading"), `${words.several(state.bundles.length, "bundle")} are accepted. All of this page is about the leading one, ${name(leading)}. ` +
+    `${others.map(name).join(", ")} ${one ? "is" : "are"} judged by ${one ? "a calibration of its" : "calibrations of their"} own, which ${one ? "is" : "are"} shown here, held against this site and made anew once ${one ? "it leads" : "they lead"}.`);
 }
 
 function drawThreshold() {
@@ -115,7 +127,7 @@ function link(one) {
   const who = words.make("button", "who", words.person(one.identity));
   who.type = "button";
   who.addEventListener("click", () => person.open(one.identity));
-  item.append(who, words.make("span", `light ${one.modality}`, one.camera));
+  item.append(who, words.make("span", `light ${one.modality}`, words.place(one)));
   const other = one.against_identity === null || one.against_identity === one.identity ? "" : ` ${words.person(one.against_identity)}`;
   item.append(words.make("p", "", `${words.at(one.seen_from)}, score ${one.score.toFixed(2)}: ` +
     (parts ? "would no longer be thought the same as before" : `would be thought the same as${other || " another"}`)));

@@ -1,8 +1,11 @@
 // The camera graph: ways as curves in an SVG, cameras as buttons above it. Thick is much used, moving is used lately.
 
-import { layout } from "./layout.js";
+import { apart, layout } from "./layout.js";
 import * as words from "./words.js";
 
+const MANY = 40;            // more names than can be kept apart
+const BELOW = [78, 18];     // that "quiet 59 min" takes
+const ROOM = [150, 100];    // pixels that a camera with its name takes, and the ways about it
 const SVG = "http://www.w3.org/2000/svg";
 const draw = (tag, values) => {
   const element = document.createElementNS(SVG, tag);
@@ -36,16 +39,32 @@ export class Graph {
       this.places = new Map(names.map((name, i) => [name, found[i]]));
     }
     this.drawNodes(cameras);
+    this.stand();
+    for (const [name, node] of this.nodes) node.item.style.transform = `translate(${this.spot(name).join("px, ")}px)`;
     this.learned = new Map(site.learned.map((way) => [between(way), way]));
     this.drawWays(site.transits);
   }
 
-  // In pixels; a margin is left for names.
-  spot(name) {
-    const [x, y] = this.places.get(name);
-    const { clientWidth: w, clientHeight: h } = this.box;
+  // Where each camera stands, in pixels: a margin is left for names, and none runs into another.
+  stand() {
+    const { clientWidth: w } = this.box;
+    const names = [...this.places.keys()];
+    const need = ROOM[1] * Math.ceil(names.length / Math.max(1, Math.floor(w / ROOM[0])));
+    this.box.style.minHeight = names.length > MANY ? "" : `${need}px`;     // a phone is high rather than wide
+    const { clientHeight: h } = this.box;
     const [mx, my] = [Math.min(92, w * 0.17), 58];
-    return [mx + x * (w - 2 * mx), my + y * (h - 2 * my - 14)];
+    const spots = names.map((name) => this.places.get(name)).map(([x, y]) => [mx + x * (w - 2 * mx), my + y * (h - 2 * my - 14)]);
+    const sizes = names.map((name) => {
+      const { title } = this.nodes.get(name);     // what stands below it changes, and nothing is to move for that
+      return { side: Math.max(title.offsetWidth, BELOW[0]) / 2 + 2, above: 24, below: 21 + title.offsetHeight + BELOW[1] };
+    });
+    const found = names.length > MANY ? spots : apart(spots, sizes, w, h);
+    this.spots = new Map(names.map((name, i) => [name, found[i]]));
+    this.taken = found.map(([x, y], i) => ({ x, y: y + (sizes[i].below - sizes[i].above) / 2, side: sizes[i].side, high: (sizes[i].below + sizes[i].above) / 2 }));
+  }
+
+  spot(name) {
+    return this.spots.get(name);
   }
 
   drawNodes(cameras) {
@@ -54,13 +73,11 @@ export class Graph {
       const name = key(camera.device, camera.camera);
       kept.add(name);
       const node = this.nodes.get(name) ?? this.node(name);
-      const [x, y] = this.spot(name);
-      node.item.style.transform = `translate(${x}px, ${y}px)`;
       node.button.className = `node ${camera.modality} ${camera.state}${name === this.chosen ? " chosen" : ""}`;
       node.button.setAttribute("aria-pressed", name === this.chosen);
-      words.put(node.title, camera.camera);
+      words.put(node.title, words.place(camera));
       words.put(node.small, camera.state === "live" ? camera.modality : `quiet ${words.lasting(this.site.now - camera.last_received_at)}`);
-      node.button.setAttribute("aria-label", `${camera.camera}, ${camera.modality}, ${words.heard(camera, this.site.now)}`);
+      node.button.setAttribute("aria-label", `${words.place(camera)}, ${camera.modality}, ${words.heard(camera, this.site.now)}`);
     }
     for (const [name, node] of this.nodes) {
       if (kept.has(name)) continue;
@@ -87,8 +104,8 @@ export class Graph {
     this.svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
     const most = Math.max(1, ...transits.map((t) => t.count));
     // Weak ways of a crowded graph are in the table alone.
-    const shown = [...transits].sort((a, b) => b.count - a.count).slice(0, Math.max(12, 3 * this.nodes.size)).reverse();
-    this.svg.replaceChildren(...shown.flatMap((t) => this.way(t, Math.sqrt(t.count / most))));
+    const shown = [...transits].sort((a, b) => b.count - a.count).slice(0, Math.max(12, 3 * this.nodes.size));
+    this.svg.replaceChildren(...shown.map((t) => this.way(t, Math.sqrt(t.count / most))).reverse().flat());
   }
 
   way(t, share) {
@@ -113,10 +130,16 @@ export class Graph {
     if (t.recent_count && share > 0.3) parts.push(draw("path", { d, class: `flow${kind}` }));
     if (own || (!this.chosen && share > 0.35 && apart > 130)) {
       // Before the middle, so that the ways of a pair, and those that cross there, keep their figures apart.
-      const [x, y] = [[x1, cx, x2], [y1, cy, y2]].map(([a, c, b]) => at(0.4, a, c, b));
-      const label = draw("text", { x: x.toFixed(1), y: (y + 4).toFixed(1), class: name });
-      label.textContent = words.taking((learned ?? t).median_s);
-      parts.push(label);
+      // Where no place is free, the table has it.
+      const said = words.taking((learned ?? t).median_s);
+      const spots = [0.4, 0.5, 0.32, 0.6].map((part) => ({ x: at(part, x1, cx, x2), y: at(part, y1, cy, y2), side: 4 + 3.4 * said.length, high: 9 }));
+      const free = spots.find((spot) => this.taken.every((other) => !(Math.abs(spot.x - other.x) < spot.side + other.side && Math.abs(spot.y - other.y) < spot.high + other.high)));
+      if (free) {
+        this.taken.push(free);
+        const label = draw("text", { x: free.x.toFixed(1), y: (free.y + 4).toFixed(1), class: name });
+        label.textContent = said;
+        parts.push(label);
+      }
     }
     return parts;
   }

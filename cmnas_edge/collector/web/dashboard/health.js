@@ -11,10 +11,11 @@ const $ = (id) => document.getElementById(id);
 
 async function refresh(health) {
   const cameras = await ask("/v1/cameras");
+  words.know(cameras.cameras);
   drawSummary(health, cameras);
   drawCollector(health, cameras);
   drawStorage(health);
-  drawCameras(cameras, health.bundles.length > 1);
+  drawCameras(cameras, health.bundles);
   drawGaps(cameras);
 }
 
@@ -25,6 +26,10 @@ function worries(health, { cameras, now }) {
   if (health.broker) said.push(`No batch comes by the broker: ${health.broker}`);
   if (health.retention.trouble) said.push(health.retention.trouble);
   said.push(...health.kept_back.map(({ device, reason }) => `${device} keeps what cannot be taken for now: ${reason}.`));
+  said.push(...health.bundles_left.map(({ fingerprint, sighting_count: count, heard_at: at }) =>
+    `${words.several(count, "sighting")} of the last ${words.lasting(health.hot_window_h * 3600)}, the newest of ${when(at)}, ` +
+    `${count === 1 ? "was" : "were"} made by bundle ${fingerprint.slice(0, 16)}, which is accepted no more, and ${count === 1 ? "is" : "are"} not shown: ` +
+    "put that bundle into also, in the collector's settings, to have them back."));
   const ahead = cameras.filter((camera) => !camera.recorded && camera.lag_s < -AHEAD_S);
   if (ahead.length) said.push(`${names(ahead)}: the clock is ahead of ours; set it by NTP.`);
   const late = cameras.filter((camera) => !camera.recorded && camera.state === "live" && camera.lag_s > LATE_S);
@@ -34,7 +39,7 @@ function worries(health, { cameras, now }) {
   return [...said, ...words.losses(cameras)];
 }
 
-const names = (cameras) => cameras.map((camera) => camera.camera).join(", ");
+const names = (cameras) => cameras.map(words.place).join(", ");
 
 function drawSummary(health, cameras) {
   const said = worries(health, cameras);
@@ -61,8 +66,9 @@ function drawCollector(health, { cameras }) {
   facts($("collector"), [
     ["Version", health.version], ["Running since", when(health.started_at), `${words.lasting(health.now - health.started_at)}`],
     ["Its clock", words.at(health.now), clock(health.now)],
-    ...health.bundles.map((bundle, at) => [at ? "Accepted, too" : "Bundle", bundle.fingerprint.slice(0, 16),
-      `vectors of ${bundle.dimension} entries, calibrated on ${on[bundle.calibrated_on]}` + (health.bundles.length > 1 ? `; ${whoSends(bundle, cameras)}` : "")]),
+    ...health.bundles.map((bundle, at) => [!at ? (health.bundles.length > 1 ? "Leading bundle" : "Bundle") : "Accepted, too",
+      `${bundle.name}, ${bundle.network}`, `${bundle.fingerprint.slice(0, 16)}, vectors of ${bundle.dimension} entries, calibrated on ` +
+      on[bundle.calibrated_on] + (health.bundles.length > 1 ? `; ${whoSends(bundle, cameras)}; ${heldOf(bundle, at, health)}` : "")]),
     ["Devices enrolled", words.number(health.device_count)],
   ]);
 }
@@ -72,6 +78,12 @@ function whoSends({ fingerprint, camera_count: count }, cameras) {
   const without = cameras.filter((camera) => !camera.fingerprints.includes(fingerprint));
   const by = `sent by ${words.number(count)} of ${words.several(cameras.length, "camera")}`;
   return without.length && without.length <= 5 ? `${by}, not by ${names(without)}` : by;
+}
+
+// What there is of a bundle, and so whether it is needed still.
+function heldOf({ sighting_count: count, heard_at: at }, place, health) {
+  if (at !== null) return `${words.several(count, "sighting")} in memory, the last ${words.ago(health.now - at)}`;
+  return `nothing of it is in memory${place ? ", so it may be taken out of also once no camera sends by it" : ""}`;
 }
 
 // This computer's clock against the collector's; requests take a moment, so seconds do not count.
@@ -94,7 +106,7 @@ function drawStorage(health) {
   ]);
 }
 
-function drawCameras({ cameras, now }, several) {
+function drawCameras({ cameras, now }, bundles) {
   $("cameras").replaceChildren(...cameras.map((camera) => {
     const row = words.make("tr", camera.state);
     const name = row.appendChild(words.make("th", "", camera.camera));
@@ -109,7 +121,7 @@ function drawCameras({ cameras, now }, several) {
     const light = row.appendChild(words.make("td"));
     light.append(words.make("span", `light ${camera.modality}`, camera.modality));
     const engine = words.make("td", "", `${camera.engine}, ${camera.precision}`);
-    if (several) engine.append(words.make("br"), words.make("small", "", camera.fingerprints.map((one) => one.slice(0, 16)).join(" and ")));
+    if (bundles.length > 1) engine.append(words.make("small", "", `by ${camera.fingerprints.map((one) => words.bundle(one, bundles)).join(" and ")}`));
     row.append(words.make("td", "figure", words.number(camera.sighting_count)),
       words.make("td", `figure${camera.lost_count ? " odd" : ""}`, words.number(camera.lost_count)), engine);
     return row;

@@ -26,7 +26,7 @@ export class Lane {
     if (this.who === who && this.shown === `${from} ${to} ${width}`) return;     // scrolling changes nothing in it
     this.who = who;
     this.shown = `${from} ${to} ${width}`;
-    const where = who.cameras.length === 1 ? who.tracklets[0].camera : words.several(who.cameras.length, "camera");
+    const where = who.cameras.length === 1 ? words.place(who.tracklets[0]) : words.several(who.cameras.length, "camera");
     words.put(this.small, `${where}${who.modalities.length > 1 ? ", both lights" : ""}`);
     const pixel = (time) => width * (Math.min(Math.max(time, from), to) - from) / (to - from);
     place(this.thread, pixel(who.seen_from), pixel(who.seen_at));
@@ -41,7 +41,7 @@ export class Lane {
       const name = `span ${tracklet.modality}${short ? " short" : ""}${tracklet.suggestion ? " suggestion" : ""}`;
       if (span.element.className !== name) span.element.className = name;
       span.element.setAttribute("aria-label",
-        `${tracklet.camera}, ${tracklet.modality}, ${words.between(tracklet.seen_from, tracklet.seen_at)}. ${words.why(tracklet)}`);
+        `${words.place(tracklet)}, ${tracklet.modality}, ${words.between(tracklet.seen_from, tracklet.seen_at)}. ${words.why(tracklet)}`);
     }
     for (const [id, span] of this.spans) {
       if (kept.has(id)) continue;
@@ -65,7 +65,8 @@ export class Lane {
   // A camera's name stands in its bar, or beside it where there is room, or only in the tooltip.
   label(pixel, width) {
     this.order.forEach((span, index) => {
-      const { camera, seen_from, seen_at } = span.tracklet;
+      const { seen_from, seen_at } = span.tracklet;
+      const camera = words.place(span.tracklet);
       const [start, end] = [pixel(seen_from), Math.max(pixel(seen_from) + 8, pixel(seen_at))];
       const next = this.order[index + 1];
       const needed = 20 + 7.2 * camera.length;
@@ -95,7 +96,7 @@ export class Lane {
 
   tell(span) {
     const t = span.tracklet;
-    this.tip.tell(span.element, `${this.title.textContent} at ${t.camera}`, [
+    this.tip.tell(span.element, `${this.title.textContent} at ${words.place(t)}`, [
       `${t.modality === "visible" ? "Visible" : "Infrared"}, ${words.between(t.seen_from, t.seen_at)}, ${words.several(t.sighting_count, "sighting")}`,
       words.why(t)]);
   }

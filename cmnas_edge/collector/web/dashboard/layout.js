@@ -73,6 +73,48 @@ function fitted(at) {
   return at.map((_, i) => [scaled[0][i], scaled[1][i]]);
 }
 
+// Pixels at which names can be read: each stands in a box, moved as little as keeps the boxes apart and inside.
+// Sizes: how far a box reaches to either side, and above and below, of each. Where that finds no way out, they stand in
+// rows, as high and as far to the left as they were among each other.
+export function apart(spots, sizes, width, height) {
+  const at = spots.map(([x, y], i) => inside([x, y], sizes[i], width, height));
+  for (let step = 0; step < 2 * STEPS; step += 1) {
+    let moved = false;
+    for (let i = 0; i < at.length; i += 1) {
+      for (let j = 0; j < i; j += 1) {
+        const x = sizes[i].side + sizes[j].side - Math.abs(at[i][0] - at[j][0]);
+        const y = at[i][1] < at[j][1] ? sizes[i].below + sizes[j].above - (at[j][1] - at[i][1])
+          : sizes[j].below + sizes[i].above - (at[i][1] - at[j][1]);
+        if (x < 1 || y < 1) continue;
+        moved = true;
+        const along = x < y ? 0 : 1;
+        const by = (Math.min(x, y) / 2) * (at[i][along] < at[j][along] ? -1 : 1);
+        at[i][along] += by;
+        at[j][along] -= by;
+        at[i] = inside(at[i], sizes[i], width, height);
+        at[j] = inside(at[j], sizes[j], width, height);
+      }
+    }
+    if (!moved) return at;
+  }
+  return rows(at, sizes, width, height);
+}
+
+function rows(at, sizes, width, height) {
+  const across = Math.max(1, Math.floor(width / (2 * Math.max(...sizes.map(({ side }) => side)))));
+  const down = Math.ceil(at.length / across);
+  const order = at.map((_, i) => i).sort((a, b) => at[a][1] - at[b][1]);
+  const found = [];
+  for (let row = 0; row < down; row += 1) {
+    const some = order.slice(row * across, (row + 1) * across).sort((a, b) => at[a][0] - at[b][0]);
+    some.forEach((i, place) => (found[i] = inside([((place + 0.5) / some.length) * width, ((row + 0.4) / down) * height], sizes[i], width, height)));
+  }
+  return found;
+}
+
+const inside = ([x, y], { side, above, below }, width, height) =>
+  [Math.min(Math.max(x, side), Math.max(side, width - side)), Math.min(Math.max(y, above), Math.max(above, height - below))];
+
 function grid(n) {
   const wide = Math.ceil(Math.sqrt(1.6 * n));
   const high = Math.ceil(n / wide);

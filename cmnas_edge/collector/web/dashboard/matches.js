@@ -61,12 +61,12 @@ export function row(match, rank, { open, from }) {
   who.type = "button";
   who.addEventListener("click", () => open(match));
   text.append(words.make("span", `light ${sighting.modality}`, sighting.modality),
-    words.make("p", "where", `${sighting.camera}, ${words.date(sighting.seen_at)}, ${words.between(sighting.seen_from, sighting.seen_at)}`),
+    words.make("p", "where", `${words.place(sighting)}, ${words.date(sighting.seen_at)}, ${words.between(sighting.seen_from, sighting.seen_at)}`),
     words.meter(match), words.make("p", "why", worth(match)));
   if (from) {
     const button = text.appendChild(words.make("button", "plain small", "Search from here"));
     button.type = "button";
-    button.setAttribute("aria-label", `Search from match ${rank}, ${words.person(sighting.identity)} before ${sighting.camera}`);
+    button.setAttribute("aria-label", `Search from match ${rank}, ${words.person(sighting.identity)} before ${words.place(sighting)}`);
     button.addEventListener("click", () => from(match));
   }
   return item;

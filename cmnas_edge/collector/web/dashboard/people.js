@@ -10,6 +10,7 @@ import { Tip } from "./tip.js";
 import * as words from "./words.js";
 
 const FEED = 40;        // sightings shown
+const LATE_S = 60;
 const $ = (id) => document.getElementById(id);
 const state = { health: null, cameras: null, fed: null };
 const person = new Person(() => shell.refresh());
@@ -20,6 +21,7 @@ const lanes = new Lanes({ box: $("rows"), list: $("lanes"), axis: $("axis"), tip
 async function refresh(health) {
   const [cameras, newest] = await Promise.all([ask("/v1/cameras"), ask(`/v1/sightings?newest=true&limit=${FEED}`)]);
   Object.assign(state, { health, cameras });
+  words.know(cameras.cameras);
   drawChoices();
   roll.later(chosen());
   const [first, last] = lanes.view;
@@ -91,21 +93,18 @@ function drawChoices() {
   const names = cameras.map((camera) => `${camera.device}/${camera.camera}`);
   const known = [...$("camera").options].slice(1).map((option) => option.value);
   if (names.join("\n") === known.join("\n")) return;
-  const alone = (camera) => cameras.filter((each) => each.camera === camera.camera).length === 1;
   const wanted = known.length ? $("camera").value : new URLSearchParams(location.search).get("camera") ?? "";
   $("camera").replaceChildren(new Option("Every camera", ""),
-    ...cameras.map((camera, at) => new Option(alone(camera) ? camera.camera : `${camera.camera}, ${camera.device}`, names[at])));
+    ...cameras.map((camera, at) => new Option(words.place(camera), names[at])));
   $("camera").value = names.includes(wanted) ? wanted : "";
   if ($("camera").value) $("filters").open = true;
 }
 
 function drawCameras() {
   const { cameras, now } = state.cameras;
-  const names = cameras.map((camera) => camera.camera);
   $("cameras").replaceChildren(...cameras.map((camera) => {
     const item = words.make("li", `camera ${camera.state}`);
-    const title = item.appendChild(words.make("b", "", camera.camera));
-    if (names.indexOf(camera.camera) !== names.lastIndexOf(camera.camera)) title.append(words.make("small", "", ` ${camera.device}`));
+    item.append(words.make("b", "", words.place(camera)));
     item.append(words.make("span", `light ${camera.modality}`, camera.modality));
     item.append(words.make("p", "", words.heard(camera, now)));
     if (camera.modalities.length > 1) {
@@ -124,6 +123,12 @@ function once(sightings) {
   return [...new Map(sightings.toReversed().map((seen) => [key(seen), seen])).values()].toReversed();
 }
 
+// Whether it took so long to arrive that it stands among what was seen much later. Footage has a clock of its own.
+function late(seen) {
+  const before = state.cameras.cameras.find((one) => one.device === seen.device && one.camera === seen.camera);
+  return !before?.recorded && seen.received_at - seen.seen_at > LATE_S;
+}
+
 function drawFeed(sightings) {
   const said = sightings.map((seen) => `${seen.id}:${seen.identity}`).join();
   // Left alone while it says the same, or while somebody moves through it with the keyboard.
@@ -134,11 +139,11 @@ function drawFeed(sightings) {
     const time = item.appendChild(words.make("time", "", words.at(seen.seen_at)));
     time.dateTime = new Date(seen.seen_at * 1000).toISOString();
     const text = item.appendChild(words.make("div"));
-    text.append(words.make("span", `light ${seen.modality}`, seen.camera));
+    text.append(words.make("span", `light ${seen.modality}`, words.place(seen)));
     const who = text.appendChild(words.make("button", "who", words.person(seen.identity)));
     who.type = "button";
     who.addEventListener("click", () => person.open(seen.identity));
-    text.append(words.make("div", "why", words.brief(seen)));
+    text.append(words.make("div", "why", words.brief(seen) + (late(seen) ? `, arrived ${words.at(seen.received_at)}` : "")));
     return item;
   }));
   if (!sightings.length) $("feed").replaceChildren(words.make("li", "muted small", "They appear here as they arrive."));

@@ -82,7 +82,7 @@ export class Person {
     this.decide.show(who);
     this.suggest(who);
     offer(this.part("take"), "Take away as CSV", () => ({ identity: who.identity }));
-    words.put(this.part("from"), `Compared with the appearance before ${this.from.camera} at ${words.at(this.from.seen_from)}. ` +
+    words.put(this.part("from"), `Compared with the appearance before ${words.place(this.from)} at ${words.at(this.from.seen_from)}. ` +
       "The mark is the score that was needed.");
     const look = words.make("button", "more", "Look for them");
     this.part("ask").replaceChildren(...reasonFor("search"), look);
@@ -126,7 +126,7 @@ export class Person {
 
   appearance(tracklet) {
     const item = words.make("li");
-    const title = words.make(may("decide") ? "label" : "b", "at", `${tracklet.camera}, ${words.between(tracklet.seen_from, tracklet.seen_at)}`);
+    const title = words.make(may("decide") ? "label" : "b", "at", `${words.place(tracklet)}, ${words.between(tracklet.seen_from, tracklet.seen_at)}`);
     if (may("decide")) {
       const tick = words.make("input");
       Object.assign(tick, { type: "checkbox", value: tracklet.id });
@@ -161,7 +161,7 @@ export class Person {
     const rows = [...best.values()].sort((a, b) => margin(b) - margin(a)).slice(0, 5).map((match) => {
       const item = words.make("li");
       const odds = match.probability === null ? "" : `${words.chance(match.probability)} probable, `;
-      item.append(this.opener(match.sighting.identity), words.make("span", `light ${match.sighting.modality}`, match.sighting.camera), words.meter(match),
+      item.append(this.opener(match.sighting.identity), words.make("span", `light ${match.sighting.modality}`, words.place(match.sighting)), words.meter(match),
         words.make("p", "", match.above
           ? `Near enough to be the same, and yet kept apart: ${odds}${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`
           : `Not near enough: ${odds}${match.score.toFixed(2)}, needed ${match.threshold.toFixed(2)}`),

@@ -15,6 +15,7 @@ const state = { cameras: null, vector: null, searched: 0 };
 async function refresh() {
   const [cameras, calibration] = await Promise.all([ask("/v1/cameras"), state.calibration ?? ask("/v1/calibration")]);
   Object.assign(state, { cameras, calibration });
+  words.know(cameras.cameras);
   $("drawn").hidden = !calibration.pairs.some((each) => each.only_suggests);
   const names = cameras.cameras.map((camera) => `${camera.device}/${camera.camera}`);
   for (const id of ["before", "camera"]) {
@@ -70,7 +71,7 @@ async function byVector() {
 // While a site changes from one bundle to another, whoever brings a vector says which made it.
 async function offerBundles() {
   const { bundles } = await ask("/v1/health");
-  $("bundle").replaceChildren(...bundles.map(({ fingerprint, dimension }) => new Option(`${fingerprint.slice(0, 16)}, ${dimension} entries`, fingerprint)));
+  $("bundle").replaceChildren(...bundles.map(({ fingerprint, dimension }) => new Option(`${words.bundle(fingerprint, bundles)}, ${dimension} entries`, fingerprint)));
   $("by-bundle").hidden = bundles.length < 2;
 }
 
@@ -125,11 +126,11 @@ async function offer(focus) {
     open.type = "button";
     open.addEventListener("click", () => person.open(who.identity, t));
     text.append(words.make("span", `light ${t.modality}`, t.modality),
-      words.make("p", "where", `${t.camera}, ${words.date(t.seen_from)}, ${words.between(t.seen_from, t.seen_at)}`));
+      words.make("p", "where", `${words.place(t)}, ${words.date(t.seen_from)}, ${words.between(t.seen_from, t.seen_at)}`));
     if (may("search")) {
       const button = text.appendChild(words.make("button", "act", "Search from this"));
       button.type = "button";
-      button.setAttribute("aria-label", `Search from ${words.person(who.identity)} before ${t.camera} at ${words.at(t.seen_from)}`);
+      button.setAttribute("aria-label", `Search from ${words.person(who.identity)} before ${words.place(t)} at ${words.at(t.seen_from)}`);
       button.addEventListener("click", () => start(t.id));
     }
     return item;

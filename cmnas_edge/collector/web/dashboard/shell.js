@@ -12,11 +12,24 @@ export const may = (route) => session.may.includes(route);
 // Refresh: asks for what the page shows and draws it; called at first, and whenever it may be another. It is given
 // what /v1/health says.
 export function begin(refresh) {
+  markWide();
   const beat = new Beat(refresh);
   const known = ask("/v1/session").then((found) => Object.assign(session, found)).then(who, () => {});
   const ready = known.then(() => new Live("/v1/events", () => beat.due()));
   ready.then(() => beat.due());
   return { refresh: () => beat.due(), known };
+}
+
+// Tables that are wider than the window say so: on a phone nothing else shows that they go on.
+function markWide() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const more = words.make("p", "more-beside muted small", "Slide it sideways for more columns.");
+    more.setAttribute("aria-hidden", "true");   // who is read to has every column
+    box.before(more);
+    const look = () => more.classList.toggle("shown", !box.hidden && box.scrollWidth > box.clientWidth + 1);
+    const watch = new ResizeObserver(look);
+    [box, box.firstElementChild].forEach((each) => watch.observe(each));
+  }
 }
 
 class Beat {

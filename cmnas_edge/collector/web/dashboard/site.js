@@ -14,6 +14,7 @@ const graph = new Graph($("graph"), (name) => {
 
 async function refresh() {
   state.site = await ask("/v1/site");
+  words.know(state.site.cameras);
   draw();
 }
 
@@ -79,8 +80,7 @@ function spark(counts, most) {
 
 function drawWays() {
   const { site, chosen } = state;
-  const names = site.cameras.map((camera) => camera.camera);
-  const say = (device, camera) => (names.filter((name) => name === camera).length > 1 ? `${camera}, ${device}` : camera);
+  const say = (device, camera) => words.place({ device, camera });
   const rows = joined(site)
     .filter(([t]) => !chosen || [key(t.from_device, t.from_camera), key(t.to_device, t.to_camera)].includes(chosen));
   $("ways").replaceChildren(...rows.slice(0, 200).map(([way, seen, learned]) => {

@@ -142,6 +142,28 @@ export function make(tag, name, text) {
   return element;
 }
 
+// Names of cameras that several devices have; a page says which cameras there are before it names one.
+const shared = new Set();
+
+export function know(cameras) {
+  shared.clear();
+  const seen = new Map();
+  for (const { device, camera } of cameras) {
+    if (seen.has(camera) && seen.get(camera) !== device) shared.add(camera);
+    seen.set(camera, device);
+  }
+}
+
+// A camera's name, with its device where another device has one of that name.
+export const place = ({ device, camera }) => (shared.has(camera) ? `${camera} (${device})` : camera);
+
+// A bundle as an operator knows it: its name, with the beginning of its fingerprint where another is called the same.
+export function bundle(fingerprint, bundles) {
+  const found = bundles.find((one) => one.fingerprint === fingerprint);
+  if (!found) return fingerprint.slice(0, 16);
+  return bundles.filter((one) => one.name === found.name).length > 1 ? `${found.name} ${fingerprint.slice(0, 8)}` : found.name;
+}
+
 // When a camera was heard, and how late what it says is.
 export function heard(camera, now) {
   const lag = camera.recorded ? `footage of ${date(camera.last_seen_at)}`
