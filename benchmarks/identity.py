@@ -19,6 +19,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +36,12 @@ __all__ = ["REPAIR", "main", "ours", "placed", "report"]
 I64 = npt.NDArray[np.int64]
 _PRECISION = 0.95
 _THRESHOLDS = tuple(np.arange(0.5, 0.96, 0.025).round(3).tolist())
-_NEWCOMERS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+_NEWCOMERS = tuple(np.geomspace(0.05, 12.8, len(_THRESHOLDS)).round(3).tolist())   # as many as rivals may try
 REPAIR = (100, 25)     # after so many sightings, so many identities
 _DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "identity.md"
 _BEGIN, _END = "<!-- identity -->", "<!-- end of identity -->"
+_CONTENDERS = (("nearest", "#b0b0b0", "o"), ("clustered", "#5b5bd6", "s"), ("ours", "#1b7f4d", "^"),
+               ("as shipped", "#d97706", "*"))
 _DAYS = ("60:0", "60:1", "60:2", "600:0")
 
 
@@ -57,6 +60,7 @@ def main() -> None:
         text = _DOCUMENT.read_text("utf-8")
         before, after = text.split(_BEGIN)[0], text.split(_END)[1]
         _DOCUMENT.write_text(f"{before}{_BEGIN}\n{report()}\n{_END}{after}", "utf-8")
+        picture(RESULTS / "identity.png")
         return
     bundle = Bundle.open(default_path())
     print("| people | seed | who | precision | recall | across: recall at 0.95 | IDF1 | switches | unsure |\n"
@@ -68,14 +72,36 @@ def main() -> None:
                           "fingerprint": bundle.fingerprint.hex()[:16], **_judge(bundle, day, int(people))})
 
 
+def last() -> list[tuple[tuple[int, int], dict[str, Any]]]:
+    """The last run of every day, by people and seed."""
+    rows = [json.loads(line) for line in (RESULTS / "identity.jsonl").read_text("utf-8").splitlines()]
+    return sorted({(row["people"], row["seed"]): row for row in rows}.items())
+
+
+def picture(path: Path) -> None:
+    """Draw what everybody finds, and how much of that is right, a panel for each day."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - nothing else needs it
+
+    days = last()
+    figure = Figure(figsize=(3 * len(days), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(days), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, ((people, seed), row) in zip(panels, days, strict=True):
+        axes.axhline(_PRECISION, color="#999999", linewidth=0.8, linestyle="--")
+        for name, colour, mark in _CONTENDERS:
+            one = row[name]
+            axes.scatter(one["recall"], one["precision"], color=colour, marker=mark, label=one["setting"])
+        axes.set(title=f"{people} people, day {seed}", xlabel="links found", xlim=(-0.03, 1), ylim=(0.85, 1.005))
+        axes.legend(fontsize=7, loc="lower left")
+    panels[0].set_ylabel("of those found, right")
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
 def report() -> str:
     """The last run of every day as a table."""
-    rows = [json.loads(line) for line in (RESULTS / "identity.jsonl").read_text("utf-8").splitlines()]
-    days = {(row["people"], row["seed"]): row for row in rows}
     lines = ["| people, day | who | precision | recall | IDF1 | switches | across: recall at 0.95 | unsure |",
              "| --- | --- | --- | --- | --- | --- | --- | --- |"]
-    for (people, seed), row in sorted(days.items()):
-        for name in ("nearest", "clustered", "ours", "as shipped"):
+    for (people, seed), row in last():
+        for name, _, _ in _CONTENDERS:
             one = row[name]
             reached = f"{one['recall']:.2f}" if one["reached"] else "never there"
             unsure = "" if one["unsure"] is None else f"{one['unsure']:.2f}"
