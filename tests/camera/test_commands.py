@@ -205,6 +205,15 @@ def test_a_health_port_in_use_ends_it_as_something_to_try_again(
     assert "health: expected to listen at 127.0.0.1:" in err
 
 
+@pytest.mark.parametrize("key", ["sent_log", "sent_log_tls_keys"])
+def test_an_audits_file_that_could_not_be_written_is_found_before_the_audit(
+        device: Device, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    device.lines["link"] = f'{{{key} = "none/yet"}}'
+    code, err = check(device, capsys, "--check")
+    assert code == 78
+    assert f"expected '[link] {key}' in a folder, found none; make {device.folder}/none" in err
+
+
 @pytest.mark.parametrize("locked", ["source", "boxes.jsonl", "gate.spool", "report.json"])
 def test_what_this_user_may_not_touch_is_said_to_be_denied(
         device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, locked: str) -> None:
