@@ -146,7 +146,8 @@ def _check(settings: DeviceSettings, config_path: Path) -> int:
         exposition(lambda: Vitals(cameras=()))
     rotation = _rotation(model, settings)
     _writable(settings.spool.path, "[spool] path", makes_folders=True)
-    for path, key in ((settings.trace, "trace"), (settings.report, "report"), (settings.link.sent_log, "[link] sent_log"),
+    for path, key in ((settings.trace, "trace"), (settings.report, "report"),
+                      (settings.link.sent_log, "[link] sent_log"),
                       (settings.link.sent_log_tls_keys, "[link] sent_log_tls_keys")):
         if path is not None:
             _writable(path, key, makes_folders=False)
