@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from tests import heard
-from tests.proof import KILLS, PROVING
+from tests import heard, proof
+from tests.proof import PROVING
 
 # Before torch is loaded, here and in what tests start: workers whose threads spin while they wait for each other take
 # twice the time.
@@ -61,13 +60,11 @@ def signals_are_heard_as_before() -> Iterator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]
                               ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep what a proof saw: date, test, count, outcome and seconds."""
+    """Keep what a proof saw: date, test, count, outcome, seconds, and the figures it recorded."""
     report = yield
     if PROVING and report.when == "call" and item.get_closest_marker("prove"):
-        row = {"date": time.strftime("%Y-%m-%d"), "command": "make prove", "test": item.nodeid,
-               "kills": dict(item.user_properties).get("kills", KILLS),
-               "examples": hypothesis.settings().max_examples, "outcome": report.outcome,
-               "seconds": round(report.duration, 1), "cores": os.cpu_count()}
+        kept = proof.row(item.nodeid, item.user_properties, report.outcome, report.duration,
+                         hypothesis.settings().max_examples)
         with PROOFS.open("a", encoding="utf-8") as proofs:
-            proofs.write(json.dumps(row) + "\n")
+            proofs.write(json.dumps(kept) + "\n")
     return report

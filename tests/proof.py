@@ -1,12 +1,35 @@
-"""How often a long promise is tried: a few times in ``make test``, the stated number in ``make prove``."""
+"""How often a long promise is tried: a few times in ``make test``, the stated number in ``make prove``.
+
+A proof may record properties (pytest's ``record_property``): ``kills``, if it did another number of them, and any
+figures that it saw. All of them stand in its row of ``docs/proofs.jsonl``.
+"""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from typing import Final
 
 PROVING: Final = bool(os.environ.get("CMNAS_PROVE"))
 KILLS: Final = 50 if PROVING else 3
+
+
+def row(test: str, properties: Sequence[tuple[str, object]], outcome: str, seconds: float, examples: int
+        ) -> dict[str, object]:
+    """What is kept of a proof.
+
+    Args:
+        test: Its name.
+        properties: What it recorded.
+        outcome: As pytest says it.
+        seconds: It took.
+        examples: Of each law, that hypothesis was to try.
+    """
+    figures = dict(properties)
+    return {"date": time.strftime("%Y-%m-%d"), "command": "make prove", "test": test,
+            "kills": figures.pop("kills", KILLS), "examples": examples, "outcome": outcome,
+            "seconds": round(seconds, 1), "cores": os.cpu_count(), **({"figures": figures} if figures else {})}
 
 
 def examples(few: int, many: int = 5000) -> int:

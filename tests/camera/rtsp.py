@@ -100,6 +100,16 @@ class RtspServer:
         self.kill()
 
 
+def encoded(path: Path, width: int, height: int, count: int) -> Path:
+    """Write so many pictures of H.264 into a file, coded as those that the server shows."""
+    subprocess.run(["gst-launch-1.0", "-q", *(
+        f"videotestsrc num-buffers={count} ! video/x-raw,format=I420,width={width},height={height},framerate=25/1 ! "
+        "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=500 ! video/x-h264,profile=baseline ! "
+        f"h264parse ! matroskamux ! filesink location={path}").split()],
+        check=True, capture_output=True, timeout=60)
+    return path
+
+
 def made_at(image: U8) -> float:
     """When the server made a picture: seconds of the monotonic clock, which on one machine is one for all."""
     bits = image.mean((0, 2)).reshape(32, -1).mean(1) > 125
