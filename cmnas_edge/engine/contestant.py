@@ -8,15 +8,12 @@ and says why; whoever is left is told nothing of it. Such a process ends with th
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +23,7 @@ import numpy as np
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine, check_golden, open_engine
+from cmnas_edge.engine.process import Process, command, end_with_parent
 from cmnas_edge.engine.results import Entrant
 from cmnas_edge.errors import CmnasError, DeviceError
 
@@ -34,9 +32,6 @@ __all__ = ["LIMIT_S", "Apart", "Contestant", "Here", "Open", "serve", "serve_eng
 Open = Callable[[Modality], Engine]     # makes an engine runnable for a modality; raises a CmnasError if it cannot be
 LIMIT_S = 120.0     # compiling a large graph, or four batches of 1,024 crops, take half of it on a slow processor
 _CALLS = 3      # timed in a row, after one that fetches weights into the caches again
-_END_S = 5.0    # a killed process is gone at once, unless its driver hangs inside the kernel
-_DIE_WITH_PARENT = 1    # PR_SET_PDEATHSIG of prctl(2)
-_log = logging.getLogger("cmnas.race")
 
 
 class Contestant(Protocol):
@@ -139,32 +134,21 @@ class Apart:
     """A contestant in a process of its own; closed, or with this process, it ends.
 
     Args:
-        command: Starts a process that calls `serve`; the number of its end of the pipe is added.
+        words: Start a process that calls `serve`; the number of its end of the pipe is added.
         limit_s: Longest it may take for one answer, its start included.
 
     Raises:
         DeviceError: From any method: it gave no answer in time, died, or said that it failed.
     """
 
-    def __init__(self, command: Sequence[str], limit_s: float = LIMIT_S) -> None:
-        self._limit_s = limit_s
-        self._pipe, theirs = Pipe()
-        with theirs:
-            try:
-                # A session of its own: Ctrl-C reaches this process only, which ends the others.
-                self._process = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=[theirs.fileno()],
-                                                 stdin=subprocess.DEVNULL, stdout=2, start_new_session=True)
-            except OSError as error:
-                self._pipe.close()
-                raise DeviceError(f"found no process to run in ({error.strerror})") from error
+    def __init__(self, words: Sequence[str], limit_s: float = LIMIT_S) -> None:
+        self.process = Process(words, limit_s, "cmnas-edge engine race --limit-s")
 
     @classmethod
     def of(cls, bundle: Bundle, entrant: Entrant, *, threads: int, max_batch: int, limit_s: float = LIMIT_S) -> Apart:
         """One of ours, running a bundle."""
-        # It finds modules where this process does: not, as with ``-m``, first in whatever folder this is.
-        script = (f"import sys; sys.path[:] = {sys.path!r}; from cmnas_edge.engine.contestant import serve_engine; "
-                  "serve_engine(*sys.argv[1:])")
-        return cls([sys.executable, "-c", script, str(bundle.path), *entrant, str(threads), str(max_batch)], limit_s)
+        return cls(command("cmnas_edge.engine.contestant", "serve_engine", str(bundle.path), *entrant, str(threads),
+                           str(max_batch)), limit_s)
 
     def open(self, modality: Modality) -> None:
         """See `Contestant`."""
@@ -190,45 +174,19 @@ class Apart:
 
     def close(self) -> None:
         """See `Contestant`."""
-        self._pipe.close()
-        self._process.kill()
-        try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            _log.warning("process %d was killed and is still there: a driver of this machine hangs; look at dmesg",
-                         self._process.pid)
+        self.process.close()
 
     def _ask(self, ask: _Ask, doing: str) -> list[float]:
-        try:
-            self._pipe.send_bytes(msgspec.json.encode(ask))
-            if not self._pipe.poll(self._limit_s):
-                raise DeviceError(f"gave no answer within {self._limit_s:g} s while {doing}, and was ended; "
-                                  "`cmnas-edge engine race --limit-s` gives it longer")
-            answer = msgspec.json.decode(self._pipe.recv_bytes(), type=_Answer)
-        except (EOFError, OSError):
-            raise DeviceError(f"its process {self._end()} while {doing}") from None
+        self.process.send(msgspec.json.encode(ask), doing)
+        answer = msgspec.json.decode(self.process.receive(doing), type=_Answer)
         if answer.failed is not None:
             raise DeviceError(answer.failed)
         return [math.nan if figure is None else figure for figure in answer.figures]
 
-    def _end(self) -> str:
-        try:
-            code = self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            return "closed its pipe"
-        if code >= 0:
-            return f"ended with exit code {code}"
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return f"was ended by {name}" + (", as where memory runs out," if name == "SIGKILL" else "")
-
 
 def serve(contestant: Contestant, pipe: Connection) -> None:
     """Do what an `Apart` in another process asks, until that process closes its end, or ends."""
-    with contextlib.suppress(ImportError, AttributeError):  # elsewhere than on Linux the closed pipe has to do
-        import ctypes  # noqa: PLC0415 - only here
-
-        # An engine that hangs reads no pipe. Should the other have ended before this line, the pipe says so.
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    end_with_parent()
     with contextlib.suppress(EOFError, ConnectionError), pipe:
         while True:
             ask = msgspec.json.decode(pipe.recv_bytes(), type=_Ask)

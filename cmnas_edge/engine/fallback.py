@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.embedding import Modality
 from cmnas_edge.engine import Engine, open_engine
-from cmnas_edge.errors import DeviceError
+from cmnas_edge.errors import CmnasError, DeviceError
 from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["WithFallback", "with_fallback"]
@@ -23,10 +23,11 @@ _log = logging.getLogger("cmnas.engine")
 
 
 class WithFallback:
-    """An `Engine` that goes on with another from the batch it failed at, so no crop is lost to a GPU that hangs.
+    """An `Engine` that goes on with another from the batch it failed at, so that no crop is lost to one that fails.
 
-    Its name and precision are always those of whoever made the last embeddings, so each sighting tells. It does
-    not go back: what failed once would fail in the night. A restart tries again.
+    One that hangs fails nobody: the daemon is then fed no longer, and its watchdog starts it again. Its name and
+    precision are always those of whoever made the last embeddings, so each sighting tells. It does not go back: what
+    failed once would fail in the night. A restart tries again.
 
     Args:
         engine: Serves as long as it can.
@@ -38,6 +39,7 @@ class WithFallback:
         self._engine = engine
         self._spare: Callable[[], Engine] | None = spare
         self._what = what
+        self._ended: str | None = None      # with what, once nothing is left that could serve
 
     @property
     def name(self) -> EngineName:
@@ -58,8 +60,10 @@ class WithFallback:
         """Embed crops ``(n, h, w, 3)`` to ``(n, d)``; see `cmnas_edge.engine.Engine`.
 
         Raises:
-            DeviceError: The spare cannot be opened either, or failed too.
+            DeviceError: The spare cannot be opened either, now or at an earlier call, or failed too.
         """
+        if self._ended is not None:
+            raise DeviceError(self._ended)
         try:
             return self._engine.embed(crops)
         except DeviceError as error:
@@ -67,7 +71,12 @@ class WithFallback:
                 raise
             failed = f"{self._engine.name} in {self._engine.precision}"
             self._engine.close()
-            self._engine, self._spare = self._spare(), None
+            try:
+                self._engine, self._spare = self._spare(), None
+            except CmnasError as other:
+                # Whatever the spare lacks, it is this that ended, and a restart may mend.
+                self._ended = f"{error} (and what would go on from here cannot be opened: {other})"
+                raise DeviceError(self._ended) from error
             _log.error("%s: %s failed (%s); %s in %s goes on from here. A restart tries again", self._what, failed,
                        str(error), self._engine.name, self._engine.precision)
         return self._engine.embed(crops)

@@ -51,7 +51,7 @@ class Subject(msgspec.Struct):
     """One engine in one precision for one modality, and how far it came.
 
     Attributes:
-        verdict: ``passed``, or in a sentence what it failed at.
+        verdict: ``passed``, or in a sentence what it failed at; ``not finished`` while it is tried.
         limit: Distance (one less the cosine) from ONNX Runtime in float32 that an embedding may have.
         build_s: Seconds the plan took; None: no plan, or it was there.
         plan_mb: Its size.
@@ -61,6 +61,7 @@ class Subject(msgspec.Struct):
         frames: See there.
         opens: How often it was opened and closed.
         opens_growth_mib: What that left in the process's memory.
+        activations_mib: What of the GPU's memory TensorRT says it needs for values between layers.
         gpu_mib: What it took of the GPU's memory, and what was still taken after it was closed.
         temperatures: Hottest sensor before and after the frames, in degrees Celsius.
         layers: Kinds of TensorRT's layers by the type of their first output.
@@ -79,6 +80,7 @@ class Subject(msgspec.Struct):
     frames: Frames | None = None
     opens: int = 0
     opens_growth_mib: float | None = None
+    activations_mib: float | None = None
     gpu_mib: tuple[float, float] | None = None
     temperatures: tuple[float, float] | None = None
     layers: dict[str, int] = {}
@@ -93,7 +95,9 @@ class Proof(msgspec.Struct):
 
     Attributes:
         lacking: Why no figure of TensorRT was made; empty if there are some.
-        device: The GPU in a line; empty without TensorRT.
+        device: The GPU in a line; empty without TensorRT, or where it could not be asked.
+        subjects: Those tried so far.
+        whole: Whether those were all; else something ended the proof before its end.
     """
 
     schema: Literal[1]
@@ -111,8 +115,9 @@ class Proof(msgspec.Struct):
     pictures: int
     max_batch: int
     subjects: list[Subject]
+    whole: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether everything did."""
-        return all(subject.verdict == "passed" for subject in self.subjects)
+        """Whether everything was tried, and did."""
+        return self.whole and all(subject.verdict == "passed" for subject in self.subjects)

@@ -4,6 +4,9 @@ For each precision and modality: build, load, golden embeddings, agreement with 
 own pictures, every batch from 0 to one more than the largest, thousands of frames of changing size whose every
 embedding is checked, opening and closing again and again, and what all of it takes in time and memory. Without
 TensorRT the same is done to ONNX Runtime, which proves the proof and says so.
+
+What is tried is code of others, and met for the first time: whatever becomes of one subject stands in the report as
+its verdict, and the report is handed out after each.
 """
 
 from __future__ import annotations
@@ -12,210 +15,48 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from cmnas_edge import __version__
-from cmnas_edge.bundle import LABELS, Bundle
-from cmnas_edge.bundle.pictures import stored
-from cmnas_edge.embedding import MODALITIES, Modality
-from cmnas_edge.engine import TOLERANCE, Engine, check_golden
-from cmnas_edge.engine.onnx_runtime import OnnxRuntimeEngine
-from cmnas_edge.engine.proof import Asked, Frames, Proof, Subject
-from cmnas_edge.engine.prove_device import anonymous, hottest, layers, processor, resident_mib, versions
-from cmnas_edge.engine.tensorrt import RUNS, TensorRtEngine, Workplace
+from cmnas_edge.bundle import Bundle
+from cmnas_edge.embedding import MODALITIES
+from cmnas_edge.engine.proof import Asked, Proof, Subject
+from cmnas_edge.engine.prove_device import processor, versions
+from cmnas_edge.engine.tensorrt import RUNS
 from cmnas_edge.engine.tensorrt.device import power_mode
-from cmnas_edge.engine.tensorrt.job import bundle_job
-from cmnas_edge.errors import CmnasError
-from cmnas_edge.progress import Progress
+from cmnas_edge.engine.trial import Look, Trials, pictures
 from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["prove"]
 
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
-# How many people one frame shows, drawn from these; now and then nobody, now and then a crowd.
-_CROWDS = (1, 1, 1, 2, 2, 3, 4, 6)
-_MOST_PICTURES = 64
-_POINTS = 200           # of a curve in the picture
-_SETTLED = 0.2          # of the frames: what a library keeps for itself it has by then
-_GROWTH_MIB = 24.0      # beyond it memory is said to grow
 
-
-def prove(bundle: Bundle, asked: Asked, cache: Path, place: Workplace | None, lacking: str, *,
-          precisions: Sequence[Precision] = RUNS, say: Callable[[str], None],
-          clock: Callable[[], float] = time.perf_counter) -> Proof:
+def prove(bundle: Bundle, asked: Asked, trials: Trials, look: Look, *, precisions: Sequence[Precision] = RUNS,
+          say: Callable[[str], None], keep: Callable[[Proof], None] = lambda _: None) -> Proof:
     """Try a bundle on this device.
 
     Args:
         bundle: Which.
         asked: How much.
-        cache: Where plans are kept.
-        place: The GPU; None: without TensorRT.
-        lacking: What is missing for TensorRT; empty with a place.
+        trials: Where each subject is tried.
+        look: What TensorRT said of this device.
         precisions: Of TensorRT's.
         say: Is told a line at a time.
-        clock: Seconds.
+        keep: Is given the report after each subject, and at the end.
     """
-    pictures = {modality: _pictures(bundle, modality) for modality in MODALITIES}
     proof = Proof(1, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), f"cmnas-edge {__version__}", bundle.name,
-                  bundle.fingerprint_hex, lacking, "" if place is None else str(place.device), power_mode(),
+                  bundle.fingerprint_hex, look.lacking, look.device, power_mode(),
                   f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
-                  processor(), len(os.sched_getaffinity(0)), versions(place), min(map(len, pictures.values())),
-                  asked.how.most_batch, [])
+                  processor(), len(os.sched_getaffinity(0)), versions(look.tensorrt),
+                  min(len(pictures(bundle, modality)) for modality in MODALITIES), asked.how.most_batch, [])
     engines: list[tuple[EngineName, Precision]] = [("onnxruntime", "fp32")]
-    if place is not None:
+    if not look.lacking:
         engines += [("tensorrt", precision) for precision in bundle.precisions if precision in precisions]
     for name, precision in engines:
         for modality in MODALITIES:
-            with OnnxRuntimeEngine(bundle, modality, threads=1, max_batch=8) as reference:
-                expected = reference.embed(pictures[modality])
-            subject = Subject(name, precision, modality, limit=_limit(bundle, precision))
-            proof.subjects.append(subject)
+            subject = Subject(name, precision, modality)
             say(f"\n{subject}")
-            trial = _Trial(bundle, asked, cache, place, subject, pictures[modality], expected, say, clock)
-            try:
-                subject.verdict = trial.run()
-            except CmnasError as error:
-                subject.verdict = anonymous(str(error))
-            say(f"  verdict   {subject.verdict}")
+            proof.subjects.append(trials.attempt(subject, say))
+            say(f"  verdict   {proof.subjects[-1].verdict}")
+            keep(proof)
+    proof.whole = True
+    keep(proof)
     return proof
-
-
-class _Trial:
-    """One subject, from build to close."""
-
-    def __init__(self, bundle: Bundle, asked: Asked, cache: Path, place: Workplace | None, subject: Subject,
-                 pictures: U8, expected: F32, say: Callable[[str], None], clock: Callable[[], float]) -> None:
-        self._bundle, self._asked, self._cache, self._place = bundle, asked, cache, place
-        self._subject, self._pictures, self._expected = subject, pictures, expected
-        self._say, self._clock = say, clock
-
-    def run(self) -> str:
-        subject = self._subject
-        if subject.engine == "tensorrt":
-            self._build()
-        before = self._gpu_free()
-        with self._open() as engine:
-            taken = before - self._gpu_free()
-            subject.golden = check_golden(engine, self._bundle, subject.modality)
-            self._say(f"  golden    worst difference {subject.golden:.1e}")
-            subject.parity = _worst(engine.embed(self._pictures), self._expected)
-            self._say(f"  parity    {len(self._pictures)} pictures, worst distance from ONNX Runtime in fp32 "
-                      f"{subject.parity:.1e} (limit {subject.limit:.1e})")
-            if isinstance(engine, TensorRtEngine):
-                subject.layers = layers(engine.runner.layers())
-            subject.batches = self._batches(engine)
-            self._say(f"  batches   0 to {engine.max_batch + 1}, worst distance {max(subject.batches):.1e}")
-            hot = hottest()
-            subject.frames = frames = self._frames(engine)
-            subject.temperatures = None if hot is None else (hot, hottest() or hot)
-            self._say(f"  frames    {frames.count} with {frames.crops} crops: median {frames.ms_median:.2f} ms, p99 "
-                      f"{frames.ms_p99:.2f} ms, {frames.crops_per_s:.0f} crops/s, {frames.wrong} wrong")
-        self._reopen()
-        if self._place is not None and subject.engine == "tensorrt":
-            subject.gpu_mib = taken / 2**20, (before - self._gpu_free()) / 2**20
-            self._say(f"  GPU       {subject.gpu_mib[0]:.0f} MiB while open, {subject.gpu_mib[1]:.0f} MiB after")
-        return self._verdict(frames)
-
-    def _verdict(self, frames: Frames) -> str:
-        subject = self._subject
-        for what, found in (("its pictures", subject.parity or 0.0), ("a batch", max(subject.batches)),
-                            ("a frame", frames.worst)):
-            if not found <= subject.limit:
-                return (f"expected embeddings within {subject.limit:.1e} of ONNX Runtime's, found {found:.1e} on "
-                        f"{what}; do not let it serve, and attach this to a report")
-        settled = frames.resident_mib[int(len(frames.resident_mib) * _SETTLED):]
-        growth = settled[-1] - settled[0] if settled else 0.0
-        if max(growth, subject.opens_growth_mib or 0.0) > _GROWTH_MIB:
-            return (f"expected memory to stay, found it grown by {growth:.0f} MiB over the frames and "
-                    f"{subject.opens_growth_mib or 0:.0f} MiB over {subject.opens} openings; attach this to a report")
-        return "passed"
-
-    def _build(self) -> None:
-        assert self._place is not None
-        subject = self._subject
-        job = bundle_job(self._bundle, subject.modality, subject.precision)
-        _, plan = self._place.build(job, self._asked.how, self._cache, again=True, say=self._say)
-        subject.build_s, subject.plan_mb = plan.build_s, plan.file.bytes / 1e6
-        self._say(f"  build     {plan.build_s:.1f} s, {subject.plan_mb:.2f} MB")
-
-    def _open(self) -> Engine:
-        subject = self._subject
-        if subject.engine == "tensorrt":
-            return TensorRtEngine(self._bundle, subject.modality, precision=subject.precision, cache=self._cache,
-                                  max_batch=self._asked.how.most_batch, workplace=self._place)
-        return OnnxRuntimeEngine(self._bundle, subject.modality, precision=subject.precision, threads=1,
-                                 max_batch=self._asked.how.most_batch)
-
-    def _batches(self, engine: Engine) -> tuple[float, ...]:
-        worst = []
-        for n in range(engine.max_batch + 2):
-            rows = np.arange(n) % len(self._pictures)
-            worst.append(_worst(engine.embed(self._pictures[rows]), self._expected[rows]))
-        return tuple(worst)
-
-    def _frames(self, engine: Engine) -> Frames:
-        draw = np.random.default_rng(0)
-        count = self._asked.frames
-        took, crops, wrong, worst, memory = [], 0, 0, 0.0, []
-        with Progress("frames") as progress:
-            for frame in range(count):
-                n = engine.max_batch + 1 if frame % 499 == 498 else 0 if frame % 97 == 96 else draw.choice(_CROWDS)
-                rows = draw.integers(len(self._pictures), size=n)
-                chosen = self._pictures[rows]
-                begun = self._clock()
-                found = engine.embed(chosen)
-                if n:
-                    took.append(1000 * (self._clock() - begun))
-                distance = _worst(found, self._expected[rows])
-                crops, worst = crops + int(n), max(worst, distance)
-                wrong += not distance <= self._subject.limit
-                if frame % max(1, count // _POINTS) == 0:
-                    memory.append(round(resident_mib(), 2))
-                progress(frame + 1, count)
-        curve = tuple(round(float(np.median(part)), 4) for part in np.array_split(took, min(_POINTS, len(took))))
-        return Frames(count, crops, wrong, worst, float(np.median(took)), float(np.percentile(took, 99)),
-                      1000 * crops / sum(took), curve, tuple(memory))
-
-    def _reopen(self) -> None:
-        sizes = []
-        for _ in range(self._asked.opens):
-            with self._open() as engine:
-                engine.embed(self._pictures[:1])
-            sizes.append(resident_mib())
-        self._subject.opens = len(sizes)
-        if sizes:
-            self._subject.opens_growth_mib = round(sizes[-1] - sizes[int(len(sizes) * _SETTLED)], 2)
-            self._say(f"  opens     {len(sizes)}, memory grew by {self._subject.opens_growth_mib:.1f} MiB")
-
-    def _gpu_free(self) -> int:
-        if self._place is None:
-            return 0
-        worker = self._place.worker
-        return worker(lambda: worker.cuda.memory()[0])
-
-
-def _worst(found: F32, expected: F32) -> float:
-    """Largest distance of a row: one less the cosine of unit vectors, and 0 where both have no direction."""
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        return float("inf")
-    return float(((found.astype(np.float64) - expected) ** 2).sum(1).max(initial=0.0) / 2)
-
-
-def _limit(bundle: Bundle, precision: Precision) -> float:
-    if precision == "fp32":
-        return bundle.dimension * TOLERANCE**2 / 2  # every entry off by as much as one may be
-    # The bundle's limit holds for its few golden crops; the worst of many pictures is worse.
-    return 2 * (1 - bundle.manifest.variants[precision].golden_cosine)
-
-
-def _pictures(bundle: Bundle, modality: Modality) -> U8:
-    golden = bundle.golden(modality)[0]
-    if LABELS not in bundle.manifest.files:
-        return golden
-    kept = stored(bundle)
-    more = kept.images[kept.infrared == (modality == "infrared")]
-    return np.concatenate([golden, more])[:_MOST_PICTURES]

@@ -15,14 +15,15 @@ from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.bundle.outside import check_outside
 from cmnas_edge.engine.proof import Asked, Proof
 from cmnas_edge.engine.prove import prove
-from cmnas_edge.engine.tensorrt import RUNS, Workplace, missing
+from cmnas_edge.engine.tensorrt import RUNS
 from cmnas_edge.engine.tensorrt.cache import check_writable, write_together
 from cmnas_edge.engine.tensorrt.job import How
+from cmnas_edge.engine.trial_apart import LIMIT_S, Apart
 from cmnas_edge.errors import ConfigError, DeviceError
 
 __all__ = ["add_prove_arguments", "run_prove"]
 
-_MOST = {"frames": 10_000_000, "opens": 100_000, "max_batch": 1024, "workspace_mib": 1 << 20}
+_MOST = {"frames": 10_000_000, "opens": 100_000, "max_batch": 1024, "workspace_mib": 1 << 20, "limit_s": 86_400}
 
 
 def add_prove_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +39,9 @@ def add_prove_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace-mib", type=int, default=512, help="memory a kernel of TensorRT may ask for (512)")
     parser.add_argument("--precision", action="append", metavar="P", choices=RUNS,
                         help="of TensorRT's; may be given again; default: all the bundle has")
+    parser.add_argument("--limit-s", type=int, default=int(LIMIT_S), metavar="S",
+                        help="seconds one may be silent, as while its plan is built: who hangs has failed "
+                        f"({LIMIT_S:.0f})")
     parser.add_argument("--cache", type=Path, help="keep the plans there; default: they are built anew and thrown away")
 
 
@@ -58,23 +62,32 @@ def run_prove(args: argparse.Namespace) -> int:
     how = How(min(8, args.max_batch), args.max_batch, args.workspace_mib)
     check_outside(args.out, "--out")
     check_writable(args.out, "--out")
-    lacking = missing() or ""
+    written: Path | None = None
+
+    def keep(proof: Proof) -> None:
+        nonlocal written
+        written = args.out / f"prove-{_slug(proof)}.json"
+        write_together((written, msgspec.json.format(msgspec.json.encode(proof), indent=1) + b"\n"), option="--out")
+
     with ExitStack() as opened:
         cache = args.cache or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="cmnas-edge-prove-")))
-        place = None if lacking else opened.enter_context(Workplace())
+        asked = Asked(args.frames, args.opens, how)
+        trials = Apart.of(bundle, asked, cache, args.limit_s)
+        look = trials.look()
         _say(f"bundle    {bundle.name}, fingerprint {bundle.fingerprint_hex[:16]}")
-        _say(f"device    {place.device}" if place is not None else
-             f"device    no figure of TensorRT will be made: expected {lacking}. ONNX Runtime alone is tried")
-        proof = prove(bundle, Asked(args.frames, args.opens, how), cache, place, lacking,
-                      precisions=tuple(args.precision or RUNS), say=_say)
-    written = args.out / f"prove-{_slug(proof)}.json"
-    write_together((written, msgspec.json.format(msgspec.json.encode(proof), indent=1) + b"\n"), option="--out")
-    _say(f"\nwrote     {written}")
+        _say(f"device    {look.device or look.fault}" if not look.lacking else
+             f"device    no figure of TensorRT will be made: expected {look.lacking}. ONNX Runtime alone is tried")
+        try:
+            proof = prove(bundle, asked, trials, look, precisions=tuple(args.precision or RUNS), say=_say, keep=keep)
+        finally:
+            if written is not None:     # also after Ctrl-C: what was found until then
+                _say(f"\nwrote     {written}")
+    assert written is not None  # once at the end
     _picture(proof, written.with_suffix(".png"))
     failed = [subject for subject in proof.subjects if subject.verdict != "passed"]
-    if lacking:
+    if look.lacking:
         _say("verdict   no figure of TensorRT was made; ONNX Runtime "
-             + ("passed" if not failed else "failed") + f". For one: expected {lacking}")
+             + ("passed" if not failed else "failed") + f". For one: expected {look.lacking}")
     else:
         _say(f"verdict   {len(proof.subjects) - len(failed)} of {len(proof.subjects)} passed")
     if failed:
@@ -98,7 +111,7 @@ def _picture(proof: Proof, path: Path) -> None:
 
 
 def _slug(proof: Proof) -> str:
-    device = proof.device.partition(",")[0] if proof.device else "without-tensorrt"
+    device = proof.device.partition(",")[0] or ("without-tensorrt" if proof.lacking else "unknown-gpu")
     return re.sub(r"[^a-z0-9.]+", "-", f"{device} {proof.fingerprint[:8]}".lower()).strip("-")
 
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import msgspec
 
-from cmnas_edge.engine.tensorrt import Workplace
-
 __all__ = ["anonymous", "hottest", "layers", "processor", "resident_mib", "versions"]
 
 _THERMAL = Path("/sys/class/thermal")
@@ -62,14 +60,14 @@ def processor() -> str:
     return platform.machine()
 
 
-def versions(place: Workplace | None) -> dict[str, str]:
-    """The packages that matter here, and TensorRT's own version."""
+def versions(tensorrt: str) -> dict[str, str]:
+    """The packages that matter here, and TensorRT's own version, where it was asked."""
     found = {}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-    if place is not None:
-        found["tensorrt"] = place.device.tensorrt  # JetPack's has no metadata
+    if tensorrt:
+        found["tensorrt"] = tensorrt    # JetPack's has no metadata
     return found
 
 

@@ -48,7 +48,7 @@ class Impatient(Apart):
     """Waits long for a start, which depends on what else this machine does, and not for a measurement."""
 
     def seconds(self, batch: int) -> list[float]:
-        self._limit_s = 0.3
+        self.process.limit_s = 0.3
         return super().seconds(batch)
 
 
@@ -71,7 +71,7 @@ def raced_with(bundle: Bundle, other: Apart) -> tuple[str, Entrant | None]:
     entrants = [Candidate(OTHER, lambda: other), Candidate(SAFE, lambda: Here(bundle, partial(open_engine, bundle)))]
     rows, winner = race(bundle, entrants, batches=(1, 3), rounds=2, say=lambda line: None)
     assert rows[1].ms.keys() == {1, 3}
-    other._process.wait(0)      # it is gone, or this raises
+    other.process.popen.wait(0)      # it is gone, or this raises
     return rows[0].verdict, winner
 
 

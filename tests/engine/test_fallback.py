@@ -13,9 +13,9 @@ from cmnas_edge import wire
 from cmnas_edge.camera.embedder import Embedder
 from cmnas_edge.camera.people.select import Pick
 from cmnas_edge.camera.tally import Tally
-from cmnas_edge.engine import open_engine
+from cmnas_edge.engine import Engine, open_engine
 from cmnas_edge.engine.fallback import WithFallback, with_fallback
-from cmnas_edge.errors import DeviceError
+from cmnas_edge.errors import BundleError, CmnasError, DeviceError
 from tests.gpu_site import Site
 
 CROPS = np.random.default_rng(3).integers(0, 256, (5, 32, 16, 3), dtype=np.uint8)
@@ -57,9 +57,29 @@ def test_it_happens_once_and_a_spare_that_fails_too_is_the_devices_error(site: S
     engine = WithFallback(site.open(), spare, "visible")  # type: ignore[arg-type]
     site.trt.refuses.add("execute_async_v3")
     for _ in range(2):
-        with pytest.raises(DeviceError, match="expected TensorRT to take to run a batch"):
+        with pytest.raises(DeviceError, match="expected TensorRT to run a batch of 5, found that it does not"):
             engine.embed(CROPS)
     assert opened == [1]
+    engine.close()
+
+
+@pytest.mark.parametrize("lacks", [BundleError("visible.onnx: expected a graph, found none; export again"),
+                                   DeviceError("ONNX Runtime: expected room, found none; free some")])
+def test_a_spare_that_cannot_be_opened_leaves_the_engines_own_error_now_and_ever_after(
+        site: Site, lacks: CmnasError) -> None:
+    opened = []
+
+    def spare() -> Engine:
+        opened.append(1)
+        raise lacks
+
+    engine = WithFallback(site.open(), spare, "visible")
+    site.cuda.broken = "cuStreamSynchronize failed: unspecified launch failure"
+    for _ in range(3):      # a DeviceError, with which a service is started again: a bundle's would end it for good
+        with pytest.raises(DeviceError, match="unspecified launch failure") as error:
+            engine.embed(CROPS)
+        assert f"(and what would go on from here cannot be opened: {lacks})" in str(error.value)
+    assert (opened, engine.name, engine.precision) == ([1], "tensorrt", "fp32")
     engine.close()
 
 

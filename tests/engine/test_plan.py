@@ -85,11 +85,13 @@ def test_a_damaged_plan_is_called_so_before_tensorrt_sees_it(site: Site, damage:
 
 
 @pytest.mark.parametrize("above", [0, 1, 2, 3], ids=["plan", "its folder", "folder of plans", "cache"])
-def test_a_plan_that_anybody_may_write_is_code_of_anybodys_and_never_runs(site: Site, above: int) -> None:
+@pytest.mark.parametrize(("mode", "who"), [(0o777, "anybody"), (0o757, "anybody"), (0o775, "its group")])
+def test_a_plan_that_others_may_write_is_code_of_others_and_never_runs(
+        site: Site, above: int, mode: int, who: str) -> None:
     path = site.build()
-    (path, *path.parents)[above].chmod(0o777)
+    (path, *path.parents)[above].chmod(mode)
     site.trt.logs["Runtime"] = "never made"
-    with pytest.raises(BundleError, match=r"expected what only its owner may change, found mode 777.*chmod o-w"):
+    with pytest.raises(BundleError, match=rf"its owner may change, found mode {mode:o}, with which {who}.*chmod go-w"):
         site.open()
 
 

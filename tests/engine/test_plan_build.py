@@ -126,6 +126,22 @@ def test_a_graph_that_tensorrt_builds_nothing_of_is_refused_with_what_it_logged(
     assert files(site) == []
 
 
+@pytest.mark.parametrize(("error", "says"), [
+    (RuntimeError("cudaErrorLaunchFailure"), r"RuntimeError \(cudaErrorLaunchFailure\); choose another precision, or"),
+    (MemoryError("std::bad_alloc"), r"MemoryError \(std::bad_alloc\); choose another precision, or report"),
+    (RuntimeError("out of memory"), r"RuntimeError \(out of memory\); free memory, or lower --max-batch"),
+], ids=["native", "room", "words"])
+def test_what_the_bindings_raise_in_the_middle_of_a_build_is_an_error_of_the_device(
+        site: Site, error: Exception, says: str) -> None:
+    def raised(step: int) -> None:
+        raise error
+
+    site.trt.on_step = raised
+    with pytest.raises(DeviceError, match=rf"visible\.onnx: expected TensorRT 10\.3\.0 to build .* fp32, found {says}"):
+        site.build()
+    assert files(site) == []
+
+
 def test_batches_tensorrt_does_not_take_are_refused_with_what_it_logged(site: Site) -> None:
     site.trt.refuses.add("add_optimization_profile")
     site.trt.logs["add_optimization_profile"] = "IOptimizationProfile: dimensions are inconsistent"

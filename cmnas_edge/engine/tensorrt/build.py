@@ -30,7 +30,7 @@ from cmnas_edge.engine.tensorrt.job import How, Job, bundle_job, detector_job
 from cmnas_edge.engine.tensorrt.logger import Log, reason
 from cmnas_edge.engine.tensorrt.plan import Plan, Profile, Settings, Tensor, check, plan_path, read_bytes, read_manifest
 from cmnas_edge.engine.tensorrt.worker import GpuWorker
-from cmnas_edge.errors import BundleError, DeviceError
+from cmnas_edge.errors import BundleError, CmnasError, DeviceError
 from cmnas_edge.progress import Progress
 
 __all__ = ["DTYPES", "How", "Job", "build", "bundle_job", "detector_job"]
@@ -73,7 +73,14 @@ def build(job: Job, how: How, cache: Path, device: Device, worker: GpuWorker, tr
         model = _read(job)
         timings = cache / "timing" / f"{device.timing_key}.cache"
         begun = time.monotonic()
-        made = _interruptible(worker, lambda stop: _build(trt, job, model, how, timings, stop))
+        try:
+            made = _interruptible(worker, lambda stop: _build(trt, job, model, how, timings, stop))
+        except CmnasError:
+            raise
+        except Exception as error:  # of the bindings, and of pycuda: RuntimeErrors of several kinds, MemoryError, ...
+            raise DeviceError(f"{job.path}: expected TensorRT {trt.__version__} to build a plan in "
+                              f"{job.graph.precision}, found {type(error).__name__} ({error}); {_remedy([str(error)])}"
+                              ) from error
         plan = Plan(
             schema=1, made_by=f"cmnas-edge {__version__}", made_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             build_s=round(time.monotonic() - begun, 3),

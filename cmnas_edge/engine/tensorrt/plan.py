@@ -267,9 +267,10 @@ def read_bytes(path: Path, plan: Plan, build: str) -> bytes:
                 raise BundleError(f"{where}: expected what is this user's or root's, found it to be user "
                                   f"{found.st_uid}'s, who could change what runs here; give, if that is no stranger: "
                                   f"chown {os.geteuid()} {shlex.quote(str(where))}")
-            if (mode := stat.S_IMODE(found.st_mode)) & stat.S_IWOTH:
+            if (mode := stat.S_IMODE(found.st_mode)) & (stat.S_IWOTH | stat.S_IWGRP):
+                who = "anybody" if mode & stat.S_IWOTH else "its group"
                 raise BundleError(f"{where}: expected what only its owner may change, found mode {mode:o}, with which "
-                                  f"anybody may; give: chmod o-w {shlex.quote(str(where))} and build again: {build}")
+                                  f"{who} may; give: chmod go-w {shlex.quote(str(where))} and build again: {build}")
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: expected a plan this user can read, found {error.strerror}; check its owner and "

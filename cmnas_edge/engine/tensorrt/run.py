@@ -12,7 +12,7 @@ import logging
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from cmnas_edge.errors import BundleError, CmnasError, DeviceError
 
 __all__ = ["Runner"]
 
+T = TypeVar("T")
 Rows = npt.NDArray[Any]
 _log = logging.getLogger("cmnas.tensorrt")
 # What TensorRT logs when it is given a plan of another kind, and what that means to whoever reads it.
@@ -104,16 +105,30 @@ class Runner:
             raise DeviceError(f"{self._path}: expected the GPU to run it, found {type(error).__name__} ({error}); look "
                               "at dmesg, and start again") from error
 
-    @property
     def memory_bytes(self) -> int:
-        """What the plan takes for its activations on the GPU, as TensorRT says."""
+        """What the plan takes for its activations on the GPU, as TensorRT says.
+
+        Raises:
+            DeviceError: It does not say.
+        """
         state = self._state
-        return 0 if state is None else self._worker(lambda: int(state.engine.device_memory_size_v2))
+        return 0 if state is None else self._asked(lambda: int(state.engine.device_memory_size_v2))
 
     def layers(self) -> str:
-        """What TensorRT made of the graph, as JSON of its own."""
+        """What TensorRT made of the graph, as JSON of its own.
+
+        Raises:
+            DeviceError: It does not say.
+        """
         state = self._state
-        return "" if state is None else self._worker(state.layers)
+        return "" if state is None else self._asked(state.layers)
+
+    def _asked(self, what: Callable[[], T]) -> T:
+        try:
+            return self._worker(what)
+        except Exception as error:  # of the bindings, and of several kinds
+            raise DeviceError(f"{self._path}: expected TensorRT to say what it made of the graph, found "
+                              f"{type(error).__name__} ({error}); look at dmesg, and start again") from error
 
     def close(self) -> None:
         """Free context, engine, runtime, buffers and stream, in this order; again is harmless."""
@@ -190,7 +205,7 @@ class _State:
             buffer = self._cuda.buffer((most, *tensor.shape[1:]), tensor.dtype)
             self._buffers.append(buffer)
             if not self.context.set_tensor_address(tensor.name, int(buffer.address)):
-                raise self._refused(f"its {tensor.name} at an address")
+                raise self._refused(f"to take its {tensor.name} at an address")
         self._input = plan.input
 
     def run(self, rows: Rows, out: Rows) -> None:
@@ -201,7 +216,7 @@ class _State:
         if n != self._rows and self._input.shape[0] == -1:
             self._rows = -1
             if not self.context.set_input_shape(self._input.name, (n, *(int(side) for side in rows.shape[1:]))):
-                raise self._refused(f"a batch of {n}")
+                raise self._refused(f"to take a batch of {n}")
             self._rows = n
         source.upload(n, self._stream)
         if not self.context.execute_async_v3(stream_handle=self._handle):
@@ -218,7 +233,7 @@ class _State:
         return str(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
 
     def _refused(self, what: str) -> DeviceError:
-        return DeviceError(f"{self._path}: expected TensorRT to take {what}, found that it does not "
+        return DeviceError(f"{self._path}: expected TensorRT {what}, found that it does not "
                            f"({reason(self._log.taken())}); look at dmesg, and start again")
 
     def close(self) -> None:

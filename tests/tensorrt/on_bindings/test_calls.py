@@ -119,7 +119,7 @@ def test_everything_ends_in_order(world: World, place: Workplace, bundle: Bundle
 def test_an_engine_says_what_it_takes_and_what_became_of_the_graph(world: World, place: Workplace, bundle: Bundle,
                                                                    plan: Path, trt: Any) -> None:
     with opened(bundle, plan, place) as engine:
-        assert engine.runner.memory_bytes == 1 << 20
+        assert engine.runner.memory_bytes() == 1 << 20
         assert json.loads(engine.runner.layers())["Layers"][0]["LayerType"] == "CaskConvolution"
     assert named(world, "inspector.get_engine_information") == [(int(trt.LayerInformationFormat.JSON),)]
 

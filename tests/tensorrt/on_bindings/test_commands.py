@@ -11,7 +11,7 @@ import pytest
 
 from cmnas_edge import cli
 from cmnas_edge.bundle import Bundle
-from cmnas_edge.engine import open_engine
+from cmnas_edge.engine import open_engine, prove_commands, trial
 from cmnas_edge.engine.contestant import Here
 from cmnas_edge.engine.race import Candidate, candidates, race
 from cmnas_edge.engine.results import Entrant
@@ -33,6 +33,10 @@ def test_plans_are_built_for_both_modalities_and_then_there(world: World, tmp_pa
 
 def test_the_proof_of_a_device_passes_and_says_what_was_tried(world: World, tmp_path: Path,
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    class Apart:    # in this process, which has the stand-ins
+        of = staticmethod(lambda bundle, asked, cache, limit_s: trial.Here(bundle, asked, cache))
+
+    monkeypatch.setattr(prove_commands, "Apart", Apart)
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # the picture is another test's, and takes a second
     assert cli.main(["engine", "prove", str(TINY), "--cache", str(tmp_path), "--out", str(tmp_path), "--frames", "120",
                      "--opens", "3", "--max-batch", "5"]) == 0

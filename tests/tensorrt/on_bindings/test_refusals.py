@@ -146,7 +146,7 @@ def test_what_an_engine_refuses_when_it_is_opened_is_a_sentence(world: World, pl
 
 @pytest.mark.parametrize(("name", "answer", "message"), [
     ("context.set_input_shape", (False,), "expected TensorRT to take a batch of 3, found that it does not (a reason)"),
-    ("context.execute_async_v3", (False,), "expected TensorRT to take to run a batch of 3, found that it does not (a"),
+    ("context.execute_async_v3", (False,), "expected TensorRT to run a batch of 3, found that it does not (a"),
     ("context.execute_async_v3", (), "expected a batch of 3 without complaints, found a reason"),
 ])
 def test_what_a_context_refuses_or_complains_of_is_a_sentence(
