@@ -53,10 +53,11 @@ class Gallery(Window):
             if not self._identities.members(identity):
                 raise views.Unanswerable(404, "identity: expected one of the hot window, found none of number "
                                               f"{identity}; it may be part of another by now")
-            known = [bool(model.calibration.scales) for model in self.models.values()]
+            models = list(self.models.values())
             return views.SuggestionList([
                 views.Suggestion(one.identity, one.score, one.threshold, one.pair, one.against,
-                                 one.probability if known[one.bundle] else None)
+                                 one.probability if models[one.bundle].calibration.scales else None,
+                                 models[one.bundle].fingerprint.hex())
                 for one in self._identities.suggest(identity)])
 
     def changes(self, asked: views.ChangesAsked) -> views.ChangeList:

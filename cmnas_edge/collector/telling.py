@@ -62,7 +62,7 @@ class Telling:
             id=tracklet.opened_by, device=tracklet.device, camera=tracklet.camera, number=tracklet.key[3],
             modality=tracklet.modality, seen_from=tracklet.seen_from, seen_at=tracklet.seen_at,
             sighting_count=tracklet.sighting_count, rule=link.rule, score=link.score, threshold=link.threshold,
-            pair=link.pair, against=link.against, probability=link.probability,
+            pair=link.pair, against=link.against, probability=link.probability, bundle=_judged_by(link),
             suggestion=self._only_suggested(link))
 
     def change(self, change: Change, identity: int) -> views.Change:
@@ -71,7 +71,7 @@ class Telling:
         return views.Change(
             at=link.made_at, kind="merged" if link.rule == "merged" else "parted", was=change.was,
             became=link.identity, tracklets=list(change.tracklets), score=link.score, threshold=link.threshold,
-            pair=link.pair, probability=link.probability, against=link.against,
+            pair=link.pair, probability=link.probability, against=link.against, bundle=_judged_by(link),
             suggestion=self._only_suggested(link), identity=identity)
 
     def _calibration(self, fingerprint: bytes | None) -> Calibration | None:
@@ -88,3 +88,8 @@ class Telling:
         # Nobody knows any more what was promised across modalities by a bundle that is gone.
         only = link.pair == "visible-infrared" if calibration is None else calibration.only_suggests(link.pair)
         return only and not self._held.together(link.opened_by, link.against or 0)
+
+
+def _judged_by(link: Link) -> str | None:
+    """The fingerprint of the bundle by which a link was decided; None: a person decided, or nobody noted it."""
+    return None if link.rule == "decided" or link.fingerprint is None else link.fingerprint.hex()

@@ -80,7 +80,7 @@ class Crowd(Gallery):
                 modality=MODALITIES[self.rows["modality"][row]], seen_from=float(self.rows["seen_from"][row]),
                 seen_at=float(self.rows["seen_at"][row]), sighting_count=3, rule="joined" if at else "opened",
                 score=0.8 if at else None, threshold=0.7 if at else None, pair="visible-visible" if at else None,
-                against=own[0] + 1 if at else None, probability=None, suggestion=False))
+                against=own[0] + 1 if at else None, probability=None, bundle=None, suggestion=False))
         return views.Identity(
             identity=identity, seen_from=tracklets[0].seen_from, seen_at=tracklets[-1].seen_at,
             modalities=[m for m in MODALITIES if any(t.modality == m for t in tracklets)],

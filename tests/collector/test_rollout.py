@@ -219,6 +219,10 @@ def test_each_is_judged_by_its_own_calibration(site: Site) -> None:
     across = [site.house.ask("POST", "/v1/search", json={"sighting": n, "modality": "infrared"}).json()["matches"][0]
               for n in (1, 3)]
     assert [match["only_suggests"] for match in across] == [True, False]     # the old one's was found on drawn people
+    told = {tracklet["id"]: tracklet["bundle"] for who in site.house.ask("GET", "/v1/identities").json()["identities"]
+            for tracklet in who["tracklets"]}
+    old, new = OLD.fingerprint.hex(), NEW.fingerprint.hex()
+    assert told == {1: old, 2: old, 3: new, 4: new, 5: old, 6: new}, "each link says by which bundle it was decided"
     decided = site.house.gallery.decided("visible-visible")
     assert [tracklet.opened_by for _, tracklet, _ in decided] == [2]
 

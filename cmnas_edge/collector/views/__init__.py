@@ -24,6 +24,7 @@ from cmnas_edge.collector.views.people import (
     IdentityList,
     Suggestion,
     SuggestionList,
+    SuggestionsAsked,
     Timeline,
     Tracklet,
 )
@@ -43,5 +44,5 @@ __all__ = ["AuditAsked", "AuditPage", "BundleAccepted", "BundleLeft", "Camera", 
            "ChangesAsked", "Decided", "DecisionAsked", "DecisionList", "DecisionsAsked", "ErasureAsked", "ExportAsked",
            "Gap", "Health", "Id", "IdentitiesAsked", "Identity", "IdentityAsked", "IdentityList", "Judgement",
            "KeptBack", "Limit", "Match", "MatchList", "Move", "Nothing", "Problem", "Query", "Reason", "ReceiptList",
-           "Session", "Sighting", "SightingList", "SightingsAsked", "Suggestion", "SuggestionList", "Timeline",
-           "Tracklet", "Unanswerable"]
+           "Session", "Sighting", "SightingList", "SightingsAsked", "Suggestion", "SuggestionList", "SuggestionsAsked",
+           "Timeline", "Tracklet", "Unanswerable"]

@@ -77,9 +77,9 @@ class Change(Struct, frozen=True, kw_only=True):
     """What changed by itself: ``tracklets`` of identity ``was`` are of identity ``became`` since.
 
     ``merged``: two identities are probably one. ``parted``: the tracklet was in view together with another of its
-    identity, and so is somebody else. ``score`` and the rest say why they are thought to be whom they became, as in
-    `Tracklet`. ``identity`` is the number they have now. ``at`` is the collector's clock; null for changes that an
-    earlier release made.
+    identity, and so is somebody else. ``score`` and the rest, to ``bundle``, say why they are thought to be whom they
+    became, as in `Tracklet`. ``identity`` is the number they have now. ``at`` is the collector's clock; null for
+    changes that an earlier release made.
     """
 
     at: float | None
@@ -92,6 +92,7 @@ class Change(Struct, frozen=True, kw_only=True):
     pair: Pair | None
     probability: float | None
     against: int | None
+    bundle: str | None
     suggestion: bool
     identity: int
 

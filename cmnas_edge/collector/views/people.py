@@ -8,12 +8,12 @@ from msgspec import Meta, Struct
 
 from cmnas_edge.calibration import CalibratedOn, Pair
 from cmnas_edge.collector.matching.identity import Rule
-from cmnas_edge.collector.views.questions import Limit
+from cmnas_edge.collector.views.questions import Limit, Reason
 from cmnas_edge.collector.views.sightings import Sighting
 from cmnas_edge.embedding import Modality
 
-__all__ = ["IdentitiesAsked", "Identity", "IdentityAsked", "IdentityList", "Suggestion", "SuggestionList", "Timeline",
-           "Tracklet"]
+__all__ = ["IdentitiesAsked", "Identity", "IdentityAsked", "IdentityList", "Suggestion", "SuggestionList",
+           "SuggestionsAsked", "Timeline", "Tracklet"]
 
 
 class IdentitiesAsked(Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,12 +38,20 @@ class IdentityAsked(Struct, frozen=True, forbid_unknown_fields=True):
     identity: Annotated[int, Meta(ge=1)]
 
 
+class SuggestionsAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which identity to look for others that it may be, and why."""
+
+    identity: Annotated[int, Meta(ge=1)]
+    reason: Reason = ""
+
+
 class Tracklet(Struct, frozen=True, kw_only=True):
     """What one camera saw of one person in one go. ``id`` is that of its first sighting.
 
     ``rule``, ``score``, ``threshold``, ``pair``, ``probability`` and ``against`` (the ``id`` of the
-    nearest tracklet) are what last decided its identity; ``suggestion``: no more than that, as
-    drawn people's threshold across modalities decided.
+    nearest tracklet) are what last decided its identity, and ``bundle`` the fingerprint of the bundle whose vectors
+    and calibration did: null where a person decided, and of decisions that an earlier release made. ``suggestion``: no
+    more than that, as drawn people's threshold across modalities decided.
     """
 
     id: int
@@ -60,6 +68,7 @@ class Tracklet(Struct, frozen=True, kw_only=True):
     pair: Pair | None
     against: int | None
     probability: float | None
+    bundle: str | None
     suggestion: bool
 
 
@@ -101,7 +110,8 @@ class Timeline(Struct, frozen=True):
 class Suggestion(Struct, frozen=True):
     """Who else an identity may be: ``score`` of all tracklets, the ``threshold`` it needed, how probable.
 
-    ``against`` is the tracklet there that is nearest. ``probability`` is null where the calibration knows none.
+    ``against`` is the tracklet there that is nearest. ``probability`` is null where the calibration knows none, and
+    ``bundle`` the fingerprint of the bundle that says all this.
     """
 
     identity: int
@@ -110,6 +120,7 @@ class Suggestion(Struct, frozen=True):
     pair: Pair
     against: int
     probability: float | None
+    bundle: str
 
 
 class SuggestionList(Struct, frozen=True):

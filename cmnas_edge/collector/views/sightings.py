@@ -47,7 +47,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     ``suggestion`` that it is no more than one: drawn people's threshold across modalities decided
     it. ``identity`` is the one its tracklet has now. Times are epoch
     seconds: ``seen_*`` of the footage, ``received_at`` of the collector's clock. ``fingerprint`` is of the bundle that
-    made its vector: while two are in use a tracklet is told of by both, in two sightings of the same times.
+    made its vector, by which it was linked: while two are in use a tracklet is told of by both, in two sightings of the
+    same times.
     """
 
     id: int

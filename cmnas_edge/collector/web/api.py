@@ -128,7 +128,7 @@ class Api(Administration):
                                           f"{asked.identity}{part}")
         return timeline
 
-    def suggestions(self, asked: views.IdentityAsked) -> views.SuggestionList:
+    def suggestions(self, asked: views.SuggestionsAsked) -> views.SuggestionList:
         """Say who else an identity may be."""
         return self._gallery.suggestions(asked.identity)
 

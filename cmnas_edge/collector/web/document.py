@@ -30,6 +30,8 @@ def openapi() -> dict[str, Any]:
                                                   "elsewhere, or from another machine without TLS or people."),
                    "404": _content(views.Problem, "What was asked for is not in the hot window."),
                    "503": _content(views.Problem, "It cannot be noted or looked up for now, and was not done.")}
+        if route.returns is views.IdentityList:
+            answers["304"] = {"description": "Nothing changed since the ETag of If-None-Match."}
         if route.name == "search":
             answers["503"] = _content(views.Problem, "What keeps the vectors is away; ask again later.")
         if route.name == "decide":
@@ -56,7 +58,12 @@ def openapi() -> dict[str, Any]:
             "200": {"description": "cmnas.v1.Answer: per record stored, duplicate or refused with the reason.",
                     "content": {"application/x-protobuf": {}}},
             "400": {"description": "No batch."}, "401": {"description": "No token of an enrolled device."},
-            "408": {"description": "The body did not come."}, "413": {"description": "The body is too long."},
+            "408": {"description": "The body did not come."},
+            "409": {"description": "Nothing of it can be taken for now, as of a bundle or a site key that is not used "
+                                   "here: the first record's reason. Keep it and send it again."},
+            "413": {"description": "The body is too long."},
+            "429": {"description": "More than this device may send, or several requests at once; keep it and send it "
+                                   "again after Retry-After seconds."},
             "503": {"description": "Nothing was stored; send it again after Retry-After seconds."}}}
     paths[condition.PATH] = {"get": {
         "operationId": "healthz", "security": [], "summary": "Say in one word whether it does its work, to anybody.",

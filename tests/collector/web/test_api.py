@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from cmnas_edge.collector.receiving import receive
 from cmnas_edge.collector.web.document import openapi
 from cmnas_edge.collector.web.exports import Table
 from cmnas_edge.collector.web.routes import ROUTES
 from cmnas_edge.sighting import Gap
 from tests.collector.house import House
-from tests.collector.people import DIMENSION, SPOOL, People
+from tests.collector.people import DIMENSION, FINGERPRINT, SPOOL, People
 
 people = People()
 
@@ -73,6 +76,14 @@ def test_the_served_document_lists_exactly_the_routes_that_exist(lived_in: House
     assert wanted <= {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
 
 
+def test_the_document_has_every_status_that_a_device_may_be_answered() -> None:
+    code = ast.parse(inspect.getsource(receive))
+    answered = {int(call.args[0].value) for call in ast.walk(code) if isinstance(call, ast.Call) and call.args
+                and ast.unparse(call.func) in ("Answer", "_problem") and isinstance(call.args[0], ast.Constant)}
+    assert {200, 409, 429} < answered, "it looks where they are"
+    assert {str(status) for status in answered} == set(openapi()["paths"]["/v1/sightings"]["post"]["responses"])
+
+
 def _refs(tree: Any) -> list[str]:
     if isinstance(tree, dict):
         return [v for k, v in tree.items() if k == "$ref"] + [r for v in tree.values() for r in _refs(v)]
@@ -123,6 +134,8 @@ def test_identities_tell_who_was_where_and_why_they_are_thought_one(lived_in: Ho
     assert joined["rule"] == "joined"
     assert joined["pair"] == "visible-infrared"
     assert joined["score"] >= joined["threshold"]    # what it needed here, with so few people about
+    assert {t["bundle"] for t in one["identity"]["tracklets"]} == {FINGERPRINT.hex()}
+    assert {s["fingerprint"] for s in one["sightings"]} == {FINGERPRINT.hex()}
     assert one["identity"]["modalities"] == ["visible", "infrared"]
 
 
@@ -130,6 +143,8 @@ def test_an_unchanged_list_is_not_sent_again(lived_in: House) -> None:
     tag = lived_in.ask("GET", "/v1/identities").headers["etag"]
     again = lived_in.ask("GET", "/v1/identities", headers={"If-None-Match": tag})
     assert (again.status_code, again.content) == (304, b"")
+    said = [path for path, of in openapi()["paths"].items() for each in of.values() if "304" in each["responses"]]
+    assert said == ["/v1/identities"]
     lived_in.send(people.sighting(1, at=2000))
     lived_in.settle()
     assert lived_in.ask("GET", "/v1/identities", headers={"If-None-Match": tag}).status_code == 200
