@@ -2,8 +2,7 @@
 
 Every picture is a row of 32 bars, bright or dark: the bits of the milliseconds of the monotonic
 clock when it was made, so that whoever decodes it on this machine knows its age. Said on stdin,
-a line each: ``size W H``, ``break P`` (damage each byte of the encoded video with probability P),
-``hush`` and ``speak``.
+a line each: ``size W H``, ``break P`` (damage each byte of the encoded video with probability P).
 
 Arguments: ``--port N``, ``--fps N``, ``--shared`` (who comes later joins in the middle), ``--user NAME
 --password WORD``, ``--probe`` (say whether this machine can). The first line of its output is the port.
@@ -40,7 +39,6 @@ class Film(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
         self.fps = fps
         self.width, self.height = 320, 240
         self.probability = 0.0
-        self.hushed = False
         self.media: list[GstRtspServer.RTSPMedia] = []
         self.set_latency(0)
         self.set_launch(DESCRIPTION.format(fps=fps, caps=CAPS.format(self.width, self.height, fps)))
@@ -63,11 +61,10 @@ class Film(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
         size = (320, 240)
         due = time.monotonic()
         while not over.is_set():
-            if not self.hushed:
-                if size != (self.width, self.height):
-                    size = self.width, self.height
-                    bars.set_property("caps", Gst.Caps.from_string(CAPS.format(*size, self.fps)))
-                bars.emit("push-buffer", Gst.Buffer.new_wrapped(picture(*size)))
+            if size != (self.width, self.height):
+                size = self.width, self.height
+                bars.set_property("caps", Gst.Caps.from_string(CAPS.format(*size, self.fps)))
+            bars.emit("push-buffer", Gst.Buffer.new_wrapped(picture(*size)))
             due = max(due + 1 / self.fps, time.monotonic() - 1)
             over.wait(max(0.0, due - time.monotonic()))
 
@@ -99,8 +96,6 @@ def heed(film: Film) -> None:
             film.width, film.height = (int(value) for value in values)
         elif word == "break":
             film.damage(float(values[0]))
-        elif word in ("hush", "speak"):
-            film.hushed = word == "hush"
     os._exit(0)
 
 

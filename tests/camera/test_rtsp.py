@@ -17,6 +17,7 @@ import pytest
 from cmnas_edge import log
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.frames.frame import Frame
+from cmnas_edge.camera.frames.refusal import why_not
 from cmnas_edge.camera.frames.source import open_source
 from cmnas_edge.camera.people.detect import open_detector
 from cmnas_edge.camera.pipeline import Pipeline
@@ -184,7 +185,8 @@ def test_wrong_credentials_missing_ones_and_a_wrong_path_are_told_apart(reader: 
     (lambda one: one.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), "an answer that is no RTSP; check the port"),
     (lambda one: one.sendall(os.urandom(65536)), "an answer that is no RTSP; check the port"),
     (lambda one: one.close(), "no RTSP"),
-    (lambda one: one.sendall(b"RTSP/1.0 500 Internal Server Error\r\nCSeq: 1\r\n\r\n"), r"no such stream \(500\)"),
+    (lambda one: one.sendall(b"RTSP/1.0 500 Internal Server Error\r\nCSeq: 1\r\n\r\n"),
+     r"in trouble of its own \(500\); restart it"),
     (lambda one: one.sendall(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 4\r\n\r\n\xff\xfe\x00\x01"),
      "gives no picture"),
     (lambda one: one.recv(1), "silence|no answer"),
@@ -194,6 +196,18 @@ def test_what_listens_and_is_no_camera_is_told_and_never_sees_the_password_witho
     with peer(answer) as (port, asked):
         assert re.search(says, refusal(f"rtsp://admin:hunter2@127.0.0.1:{port}/live", 0.5))
     assert not any(b"hunter2" in question for question in asked)
+
+
+@pytest.mark.parametrize(("status", "says"), [
+    (404, "has no such stream (404); check the path"), (410, "has that stream no more (410); check the path"),
+    (453, "has no bandwidth left (453); close other viewers"), (503, "is busy or still starting (503); wait"),
+    (500, "is in trouble of its own (500); restart"), (551, "is in trouble of its own (551); restart"),
+    (302, "sends elsewhere for this stream (302); write the address"), (403, "asks for credentials (403)"),
+    (451, "does not understand what it is asked (451); check the path"),
+    (200, "gives no picture"), (199, "does not understand what it is asked (199)")])
+def test_each_status_of_a_camera_is_a_sentence_of_its_own(status: int, says: str) -> None:
+    with peer(lambda one: one.sendall(f"RTSP/1.0 {status} Something\r\nCSeq: 1\r\n\r\n".encode())) as (port, _):
+        assert says in why_not(f"rtsp://127.0.0.1:{port}/live", PATIENCE_S)
 
 
 def watched(url: str, waits: list[float], until: Callable[[Camera], bool], attempts: int, reader: str = "opencv"

@@ -1,7 +1,7 @@
 """Why a stream could not be had: FFmpeg only says that it couldn't, and an operator must know what to mend.
 
 One RTSP question (RFC 2326, DESCRIBE) without credentials tells a wrong port from a wrong path
-from a wrong password; none is sent, so no camera counts it as a failed login.
+from a wrong password from a camera that is busy or broken; none is sent, so no camera counts it as a failed login.
 """
 
 from __future__ import annotations
@@ -13,6 +13,16 @@ from urllib.parse import urlsplit
 __all__ = ["why_not"]
 
 _MOST_S = 2.0       # it is asked after an attempt that failed, before the next
+# By status, or by its first digit, whoever says another of that kind (RFC 2326, 7.1.1): what is found, what to do.
+_ANSWERS = {
+    404: ("has no such stream", "check the path in 'location'"),
+    410: ("has that stream no more", "check the path in 'location'"),
+    453: ("has no bandwidth left", "close other viewers of it, or lower its rate or size"),
+    503: ("is busy or still starting", "wait, and close other viewers of it"),
+    3: ("sends elsewhere for this stream", "write the address it names in 'location'"),
+    4: ("does not understand what it is asked", "check the path in 'location', and its firmware"),
+    5: ("is in trouble of its own", "restart it; if that is no help, check the path in 'location'"),
+}
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -48,4 +58,5 @@ def why_not(url: str, patience_s: float) -> str:
         return f"a camera that {told} credentials ({code}); check user and password in 'location'"
     if code == 200:
         return "a stream that gives no picture; set the camera to H.264 or H.265"
-    return f"a camera that has no such stream ({code}); check the path in 'location'"
+    found, remedy = _ANSWERS.get(code) or _ANSWERS.get(code // 100) or _ANSWERS[4]
+    return f"a camera that {found} ({code}); {remedy}"
