@@ -1,7 +1,7 @@
 """How often a long promise is tried: a few times in ``make test``, the stated number in ``make prove``.
 
-A proof may record properties (pytest's ``record_property``): ``kills``, if it did another number of them, and any
-figures that it saw. All of them stand in its row of ``docs/proofs.jsonl``.
+A proof may record properties (pytest's ``record_property``): ``kills`` and ``examples``, if it did another number
+of them, and any figures that it saw. All of them stand in its row of ``docs/proofs.jsonl``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def row(test: str, properties: Sequence[tuple[str, object]], outcome: str, secon
         properties: What it recorded.
         outcome: As pytest says it.
         seconds: It took.
-        examples: Of each law, that hypothesis was to try.
+        examples: Of each law, that hypothesis was to try, unless the test recorded another number.
     """
     figures = dict(properties)
     return {"date": time.strftime("%Y-%m-%d"), "command": "make prove", "test": test,
-            "kills": figures.pop("kills", KILLS), "examples": examples, "outcome": outcome,
+            "kills": figures.pop("kills", KILLS), "examples": figures.pop("examples", examples), "outcome": outcome,
             "seconds": round(seconds, 1), "cores": os.cpu_count(), **({"figures": figures} if figures else {})}
 
 

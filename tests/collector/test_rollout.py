@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -332,16 +332,18 @@ def test_a_journal_of_the_first_release_goes_on_under_the_next_bundle(tmp_path: 
     journal.close()
 
 
+EXAMPLES = examples(15, 1000)
 steps = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["north", "south"]), st.integers(0, 400),
                            st.sampled_from([(OLD,), (NEW,), (OLD, NEW), (NEW, OLD)])), max_size=14)
 
 
 @pytest.mark.prove
-@settings(max_examples=examples(15, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=steps, cut=st.integers(0, 14), swapped=st.booleans())
 def test_a_start_anywhere_in_a_roll_out_gives_back_what_was(
         drawn: Sequence[tuple[int, str, int, tuple[Model, ...]]], cut: int, swapped: bool,
-        tmp_path_factory: pytest.TempPathFactory) -> None:
+        record_property: Callable[[str, object], None], tmp_path_factory: pytest.TempPathFactory) -> None:
+    record_property("examples", EXAMPLES)
     site = Site(tmp_path_factory.mktemp("site"))
     model, also = (NEW, OLD) if swapped else (OLD, NEW)
     site.accept(model, also)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cmnas_edge.collector import views
@@ -19,6 +20,7 @@ from cmnas_edge.collector.store.journal import Arrival, Journal, Record
 from tests.collector.people import Model, People
 from tests.proof import examples
 
+EXAMPLES = examples(25, 1000)
 KINDS = ("confirm", "split", "merge", "cannot_link", "undo")
 looks = st.tuples(st.just("see"), st.integers(0, 2), st.sampled_from(["north", "south"]), st.integers(0, 12),
                   st.sampled_from(["visible", "infrared"]))
@@ -100,11 +102,13 @@ def _do(desk: Desk, step: Any, *, restarts: bool) -> None:
 
 
 @pytest.mark.prove
-@settings(max_examples=examples(25, 1000), deadline=None)
-@given(steps)
-@example([("see", 2, "north", 0, "visible"), ("see", 0, "north", 3, "visible"), ("merge", 0, 1), ("restart",),
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=steps)
+@example(drawn=[("see", 2, "north", 0, "visible"), ("see", 0, "north", 3, "visible"), ("merge", 0, 1), ("restart",),
           ("see", 1, "north", 0, "visible"), ("see", 0, "north", 3, "infrared")])
-def test_whatever_is_seen_and_decided_restarts_change_nothing(drawn: list[Any]) -> None:
+def test_whatever_is_seen_and_decided_restarts_change_nothing(
+        record_property: Callable[[str, object], None], drawn: list[Any]) -> None:
+    record_property("examples", EXAMPLES)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         steady, restarted = Desk(Path(first)), Desk(Path(second))
         try:
