@@ -70,7 +70,7 @@ def test_a_gpu_that_gives_no_context_is_an_error_of_the_device() -> None:
 class Driver:
     """As much of pycuda.driver as `PyCuda` uses, with pycuda's own signatures; what is called is written down."""
 
-    def __init__(self, *, integrated: bool) -> None:
+    def __init__(self, *, integrated: bool, maps: bool = True) -> None:
         self.said: list[str] = []
         self.current = 0
         said = self.said
@@ -127,7 +127,8 @@ class Driver:
                 return 8 << 30
 
             def get_attribute(self, attribute: str) -> int:
-                return {"INTEGRATED": int(integrated), "CAN_MAP_HOST_MEMORY": 1, "MULTIPROCESSOR_COUNT": 8}[attribute]
+                return {"INTEGRATED": int(integrated), "CAN_MAP_HOST_MEMORY": int(maps),
+                        "MULTIPROCESSOR_COUNT": 8}[attribute]
 
         self.Device = GpuDevice
         self.Stream = lambda: SimpleNamespace(handle=0xABC, synchronize=lambda: said.append("wait"))
@@ -165,10 +166,11 @@ class Driver:
         self.said.append(f"down {target.shape}")
 
 
-@pytest.mark.parametrize("integrated", [True, False])
+@pytest.mark.parametrize(("integrated", "maps"), [(True, True), (True, False), (False, True)])
 def test_pycuda_is_used_in_the_primary_context_and_copies_only_where_memory_is_not_shared(
-        integrated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = Driver(integrated=integrated)
+        integrated: bool, maps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Driver(integrated=integrated, maps=maps)
+    shared = integrated and maps
     monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=fake))
     monkeypatch.setitem(sys.modules, "pycuda.driver", fake)
     cuda = PyCuda()
@@ -180,7 +182,7 @@ def test_pycuda_is_used_in_the_primary_context_and_copies_only_where_memory_is_n
     stream = cuda.stream()
     assert cuda.handle(stream) == 0xABC
     buffer = cuda.buffer((4, 2), "float32")
-    assert buffer.address == (0x2000 if integrated else 0x1000)
+    assert buffer.address == (0x2000 if shared else 0x1000)
     buffer.upload(3, stream)
     buffer.download(3, stream)
     cuda.synchronize(stream)
@@ -191,10 +193,10 @@ def test_pycuda_is_used_in_the_primary_context_and_copies_only_where_memory_is_n
     assert fake.current == 0
     assert fake.said.count("retain") == fake.said.count("release") == 1
     copies = [word for word in fake.said if word.startswith(("up", "down"))]
-    assert copies == ([] if integrated else ["up (3, 2)", "down (3, 2)"])
-    assert ("pinned 2" in fake.said) is integrated
+    assert copies == ([] if shared else ["up (3, 2)", "down (3, 2)"])
+    assert ("pinned 2" in fake.said) is shared
     assert "free pinned" in fake.said
-    assert ("free device" in fake.said) is not integrated
+    assert ("free device" in fake.said) is not shared
 
 
 def test_what_nobody_closed_is_closed_in_order_by_the_gpus_thread_before_the_process_ends(tmp_path: Path) -> None:

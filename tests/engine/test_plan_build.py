@@ -14,7 +14,7 @@ from cmnas_edge import cli
 from cmnas_edge.bundle import Bundle
 from cmnas_edge.engine import check_golden
 from cmnas_edge.engine.tensorrt import engine as tensorrt_engine
-from cmnas_edge.engine.tensorrt.job import How
+from cmnas_edge.engine.tensorrt.job import How, Job
 from cmnas_edge.engine.tensorrt.plan import read_manifest
 from cmnas_edge.errors import BundleError, DeviceError
 from tests.fake_tensorrt import Error
@@ -219,6 +219,21 @@ def test_the_command_builds_every_graph_and_goes_on_where_one_precision_fails(
     assert "device    Orin, 8 multiprocessors of compute capability 8.7" in said
     assert "golden    infrared in fp32: reproduced" in said
     assert "refused   fp16: no tactic for it on this GPU" in said
+
+
+def test_the_command_holds_each_plan_against_the_golden_embeddings(
+        site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("cmnas_edge.engine.tensorrt.Workplace", lambda: site.place)
+    made = site.place.build
+
+    def build(job: Job, *args: object, **words: object) -> object:
+        return made(Job(site.bundle.graph("infrared"), job.graph, job.preprocessing), *args, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(site.place, "build", build)     # under the name of the visible graph, too
+    assert cli.main(["engine", "build", str(TINY), "--cache", str(site.cache)]) == 65
+    said = capsys.readouterr()
+    assert "expected the golden embeddings within 0.0001, found" in said.err
+    assert "reproduced" not in said.out
 
 
 @pytest.mark.parametrize(("words", "says"), [

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cmnas_edge.engine import check_golden
-from cmnas_edge.engine.tensorrt.cache import cache_folder, exclusive
+from cmnas_edge.engine.tensorrt.cache import cache_folder, exclusive, write_together
 from cmnas_edge.engine.tensorrt.job import How, bundle_job
 from cmnas_edge.errors import BundleError, ConfigError, DiskFull
 from tests.gpu_site import HOW, Site
@@ -62,6 +62,28 @@ def test_a_plan_never_stands_beside_the_manifest_of_another(site: Site, monkeypa
         site.open()
     site.build()
     site.open().close()
+
+
+def test_every_file_is_on_the_disk_before_the_first_has_its_name(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[int] = set()
+    named: list[int] = []
+    sync, replace = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        sync(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    def rename(part: Path, target: Path) -> None:
+        named.append(part.stat().st_ino)
+        assert len(synced & {path.stat().st_ino for path in tmp_path.iterdir()}) == 2, "a power cut would lose one"
+        replace(part, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    write_together((tmp_path / "plan", b"a plan"), (tmp_path / "json", b"what vouches for it"))
+    assert synced >= {*named, tmp_path.stat().st_ino}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["json", "plan"]
 
 
 def _full_after(survived: int) -> object:

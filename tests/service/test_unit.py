@@ -338,3 +338,4 @@ def test_the_command_prints_it(write: Callable[..., Path], capsys: pytest.Captur
     assert "ExecReload=/bin/kill -HUP $MAINPID" in out
     for name in ("../x", "9gate", "g" * 32):     # systemd would call its user otherwise
         assert cli.main(["service", "print", str(write()), "--name", name]) == 78
+        assert "--name: expected a letter, and up to 30 more" in capsys.readouterr().err

@@ -10,12 +10,14 @@ import pytest
 
 from cmnas_edge.bundle import Drawn, Gate, Loss
 from cmnas_edge.embedding import MODALITIES, Modality, unit
+from cmnas_edge.errors import ConfigError
 from cmnas_edge.synthetic.crops import CAMERAS, CropSet
 from export.calibrate import drawn_people
 from export.precision import crops as calibration
 from export.precision import gate
 from export.precision.gate import DIRECTIONS, Site, faults, people
 from export.precision.ladder import MARGIN, distances, least_cosine
+from export.quantize import asked_for
 from train.protocols.bootstrap import compare
 from train.protocols.embeddings import Embeddings
 from train.protocols.rules import OWN_ROOM
@@ -160,6 +162,17 @@ def test_limits_are_limits() -> None:
     assert len(faults(verdict(float("nan"), 1.0))) == 8
     assert len(faults(verdict(0.0, 0.949))) == 2
     assert len(faults(verdict(0.0, float("nan")))) == 2
+
+
+def test_at_least_two_thousand_ask_in_each_direction_however_few_people_are_asked_for() -> None:
+    fewest = gate.QUERIES // 2
+    with pytest.raises(ConfigError, match=f"--gate-people: expected at least {fewest}, who ask {gate.QUERIES} times"):
+        asked_for("int8", fewest - 1)
+    assert asked_for("int8", fewest)
+    crops = seen(fewest)    # as `people` has them drawn: one crop by each camera
+    assert people(fewest).cameras == CAMERAS
+    asked = Site(crops, vectors(crops, 0.5, d=4))._reference
+    assert min(len(asked[direction].identity) for direction in DIRECTIONS) >= 2_000
 
 
 def test_nobody_is_searched_for_who_gave_a_range_or_a_threshold() -> None:
