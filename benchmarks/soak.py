@@ -41,6 +41,7 @@ from cmnas_edge import bundle, log
 from cmnas_edge.camera.backoff import Backoff
 from cmnas_edge.camera.daemon import Daemon
 from cmnas_edge.camera.frames.frame import Frame
+from cmnas_edge.camera.running.settled import settled
 from cmnas_edge.camera.sending.spool import Spool
 from cmnas_edge.camera.sending.ways import open_transport
 from cmnas_edge.camera.settings import (
@@ -232,7 +233,8 @@ def _device(folder: Path, hours: float, minutes: float, leak: str | None, port: 
                                                           daemon, over))
         sampling.start()
         try:
-            daemon.run()
+            with settled():     # as the command does
+                daemon.run()
         finally:
             over.set()
             sampling.join()

@@ -29,6 +29,7 @@ from cmnas_edge.camera.overlap import Overlap, is_over
 from cmnas_edge.camera.override import Orders
 from cmnas_edge.camera.people.select import Cut
 from cmnas_edge.camera.running.metrics import exposition
+from cmnas_edge.camera.running.settled import settled
 from cmnas_edge.camera.running.vitals import Vitals
 from cmnas_edge.camera.sending.memory_first import MemoryFirst
 from cmnas_edge.camera.sending.spool import Spool
@@ -101,7 +102,8 @@ def _watch(settings: DeviceSettings, path: Path) -> None:
         signals.stop, signals.reload = daemon.stop, daemon.keeper.reload
         for _ in range(signals.early_count):
             daemon.stop()
-        daemon.run()
+        with settled():
+            daemon.run()
 
 
 def open_spool(settings: SpoolSettings) -> Spool:
