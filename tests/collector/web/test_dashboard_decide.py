@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cmnas_edge.embedding import unit
 from tests.collector.axe import faults
 from tests.collector.browser import CHROMIUM, Browser
 from tests.collector.people import People
@@ -124,3 +125,22 @@ def test_a_viewer_sees_what_was_decided_and_by_whom_and_cannot_decide(seen: Serv
     browser.open(f"{seen.url}/#person-{first}", height=1400)
     browser.wait("document.getElementById('person-past').innerText.includes('some-operator')")
     assert browser.see("document.querySelectorAll('#person .act, #person-track input').length") == 0
+    assert browser.text("person-from") == "Looking for others alike is a search, and searches are for operators."
+    assert browser.see("document.getElementById('person-ask').hidden")
+
+
+def test_who_else_somebody_may_be_is_asked_for_with_the_search_and_noted(seen: Served, browser: Browser) -> None:
+    house, people = seen.house, People()
+    mixed = unit((people.vector(0) + 1.4 * people.vector(5))[None])[0]        # somewhat like the first
+    house.send(people.sighting(5, at=1900.0, camera="yard", vector=mixed, sequence=100))
+    house.settle()
+    assert house.gallery.suggestions(1).suggestions
+    opened(browser, seen, 1)
+    assert not [each for each in house.audit_log.page(limit=9) if each.kind == "search"], "looking notes nothing"
+    assert browser.see("document.getElementById('person-maybe').hidden")
+    browser.see("document.querySelector('#person-ask button').click()")
+    browser.wait("document.querySelectorAll('#person-suggested .pair').length")
+    assert "needed" in browser.text("person-suggested")
+    noted = [each.asked["route"] for each in house.audit_log.page(limit=9) if each.kind == "search"]
+    assert sorted(noted) == ["search", "suggestions"]
+    assert faults(browser) == []

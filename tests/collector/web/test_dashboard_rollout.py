@@ -102,3 +102,23 @@ def test_the_calibration_says_that_it_is_the_leading_ones_while_two_are_accepted
             assert f"Bundle new, {new}." in browser.see("document.getElementById('on').innerText")
             browser.open("about:blank?")        # its stream ends with the page, not with the collector
     site.house.close()
+
+
+def test_a_link_says_by_which_bundle_while_two_are_accepted(tmp_path: Path, browser: Browser) -> None:
+    site = Site(tmp_path / "data")
+    site.accept(NEW, OLD)
+    for by, camera, at in ((OLD, "north", 1000), (OLD, "south", 1100), (NEW, "south", 1300), (NEW, "north", 1400)):
+        site.see(1 if by is OLD else 2, by, at=at, camera=camera)
+    for also, said in (([OLD], {", by old", ", by new"}), ([], {""})):
+        site.accept(NEW, *also)
+        seen = set()
+        with Served(site.house) as served:
+            for identity in site.people():
+                browser.open(f"{served.url}/#person-{identity}")
+                browser.wait("document.querySelectorAll('#person-track li').length === 2")
+                why = browser.see("document.querySelector('#person-track li:last-child p').innerText")
+                assert why.startswith("Probably the same person: score ")
+                seen.add(why.partition(", both visible")[2])
+            browser.open("about:blank?")
+        assert seen == said
+    site.house.close()

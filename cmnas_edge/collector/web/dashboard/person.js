@@ -1,9 +1,9 @@
 // One probable person in a dialog: where they appeared, why it is thought to be one, who else looks alike, and what
 // whoever may decide can decide.
 
-import { ask } from "./ask.js";
+import { ask, query } from "./ask.js";
 import { Decide } from "./decide.js";
-import { reasonFor, search } from "./matches.js";
+import { reasonFor, reasonIn, search } from "./matches.js";
 import { may } from "./shell.js";
 import { offer } from "./take.js";
 import * as words from "./words.js";
@@ -19,15 +19,16 @@ const MARKUP = `
   <div id="person-actions" class="actions" role="group" aria-label="Decide"></div>
   <h3>Appearances</h3>
   <ol id="person-track" class="track"></ol>
-  <div id="person-maybe">
-    <h3>Who else it may be</h3>
-    <ol id="person-suggested" class="alike"></ol>
-  </div>
   <form id="person-take" class="asking" hidden></form>
   <div id="person-others">
     <h3>Others who look alike</h3>
     <p id="person-from" class="muted small"></p>
     <form id="person-ask" class="asking"></form>
+    <div id="person-maybe" hidden>
+      <h3>Who else it may be, by all appearances</h3>
+      <ol id="person-suggested" class="alike"></ol>
+      <h3>Nearest to the appearance compared with</h3>
+    </div>
     <ol id="person-alike" class="alike"></ol>
   </div>`;
 
@@ -58,13 +59,14 @@ export class Person {
   async open(identity, tracklet) {
     this.say("");
     this.part("alike").replaceChildren();
+    this.part("maybe").hidden = true;
     try {
       this.show((await ask(`/v1/identities/${identity}`)).identity, tracklet);
     } catch (error) {
       if (!this.dialog.open) {
         words.put(this.part("title"), words.person(identity));
         for (const name of ["track", "summary", "actions", "past"]) this.part(name).replaceChildren();
-        for (const name of ["others", "maybe", "take"]) this.part(name).hidden = true;
+        for (const name of ["others", "take"]) this.part(name).hidden = true;
       }
       this.say(error.message);
     }
@@ -78,12 +80,13 @@ export class Person {
     words.put(this.part("summary"), `Probably one person: ${words.several(who.tracklets.length, "appearance")} before ` +
       `${words.several(who.cameras.length, "camera")}, ${words.date(who.seen_from)}, ${words.between(who.seen_from, who.seen_at)}.`);
     this.part("track").replaceChildren(...who.tracklets.map((each) => this.appearance(each)));
-    this.part("others").hidden = !may("search");
+    this.part("others").hidden = false;
     this.decide.show(who);
-    this.suggest(who);
     offer(this.part("take"), "Take away as CSV", () => ({ identity: who.identity }));
-    words.put(this.part("from"), `Compared with the appearance before ${words.place(this.from)} at ${words.at(this.from.seen_from)}. ` +
-      "The mark is the score that was needed.");
+    this.part("ask").hidden = !may("search");
+    words.put(this.part("from"), may("search")
+      ? `Compared with the appearance before ${words.place(this.from)} at ${words.at(this.from.seen_from)}. The mark is the score that was needed.`
+      : "Looking for others alike is a search, and searches are for operators.");
     const look = words.make("button", "more", "Look for them");
     this.part("ask").replaceChildren(...reasonFor("search"), look);
     history.replaceState(null, "", `${location.pathname}${location.search}#person-${who.identity}`);   // a link to this person
@@ -99,15 +102,14 @@ export class Person {
     this.dialog.scrollTop = 0;
   }
 
-  async suggest(who) {
-    const { suggestions } = await ask(`/v1/identities/${who.identity}/suggestions`).catch(() => ({ suggestions: [] }));
-    if (who !== this.who) return;
+  // Who else it may be, most probable first.
+  suggested(suggestions) {
     this.part("maybe").hidden = !suggestions.length;
     this.part("suggested").replaceChildren(...suggestions.map((one) => {
       const item = words.make("li");
       const odds = one.probability === null ? "" : `${words.chance(one.probability)} probable, `;
       item.append(this.opener(one.identity), words.make("span", "muted small", words.lights(one.pair)), words.meter(one),
-        words.make("p", "", `${odds}score ${one.score.toFixed(2)}, needed ${one.threshold.toFixed(2)}`), ...this.decide.pair(one.identity));
+        words.make("p", "", `${odds}score ${one.score.toFixed(2)}, needed ${one.threshold.toFixed(2)}${words.by(one)}`), ...this.decide.pair(one.identity));
       return item;
     }));
   }
@@ -140,10 +142,16 @@ export class Person {
     return item;
   }
 
+  // Both are searches, and noted: on asking.
   async compare() {
+    const { who, from } = this;
     this.part("alike").replaceChildren(words.make("li", "muted", "Searching"));
     try {
-      const { matches } = await search({ sighting: this.from.id, k: 40, other_identities: true }, this.part("ask"));
+      const [{ matches }, { suggestions }] = await Promise.all([
+        search({ sighting: from.id, k: 40, other_identities: true }, this.part("ask")),
+        ask(`/v1/identities/${who.identity}/suggestions${query({ reason: reasonIn(this.part("ask")) })}`)]);
+      if (who !== this.who) return;
+      this.suggested(suggestions);
       this.part("alike").replaceChildren(...this.alike(matches));
     } catch (error) {
       this.part("alike").replaceChildren(words.make("li", "muted", error.message));

@@ -14,7 +14,10 @@ export const may = (route) => session.may.includes(route);
 export function begin(refresh) {
   markWide();
   const beat = new Beat(refresh);
-  const known = ask("/v1/session").then((found) => Object.assign(session, found)).then(who, () => {});
+  const known = Promise.all([
+    ask("/v1/session").then((found) => Object.assign(session, found)).then(who),
+    ask("/v1/health").then(({ bundles }) => words.accept(bundles)),
+  ]).catch(() => {});
   const ready = known.then(() => new Live("/v1/events", () => beat.due()));
   ready.then(() => beat.due());
   return { refresh: () => beat.due(), known };
@@ -47,6 +50,7 @@ class Beat {
     this.again = false;
     try {
       this.health = await ask("/v1/health");
+      words.accept(this.health.bundles);
       await this.refresh(this.health);
       this.heard = Date.now();
       this.show("");

@@ -67,7 +67,7 @@ export const lights = (pair) => ({
 export function why(link) {
   const odds = link.probability == null ? "" : `, ${chance(link.probability)} probable`;
   const figures = link.score === null ? "" :
-    `score ${score(link.score)}, needed ${score(link.threshold)}, ${lights(link.pair)}${odds}`;
+    `score ${score(link.score)}, needed ${score(link.threshold)}, ${lights(link.pair)}${odds}${by(link)}`;
   const said = reason(link, figures);
   return link.suggestion ? `Suggestion: ${said[0].toLowerCase()}${said.slice(1)}` : said;
 }
@@ -115,7 +115,7 @@ export function changed(change) {
     : change.suggestion ? "Suggestion: probably the same person" : "Probably the same person";
   if (change.score === null || (change.kind === "parted" && change.score < change.threshold)) return begin;
   const odds = change.probability === null ? "" : `, ${chance(change.probability)} probable`;
-  return `${begin}: score ${score(change.score)}, needed ${score(change.threshold)}, ${lights(change.pair)}${odds}`;
+  return `${begin}: score ${score(change.score)}, needed ${score(change.threshold)}, ${lights(change.pair)}${odds}${by(change)}`;
 }
 
 export function meter(link) {
@@ -163,6 +163,16 @@ export function bundle(fingerprint, bundles) {
   if (!found) return fingerprint.slice(0, 16);
   return bundles.filter((one) => one.name === found.name).length > 1 ? `${found.name} ${fingerprint.slice(0, 8)}` : found.name;
 }
+
+// The bundles that are accepted, as /v1/health lists them.
+let accepted = [];
+
+export function accept(bundles) {
+  accepted = bundles;
+}
+
+// By which bundle a link was decided, while there are several: their scores are not of one kind.
+export const by = (link) => (accepted.length > 1 && link.bundle ? `, by ${bundle(link.bundle, accepted)}` : "");
 
 // When a camera was heard, and how late what it says is.
 export function heard(camera, now) {
