@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "keep", "kept"]
+__all__ = ["RESULTS", "commit", "keep", "kept"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless")
@@ -20,7 +20,7 @@ _PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless")
 
 def keep(question: str, figures: Mapping[str, object]) -> None:
     """Append figures to ``results/QUESTION.jsonl`` with date, commit, machine and versions."""
-    row = {"date": time.strftime("%Y-%m-%d"), "commit": _commit(), "cpu": _cpu(), "cores": os.cpu_count(),
+    row = {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "cpu": _cpu(), "cores": os.cpu_count(),
            "python": platform.python_version(), "versions": {name: version(name) for name in _PACKAGES}, **figures}
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{question}.jsonl").open("a", encoding="utf-8") as results:
@@ -46,7 +46,8 @@ def kept(question: str, which: Mapping[str, object], measured: Sequence[str]) ->
     return None
 
 
-def _commit() -> str:
+def commit() -> str:
+    """What is checked out, in short; of changes that are not committed it knows nothing."""
     ran = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False,
                          cwd=RESULTS.parent)
     return ran.stdout.strip() or "unknown"

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from benchmarks.records import commit
+
 PROVING: Final = bool(os.environ.get("CMNAS_PROVE"))
 KILLS: Final = 50 if PROVING else 3
 
@@ -27,7 +29,7 @@ def row(test: str, properties: Sequence[tuple[str, object]], outcome: str, secon
         examples: Of each law, that hypothesis was to try, unless the test recorded another number.
     """
     figures = dict(properties)
-    return {"date": time.strftime("%Y-%m-%d"), "command": "make prove", "test": test,
+    return {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "command": "make prove", "test": test,
             "kills": figures.pop("kills", KILLS), "examples": figures.pop("examples", examples), "outcome": outcome,
             "seconds": round(seconds, 1), "cores": os.cpu_count(), **({"figures": figures} if figures else {})}
 

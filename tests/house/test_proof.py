@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from benchmarks.records import commit
 from tests.proof import KILLS, row
 
 TESTS = Path(__file__).parents[1]
@@ -13,6 +14,7 @@ TESTS = Path(__file__).parents[1]
 def test_a_row_tells_how_often_it_was_done_and_every_figure() -> None:
     kept = row("tests/a.py::b", [("kills", 500), ("age_p99_ms", 41.5), ("reader", "opencv")], "passed", 12.34, 5)
     assert kept["kills"] == 500
+    assert kept["commit"] == commit()
     assert kept["figures"] == {"age_p99_ms": 41.5, "reader": "opencv"}
     assert (kept["test"], kept["outcome"], kept["seconds"], kept["examples"]) == ("tests/a.py::b", "passed", 12.3, 5)
 
