@@ -99,6 +99,7 @@ def test_the_calibration_says_that_it_is_the_leading_ones_while_two_are_accepted
             browser.wait("document.getElementById('on').textContent")
             assert browser.see("document.getElementById('leading').innerText").startswith(said)
             assert browser.see("document.getElementById('leading').hidden") == (not said)
+            assert browser.see("document.getElementById('curve').hidden")   # thresholds alone: there is none
             assert f"Bundle new, {new}." in browser.see("document.getElementById('on').innerText")
             browser.open("about:blank?")        # its stream ends with the page, not with the collector
     site.house.close()

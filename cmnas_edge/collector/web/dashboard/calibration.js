@@ -50,6 +50,7 @@ function draw() {
   words.put($("on"), `Found from ${words.number(threshold.genuine_count)} pairs of one person and ${words.number(threshold.impostor_count)} of strangers` +
     `${scale ? `, ${words.number(scale.identity_count)} people in all` : ""}, ${ON[calibrated_on]}. Bundle ${words.bundle(shown.fingerprint, state.bundles)}, ${shown.fingerprint.slice(0, 16)}.`);
   $("charts").hidden = !scale;
+  $("curve").hidden = !scale;
   $("no-scale").hidden = Boolean(scale);
   drawThreshold();
 }
@@ -116,7 +117,7 @@ async function askMoved() {
   const same = Math.abs(at - own().threshold.score) <= 1e-9;
   words.put($("moved"), same ? "Move the threshold to see which links of the window would change."
     : moved.would_part + moved.would_join === 0 ? "No link of the window would change."
-      : `At ${at.toFixed(2)}, about ${words.several(moved.would_part, "link")} of the window would not hold, and ` +
+      : `At ${at.toFixed(2)}, about ${moved.would_part ? words.several(moved.would_part, "link") : "no link"} of the window would not hold, and ` +
         `${words.number(moved.would_join)} more would be made. Each is looked at by itself: what would follow from it is not counted.`);
   $("links").replaceChildren(...(same ? [] : moved.links.map(link)));
 }

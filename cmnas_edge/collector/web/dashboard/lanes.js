@@ -141,6 +141,7 @@ export class Lanes {
     this.fill();
     const row = [...this.rows.values()].find((each) => each.index === index);
     row?.name.focus({ preventScroll: true });
+    row?.name.scrollIntoView({ block: "nearest" });     // the window may be lower than the box
     this.stop(row);
   }
 }

@@ -14,10 +14,10 @@ const MARKUP = `
     <button class="close" aria-label="Close">Close</button>
   </form>
   <p id="person-summary" class="muted"></p>
-  <p id="person-said" role="status" class="said" hidden></p>
+  <p id="person-said" role="status" class="said" tabindex="-1" hidden></p>
   <ul id="person-past" class="past" aria-label="What was decided, and what changed by itself"></ul>
   <div id="person-actions" class="actions" role="group" aria-label="Decide"></div>
-  <h3>Appearances</h3>
+  <h3 id="person-shown">Appearances</h3>
   <ol id="person-track" class="track"></ol>
   <form id="person-take" class="asking" hidden></form>
   <div id="person-others">
@@ -66,7 +66,7 @@ export class Person {
       if (!this.dialog.open) {
         words.put(this.part("title"), words.person(identity));
         for (const name of ["track", "summary", "actions", "past"]) this.part(name).replaceChildren();
-        for (const name of ["others", "take"]) this.part(name).hidden = true;
+        for (const name of ["shown", "others", "take"]) this.part(name).hidden = true;
       }
       this.say(error.message);
     }
@@ -80,6 +80,7 @@ export class Person {
     words.put(this.part("summary"), `Probably one person: ${words.several(who.tracklets.length, "appearance")} before ` +
       `${words.several(who.cameras.length, "camera")}, ${words.date(who.seen_from)}, ${words.between(who.seen_from, who.seen_at)}.`);
     this.part("track").replaceChildren(...who.tracklets.map((each) => this.appearance(each)));
+    this.part("shown").hidden = false;
     this.part("others").hidden = false;
     this.decide.show(who);
     offer(this.part("take"), "Take away as CSV", () => ({ identity: who.identity }));
@@ -99,6 +100,7 @@ export class Person {
       await this.open(identity);
     }
     this.say(said);
+    this.part("said").focus({ preventScroll: true });    // what had the focus was made anew; Tab leads to undoing it
     this.dialog.scrollTop = 0;
   }
 

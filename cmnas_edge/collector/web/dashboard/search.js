@@ -49,11 +49,17 @@ async function go() {
   say("");
   try {
     if (way() === "time") await offer(true);
-    else if (way() === "sighting") await find({ sighting: Number(/\d+/.exec($("sighting").value)?.[0] ?? 0) }, `sighting ${$("sighting").value}`);
+    else if (way() === "sighting") await bySighting();
     else await byVector();
   } catch (error) {
     say(error.message);
   }
+}
+
+async function bySighting() {
+  const number = /\d+/.exec($("sighting").value)?.[0];
+  if (!number) throw new Error("Give the number of a sighting first.");
+  await find({ sighting: Number(number) }, `sighting ${number}`);
 }
 
 async function byVector() {

@@ -121,6 +121,7 @@ function joined(site) {
 
 const spread = (way) => (way.count < 5 ? "too few to say" : `${words.taking(way.soonest_s)} to ${words.taking(way.latest_s)}`);
 
+document.addEventListener("keydown", (event) => event.key === "Escape" && state.chosen && $("all").click());
 $("all").addEventListener("click", () => {
   state.chosen = null;
   draw();
