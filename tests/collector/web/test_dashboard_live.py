@@ -125,7 +125,7 @@ def opened_by(role: str, seen: Served, browser: Browser) -> None:
 def test_a_viewer_is_not_offered_what_only_operators_may(seen: Served, browser: Browser) -> None:
     for role, may in (("viewer", False), ("operator", True)):
         opened_by(role, seen, browser)
-        assert browser.see("document.getElementById('person-others').hidden") != may
+        assert browser.see("document.getElementById('person-ask').hidden") != may
         browser.open(f"{seen.url}/search")
         browser.wait("document.querySelectorAll('#results li').length")
         assert (browser.see("document.querySelectorAll('#results .act').length") > 0) == may
