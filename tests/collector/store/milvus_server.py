@@ -73,9 +73,9 @@ class Server:
         self._reachable = True
 
     def kill(self) -> None:
-        """End it as a power cut would end a process."""
-        self.cut()
+        """End it as a power cut would end a process, whatever it is asked just now."""
         os.kill(self._pid, signal.SIGKILL)
+        self.cut()
         self._gone()
 
     def cut(self) -> None:

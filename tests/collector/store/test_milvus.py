@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from cmnas_edge.collector.matching.index import Index
 from cmnas_edge.collector.matching.vectors import F32, Filter
+from cmnas_edge.collector.store import milvus as milvus_module
 from cmnas_edge.collector.store.erasures import Selection
 from cmnas_edge.collector.store.milvus import MilvusStore
 from cmnas_edge.embedding import unit
@@ -98,22 +101,49 @@ def test_what_was_erased_is_there_no_more(milvus: Milvus) -> None:
     assert found(store) == [5, 6, *range(10, 51)]
 
 
+def kill_at(milvus: Milvus, store: MilvusStore, request: int, after_s: float) -> threading.Event:
+    """Kill the server so many seconds after a request to write or erase has begun; said to be done by the event."""
+    there: Any = store._there
+    begun, done = 0, threading.Event()
+
+    def kill() -> None:
+        milvus.server.kill()
+        done.set()
+
+    def watched(ask: Callable[[Any], None]) -> Callable[[Any], None]:
+        def asked(what: Any) -> None:
+            nonlocal begun
+            begun += 1
+            if begun == request:
+                threading.Timer(after_s, kill).start()
+            ask(what)
+
+        return asked
+
+    there.upsert, there.delete = watched(type(there).upsert.__get__(there)), watched(type(there).delete.__get__(there))
+    return done
+
+
 @pytest.mark.prove
 @pytest.mark.timeout(3000)
-def test_killed_at_any_moment_it_has_everything_after_its_restart(
-        milvus: Milvus, record_property: Callable[[str, object], None]) -> None:
-    kill_count = 20 if PROVING else 1
+def test_killed_at_a_random_moment_of_its_writes_it_has_everything_after_its_restart(
+        milvus: Milvus, record_property: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare store, and no collector; ten rows a request, so that there are many: during one of them, or after it."""
+    kill_count, rng, brought = 20 if PROVING else 2, random.Random(20), []
     record_property("kills", kill_count)
+    monkeypatch.setattr(milvus_module, "_AT_ONCE", 10)
     store = milvus.store()
     fill(store, 1, 100)
     milvus.settle(store)
     erased = []
     for turn in range(kill_count):
-        fill(store, 101 + 100 * turn, 200 + 100 * turn)
-        until(store, lambda n=turn: store._pushed > 100 + 100 * n)      # killed among its writes, or just after
-        milvus.server.kill()
+        killed = kill_at(milvus, store, rng.randint(1, 10), rng.uniform(0.0, 0.02))
         erased += [50 + turn, 150 + 100 * turn]
-        store.delete(erased[-2:])
+        store.delete(erased[-2:-1])     # among what is asked before it is killed, or after
+        fill(store, 101 + 100 * turn, 200 + 100 * turn)
+        assert killed.wait(120)
+        brought.append(store._pushed - 100 - 100 * turn)
+        store.delete(erased[-1:])
         with pytest.raises(LinkDown, match=r"\Asearch: http://127\.0\.0\.1:\d+: expected a Milvus that answers, .*; "
                                            r"sightings are stored meanwhile, ask again later\Z"):
             store.view().search(VECTORS[0], 5)
@@ -124,6 +154,8 @@ def test_killed_at_any_moment_it_has_everything_after_its_restart(
         assert found(store) == kept
         assert set(store._there.digests()) == set(kept)
     assert store.view().search(VECTORS[188], 1)[0].id == 188
+    record_property("rows of 100 that were brought when it was killed", brought)
+    assert any(count < 100 for count in brought), "killed while there was more to write"
 
 
 def test_what_it_adopts_is_all_there_is_at_once_and_there_soon(milvus: Milvus) -> None:
