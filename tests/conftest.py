@@ -34,15 +34,34 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 heard.begin()
+_told: set[Path] = set()
 
 
 @pytest.fixture(autouse=True)
-def no_secret_in_any_log() -> Iterator[None]:
+def no_secret_in_any_log(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test is about: no token, password or vector is logged in it, nor by a process it starts."""
+    folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     with heard.listening() as found:
         yield
     told = [secret for text in found.text() for secret in heard.secrets_in(text)]
+    told += [] if folder is None else in_logs(folder)
     assert not told, f"logged, and must never be: {told[:3]}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_in_the_logs_of_a_folder_that_tests_share(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nor by what several tests keep running beside them; pytest names such a folder after none of them."""
+    yield
+    told = in_logs(tmp_path_factory.getbasetemp())
+    assert not told, f"logged, and must never be: {told[:3]}"
+
+
+def in_logs(folder: Path) -> list[str]:
+    """Secrets in the logs below a folder, with the log's name; each log is told of once."""
+    found = {path: secrets for path, text in heard.logs_in(folder)
+             if path not in _told and (secrets := heard.secrets_in(text))}
+    _told.update(found)
+    return [f"{path}: {secrets[0]}" for path, secrets in found.items()]
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +79,12 @@ def signals_are_heard_as_before() -> Iterator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]
                               ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep what a proof saw: date, test, count, outcome, seconds, and the figures it recorded."""
+    """Hear what reached standard error. Keep what a proof saw: date, test, count, outcome, seconds, and its figures."""
     report = yield
+    said = "".join(text for name, text in report.sections if name == f"Captured stderr {report.when}")
+    if report.passed and (told := heard.secrets_in(said)):
+        report.outcome = "failed"
+        report.longrepr = f"said on standard error, and must never be: {told[:3]}"
     if PROVING and report.when == "call" and item.get_closest_marker("prove"):
         kept = proof.row(item.nodeid, item.user_properties, report.outcome, report.duration,
                          hypothesis.settings().max_examples)

@@ -1,7 +1,15 @@
 """What the house says during a test, in this process and in those it starts, searched for what must never be said.
 
-Every log record is taken as it would be written (through the house's own formatters), and every
-line on the standard error of a process that a test starts. Nothing in the product knows of this.
+Nothing in the product knows of this. Heard is
+
+- every log record of this process, as it would be written (through the house's own formatters);
+- the standard error of every process that a test starts, into a pipe or a file;
+- whatever else reaches the standard error of this process: printed here, or by a process at any depth that
+  inherited it, as far as pytest captures that (by default it does; with ``-s`` nobody does);
+- every file ``*.log`` below a test's ``tmp_path``, whoever wrote it, and at the end of the run below the
+  other folders that pytest made for it.
+
+Not heard is what a process sends to /dev/null, and a file of another name that a grandchild writes.
 """
 
 from __future__ import annotations
@@ -14,6 +22,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cmnas_edge import log
 
@@ -32,6 +42,9 @@ SECRETS = {
                                      r"[A-Za-z0-9+/]{100,}"),
 }
 _FORMATS = (log._Line(), log._Json())
+
+
+_MOST_BYTES = 4 << 20  # of one log, its beginning and its end
 
 
 class Heard:
@@ -55,6 +68,19 @@ class Heard:
 
 
 _heard = Heard()
+
+
+def logs_in(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Every log below a folder, and what stands in it."""
+    for path in sorted(folder.rglob("*.log")):
+        with contextlib.suppress(OSError):      # somebody's fifo, or a folder of such a name
+            if path.is_file():
+                with path.open("rb") as file:
+                    content = file.read(_MOST_BYTES)
+                    if (size := path.stat().st_size) > _MOST_BYTES:
+                        file.seek(max(_MOST_BYTES, size - _MOST_BYTES))
+                        content += file.read()
+                yield path, content.decode("utf-8", "replace")
 
 
 def secrets_in(text: str) -> list[str]:
@@ -91,7 +117,13 @@ def begin() -> None:
             _heard.records.append(record)
         return record
 
+    def readouterr(capture: pytest.CaptureFixture[Any], read: Any = pytest.CaptureFixture.readouterr) -> Any:
+        caught = read(capture)
+        _hear(caught.err)
+        return caught
+
     logging.setLogRecordFactory(factory)
+    pytest.CaptureFixture.readouterr = readouterr   # type: ignore[method-assign]
     subprocess.Popen = _Process     # type: ignore[misc]
 
 

@@ -94,9 +94,9 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_its_page_lets_in_who_sees_the_link_and_ended_from_outside_it_stops_what_it_started(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-m", "cmnas_edge.cli", "demo", "--out", str(tmp_path / "out"),
-                                "--seconds", "10", "--people", "1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                               text=True)
+    with (tmp_path / "demo.log").open("wb") as said:
+        process = subprocess.Popen([sys.executable, "-m", "cmnas_edge.cli", "demo", "--out", str(tmp_path / "out"),
+                                    "--seconds", "10", "--people", "1"], stdout=subprocess.PIPE, stderr=said, text=True)
     assert process.stdout is not None
     while "page:" not in (line := process.stdout.readline()):
         assert process.poll() is None

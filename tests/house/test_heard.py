@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,7 +48,8 @@ def test_what_the_house_says_every_day_is_no_secret(said: str) -> None:
 
 def test_records_are_heard_as_they_are_written() -> None:
     with heard.listening() as found:
-        _log.warning("rtsp://u:%s@10.0.0.7", "p4ss")
+        # Made and handed to nobody: a handler that another test left behind may write it to standard error as it is.
+        _log.makeRecord(_log.name, logging.WARNING, __file__, 1, "rtsp://u:%s@10.0.0.7", ("p4ss",), None)
     assert sum("rtsp://***@10.0.0.7" in text for text in found.text()) == 2, "as a line, and as JSON"
     assert not any("p4ss" in text for text in found.text())
 
@@ -78,3 +80,55 @@ def test_bytes_are_known_again_in_every_form() -> None:
     for text in (PACKED.hex(), repr(b"xy" + PACKED), base64.b64encode(b"z" + PACKED).decode(),
                  base64.b64encode(PACKED + b"q").decode()):
         assert any(form in text for form in heard.forms(PACKED[4:28]))
+
+
+INNER = '''
+import os, subprocess, sys
+SAY = "import sys; print('Bearer ' + 'abcdefgh12345678', file=sys.stderr)"
+LOG = "open('{}', 'w').write('Bearer ' + 'abcdefgh12345678')"
+GRANDCHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]]).wait()"
+
+def test_a_child_that_inherits():
+    subprocess.run([sys.executable, "-c", SAY], check=True)
+
+def test_a_grandchild_that_inherits():
+    os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", GRANDCHILD, SAY])
+
+def test_here():
+    os.write(2, b"Bearer " + b"abcdefgh12345678")
+
+def test_read_by_the_test(capfd):
+    subprocess.run([sys.executable, "-c", SAY], check=True)
+    assert capfd.readouterr().err
+
+def test_a_log_of_a_grandchild(tmp_path):
+    path = tmp_path / "deep" / "gate.log"
+    path.parent.mkdir()
+    subprocess.run([sys.executable, "-c", GRANDCHILD, LOG.format(path)], check=True)
+
+def test_nothing(tmp_path, capfd):
+    (tmp_path / "gate.log").write_text("all is well")
+    subprocess.run([sys.executable, "-c", "import sys; print('all is well', file=sys.stderr)"], check=True)
+    assert capfd.readouterr().err
+
+def test_a_log_in_a_folder_that_tests_share(tmp_path_factory):
+    (tmp_path_factory.mktemp("shared") / "gate.log").write_text("Bearer " + "abcdefgh12345678")
+'''
+HEARD = ["test_a_child_that_inherits", "test_a_grandchild_that_inherits", "test_a_log_of_a_grandchild", "test_here",
+         "test_read_by_the_test"]
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_whatever_reaches_standard_error_or_a_log_by_whatever_way_fails_the_test(shares: bool, tmp_path: Path) -> None:
+    (tmp_path / "test_inner.py").write_text(INNER)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "tests.conftest", "-p", "no:cacheprovider", "--basetemp",
+         str(tmp_path / "base"), "--rootdir", str(tmp_path), "-c", "/dev/null", str(tmp_path / "test_inner.py"),
+         "-k", "a_folder_that_tests_share" if shares else "not a_folder_that_tests_share"],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    ends = {(word, name) for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "PASSED"))
+            for word, name in [(line.split()[0], line.split()[1].rpartition("::")[2])]}
+    named = {name for word, name in ends if word != "PASSED"}
+    assert named == ({"test_a_log_in_a_folder_that_tests_share"} if shares else set(HEARD)), ran.stdout
+    assert shares or ("PASSED", "test_nothing") in ends
+    shutil.rmtree(tmp_path / "base")    # or this test would be heard saying what those said
