@@ -36,22 +36,33 @@ sys.exit(cli.main(sys.argv[2:]))
 
 
 @needs_recording
-def test_every_byte_of_the_demo_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_byte_of_all_cameras_of_the_demo_is_accounted_for(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capture, run, port = tmp_path / "capture.pcap", tmp_path / "out" / "run", free_port()
     size = 4 * FRAME_WIDTH, 4 * FRAME_HEIGHT
-    writer = cv2.VideoWriter(str(tmp_path / "walk.avi"), cv2.VideoWriter.fourcc(*"MJPG"), FPS, size)
-    for picture in film(60):
-        writer.write(cv2.resize(picture, size))
-    writer.release()
+    videos = []     # that everybody walks through, as in a site of four drawn cameras not everybody does
+    for name in ("entrance", "yard", "gate", "hall"):
+        path = tmp_path / f"{name}.avi"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, size)
+        for picture in film(60):
+            writer.write(cv2.resize(picture, size))
+        writer.release()
+        videos += ["--video", str(path)]
     with recorded(capture, f"tcp port {port}"):
-        ran = subprocess.run([sys.executable, "-c", WITH_LOGS, str(port), "demo", "--once", "--video",
-                              str(tmp_path / "walk.avi"), "--out", str(tmp_path / "out")], capture_output=True,
+        ran = subprocess.run([sys.executable, "-c", WITH_LOGS, str(port), "demo", "--once", *videos,
+                              "--out", str(tmp_path / "out")], capture_output=True,
                              text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ran.returncode == 0, ran.stderr
-    (log,) = run.glob("*.sent")
-    told = audit(run / f"{log.stem}.toml", capture, capsys=capsys)
+    logs = sorted(run.glob("*.sent"))
+    assert len(logs) == 4, "one for each daemon of the demo"
+    all_logs = [word for log in logs for word in ("--log", str(log))]
+    told = audit(run / f"{logs[0].stem}.toml", capture, *all_logs, capsys=capsys)
     assert told["is_accounted_for"], told["findings"]
     mine = row(told, f"127.0.0.1:{port}", "collector, HTTP")
     assert mine["capture_bytes"] == mine["log_bytes"] == told["embedding_bytes"] + told["header_bytes"]
-    assert told["embedding_bytes"] > 1024, "somebody was seen"
+    assert told["embedding_bytes"] > 4 * 1024, "somebody was seen"
     assert told["unexplained_bytes"] == 0
+    # And each was heard: without one's log, what it sent is nobody's.
+    for one in range(len(logs)):
+        rest = audit(run / f"{logs[0].stem}.toml", capture, *all_logs[:2 * one], *all_logs[2 * one + 2:], capsys=capsys)
+        assert not rest["is_accounted_for"], logs[one].stem
