@@ -13,7 +13,7 @@ from cmnas_edge.collector import views
 from cmnas_edge.collector.store.journal import JournalGap, Record
 from cmnas_edge.embedding import MODALITIES, Modality
 
-__all__ = ["FAST_CLOCK_S", "LATELY_S", "MOST_GAPS", "QUIET_S", "RECORDED_S", "Cameras"]
+__all__ = ["FAST_CLOCK_S", "LATELY_S", "MOST_BARE", "MOST_GAPS", "QUIET_S", "RECORDED_S", "Cameras"]
 
 QUIET_S = 60.0          # not heard for so long: quiet
 RECORDED_S = 24 * 3600  # seen so long before it arrived: footage recorded earlier, with a clock of its own
@@ -22,6 +22,7 @@ FAST_CLOCK_S = 60.0     # seen so far in the future: the same
 LATELY_S = 600.0        # a bundle by which a camera told nothing for so long before what it told last, it has left
 
 MOST_GAPS = 256         # listed of one device; the oldest beyond are only counted
+MOST_BARE = 1000        # cameras heard within the window of which nothing is held any more
 
 
 _Appearance = tuple[str, int, float, float]     # spool, number of the tracklet, seen from and to
@@ -105,11 +106,14 @@ class Cameras:
     def expire(self, since: float) -> int:
         """Forget cameras of which nothing is held that were last heard, and losses reported, before ``since``.
 
+        Of cameras of which nothing is held that were heard later, all but the last `MOST_BARE`, too.
+
         Returns:
             How many of either.
         """
-        silent = [key for key, camera in self._cameras.items()
-                  if camera.last.received_at < since and not camera.count]
+        bare = sorted((camera.last.received_at, key) for key, camera in self._cameras.items() if not camera.count)
+        beyond = max(0, len(bare) - MOST_BARE)      # whatever names a device makes up
+        silent = [key for place, (at, key) in enumerate(bare) if at < since or place < beyond]
         for key in silent:
             del self._cameras[key]
         gone = len(silent)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from cmnas_edge.collector import cameras
 from cmnas_edge.collector.gallery import Gallery
 from cmnas_edge.collector.store.records import Arrival, Record
 from tests.collector.people import F32, People
@@ -62,3 +64,15 @@ def test_a_camera_counts_what_the_window_holds_of_it_and_each_appearance_once(
         assert {camera: count for camera, count in counted.items() if count} == held(gallery)
     gallery.expire(now + 1000, 0)
     assert gallery.cameras(now).cameras == []
+
+
+def test_names_that_a_device_makes_up_take_no_more_memory_than_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cameras, "MOST_BARE", 5)
+    gallery, people = Gallery(OLD), PEOPLE[False]
+    for number in range(1, 61):
+        seen = people.sighting(number, at=10.0 * number, camera=f"made up {number}", sequence=number)
+        gallery.add(Record.of(number, Arrival("gate", [], 1000.0 + number), seen), seen.vector)
+        gallery.expire(0.0, 10)
+    shown = gallery.cameras(1060.0).cameras
+    assert {one.camera: one.sighting_count for one in shown} == {
+        f"made up {number}": int(number > 50) for number in range(46, 61)}
