@@ -21,6 +21,7 @@ from benchmarks import (
     linkability,
     loader,
     match,
+    own_kernels,
     pipeline,
     probe,
     protocol,
@@ -34,8 +35,8 @@ from benchmarks import (
 )
 
 _SHORT = (latency, throughput, draw, gates, loader, pipeline, protocol, resize, sealing, search_step, spool)
-_LONG = (calibration, cameras, dusk, flat, identity, ingest, linkability, match, probe, quantisation,
-         rollout)
+_LONG = (calibration, cameras, dusk, flat, identity, ingest, linkability, match, own_kernels, probe,
+         quantisation, rollout)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__,

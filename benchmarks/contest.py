@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +22,9 @@ from benchmarks.stalls import Contender, Stall, environment
 from cmnas_edge.bundle import Bundle, default_path
 from cmnas_edge.engine.race import candidates, choose
 from cmnas_edge.engine.results import Entrant
+from train.networks.space import BACKBONES
 
-__all__ = ["arguments", "best_peer", "contenders", "draw", "in_turns", "last_rows", "model_of", "roofline",
+__all__ = ["arguments", "best_peer", "bundles", "contenders", "draw", "in_turns", "last_rows", "model_of", "roofline",
            "show_missing", "summary", "versions", "winner"]
 
 T = TypeVar("T")
@@ -33,7 +34,9 @@ _LEAST_CALLS = 5
 def arguments(description: str | None, seconds: float) -> argparse.Namespace:
     """Parse the command line that the contests share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, nargs="+", default=[default_path()], help="bundles (the one that ships)")
+    parser.add_argument("--bundle", type=Path, nargs="+", help="bundles (the one that ships, if no --model is named)")
+    parser.add_argument("--model", nargs="+", default=[], choices=BACKBONES, metavar="NAME",
+                        help="networks nobody trained, with weights of a stated seed and in float32: osnet_x1_0, ...")
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2], help="processor cores to bind all to (1 2)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="crops at once (1 8 32)")
     parser.add_argument("--seconds", type=float, default=seconds, help=f"for one bundle ({seconds:.0f})")
@@ -43,6 +46,16 @@ def arguments(description: str | None, seconds: float) -> argparse.Namespace:
     if not args.seconds > 0:
         parser.error(f"--seconds: expected more than 0, found {args.seconds:g}; give more")
     return args
+
+
+def bundles(args: argparse.Namespace) -> Iterator[Bundle]:
+    """Those that were asked for, one after another."""
+    for path in args.bundle or ([] if args.model else [default_path()]):
+        yield Bundle.open(path)
+    for backbone in args.model:
+        from benchmarks.untrained import untrained  # noqa: PLC0415 - only who asks for one needs PyTorch
+
+        yield untrained(backbone)
 
 
 def contenders(bundle: Bundle) -> tuple[list[Contender], dict[str, str]]:
@@ -65,7 +78,8 @@ def contenders(bundle: Bundle) -> tuple[list[Contender], dict[str, str]]:
 
 def model_of(bundle: Bundle) -> str:
     """A bundle in a table."""
-    return f"{bundle.manifest.backbone} {bundle.height}x{bundle.width}"
+    unlearnt = f", {bundle.name}" if bundle.name.startswith("untrained") else ""
+    return f"{bundle.manifest.backbone} {bundle.height}x{bundle.width}{unlearnt}"
 
 
 def in_turns(stalls: Sequence[Stall], ask: Callable[[Stall], Iterable[T]], seconds: float) -> dict[str, list[T]]:

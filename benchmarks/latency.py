@@ -2,6 +2,7 @@
 
     python -m benchmarks.latency                                  # the bundle that ships
     python -m benchmarks.latency --bundle A B --seconds 150       # others
+    python -m benchmarks.latency --model osnet_x1_0               # a network nobody trained, whose row says so
     python -m benchmarks.latency --table                          # the table of the last results
 
 Each engine of ours that may serve, and each peer (`benchmarks.peers`), has a process of its own, and all are bound to
@@ -17,6 +18,7 @@ from typing import Any
 from benchmarks.contest import (
     arguments,
     best_peer,
+    bundles,
     contenders,
     draw,
     in_turns,
@@ -44,8 +46,7 @@ def main() -> None:
     """Measure, print, draw, and append to ``results/latency.jsonl``."""
     args = arguments(__doc__, SECONDS)
     if not args.table:
-        for path in args.bundle:
-            bundle = Bundle.open(path)
+        for bundle in bundles(args):
             for cores in args.cores:
                 keep("latency", measure(bundle, cores, args.batch, args.seconds / len(args.cores)))
         draw(last_rows("latency"), "ms", "ms per crop", RESULTS / "latency.png")

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from cmnas_edge.engine.tensorrt.cache import cache_folder
 from cmnas_edge.preprocess import MEAN, STD
 
-__all__ = ["PEERS", "Network", "load", "prepare", "preprocess", "version_of"]
+__all__ = ["PEERS", "Network", "as_if_trained", "load", "prepare", "preprocess", "version_of"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -111,10 +111,10 @@ def _torchreid(source: Path, backbone: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     network = getattr(module, backbone)(num_classes=1, pretrained=False, loss="softmax").eval()
-    return _as_if_trained(network)
+    return as_if_trained(network)
 
 
-def _as_if_trained(network: Any) -> Any:
+def as_if_trained(network: Any) -> Any:
     """Give norms statistics and layers biases, which begin as ones and zeros."""
     import torch  # noqa: PLC0415
 

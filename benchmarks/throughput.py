@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.contest import (
     arguments,
     best_peer,
+    bundles,
     contenders,
     draw,
     in_turns,
@@ -61,8 +62,7 @@ def main() -> None:
     """Measure, print, draw, and append to ``results/throughput.jsonl``."""
     args = arguments(__doc__, SECONDS)
     if not args.table:
-        for path in args.bundle:
-            bundle = Bundle.open(path)
+        for bundle in bundles(args):
             for cores in args.cores:
                 keep("throughput", measure(bundle, cores, args.batch, args.seconds / len(args.cores)))
         draw(last_rows("throughput"), "ms", "ms per person", RESULTS / "throughput.png")

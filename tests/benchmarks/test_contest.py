@@ -16,6 +16,7 @@ from benchmarks import contest, latency, peers, stalls, throughput
 from benchmarks.contest import best_peer, in_turns, summary, winner
 from benchmarks.stalls import Contender, Stall, boxes_in, opened
 from cmnas_edge.bundle import Bundle
+from cmnas_edge.engine import open_engine
 from cmnas_edge.engine.results import SAFE
 from cmnas_edge.preprocess import MEAN, STD
 from tests.tiny_bundle import TINY
@@ -188,3 +189,20 @@ def test_a_contest_of_nothing_is_refused(module: ModuleType, words: list[str], s
         module.main()
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_network_nobody_trained_is_measured_in_float32_and_says_so_in_its_row(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["latency", "--model", "osnet_x0_25"])
+    (bundle,) = contest.bundles(contest.arguments(None, 1.0))
+    assert contest.model_of(bundle) == "osnet_x0_25 128x64, untrained weights of seed 0"
+    assert bundle.precisions == ("fp32",)
+    with open_engine(bundle, "infrared") as engine:     # holds it against the golden embeddings
+        assert engine.embed(bundle.golden("visible")[0]).std() > 1e-3
+    made = (bundle.path / "manifest.json").stat().st_mtime_ns
+    (again,) = contest.bundles(contest.arguments(None, 1.0))
+    assert (again.path / "manifest.json").stat().st_mtime_ns == made
+    monkeypatch.setattr(sys, "argv", ["latency"])
+    (ships,) = contest.bundles(contest.arguments(None, 1.0))
+    assert "untrained" not in contest.model_of(ships)
