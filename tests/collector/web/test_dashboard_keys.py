@@ -56,6 +56,21 @@ def test_what_is_no_number_is_refused_before_it_is_asked(seen: Served, browser: 
     browser.wait("document.getElementById('said').textContent === 'Give the number of a sighting first.'")
 
 
+def test_the_latest_sightings_are_one_stop_and_arrows_move_among_them(busy: Process, browser: Browser) -> None:
+    browser.open(busy.url)
+    browser.wait("document.querySelectorAll('#feed .who').length")
+    assert browser.see("document.querySelectorAll('#feed .who[tabindex=\"0\"]').length") == 1
+    browser.see("document.querySelector('#feed .who').focus()")
+    where = f"[...document.querySelectorAll('#feed .who')].indexOf({FOCUSED})"
+    last = browser.see("document.querySelectorAll('#feed .who').length") - 1
+    for key, at in (("ArrowUp", 0), ("ArrowDown", 1), ("ArrowDown", 2), ("ArrowUp", 1), ("End", last),
+                    ("ArrowDown", last), ("Home", 0)):
+        browser.press(key)
+        assert browser.see(where) == at
+    browser.press("Tab")
+    assert not browser.see(f"document.getElementById('feed').contains({FOCUSED})")
+
+
 def test_escape_shows_all_cameras_again(busy: Process, browser: Browser) -> None:
     browser.open(f"{busy.url}/site")
     browser.wait("document.querySelectorAll('.node').length")

@@ -134,7 +134,7 @@ function drawFeed(sightings) {
   // Left alone while it says the same, or while somebody moves through it with the keyboard.
   if (said === state.fed || $("feed").contains(document.activeElement)) return;
   state.fed = said;
-  $("feed").replaceChildren(...sightings.toReversed().map((seen) => {
+  $("feed").replaceChildren(...sightings.toReversed().map((seen, at) => {
     const item = words.make("li", "seen");
     const time = item.appendChild(words.make("time", "", words.at(seen.seen_at)));
     time.dateTime = new Date(seen.seen_at * 1000).toISOString();
@@ -142,12 +142,22 @@ function drawFeed(sightings) {
     text.append(words.make("span", `light ${seen.modality}`, words.place(seen)));
     const who = text.appendChild(words.make("button", "who", words.person(seen.identity)));
     who.type = "button";
+    who.tabIndex = at ? -1 : 0;     // one can be reached by Tab; arrows go on from there
     who.addEventListener("click", () => person.open(seen.identity));
     text.append(words.make("div", "why", words.brief(seen) + (late(seen) ? `, arrived ${words.at(seen.received_at)}` : "")));
     return item;
   }));
   if (!sightings.length) $("feed").replaceChildren(words.make("li", "muted small", "They appear here as they arrive."));
 }
+
+$("feed").addEventListener("keydown", (event) => {
+  const stops = [...$("feed").querySelectorAll(".who")];
+  const to = { ArrowDown: stops.indexOf(event.target) + 1, ArrowUp: stops.indexOf(event.target) - 1, Home: 0, End: stops.length - 1 }[event.key];
+  if (stops[to] === undefined || !stops.includes(event.target)) return;
+  event.preventDefault();
+  for (const stop of stops) stop.tabIndex = stop === stops[to] ? 0 : -1;
+  stops[to].focus();
+});
 
 const again = () => {
   if (!state.cameras) return;
