@@ -78,7 +78,9 @@ def resident_kb() -> int:
 
 
 @pytest.mark.prove
-def test_whatever_arrives_is_judged_or_refused_in_a_sentence_and_nothing_grows() -> None:
+def test_whatever_arrives_is_judged_or_refused_in_a_sentence_and_nothing_grows(
+        record_property: Callable[[str, object], None]) -> None:
+    record_property("examples", INPUTS)
     rng, known = random.Random(20_261_121), seeds()
     opener, outcomes, slowest, before = Opener([KEY]), {"judged": 0, "refused": 0, "sightings": 0}, 0.0, 0
     for count in range(INPUTS):
