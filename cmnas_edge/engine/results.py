@@ -160,7 +160,9 @@ def race_path(bundle: Bundle, here: Machine, threads: int, cache: Path | None = 
 
 
 def race_command(bundle: Bundle, threads: int) -> str:
-    """The command that runs a race, to be pasted."""
+    """The command that runs a race, to be pasted; in a service, whose cache is its own user's, where that stands."""
+    if os.environ.get("CACHE_DIRECTORY"):   # as systemd gives it to units that name one, like those we print
+        return "give the command in the first lines of this service's unit (systemctl cat)"
     return f"cmnas-edge engine race {shlex.quote(str(bundle.path))}" + (f" --threads {threads}" if threads != 1 else "")
 
 

@@ -60,6 +60,13 @@ def test_without_a_race_the_safe_engine_serves_and_one_line_says_what_would_choo
     assert "\n" not in str(choice)
 
 
+def test_a_service_is_not_told_a_command_that_would_race_for_another_user(
+        bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", "/var/cache/cmnas-edge")
+    assert str(chosen(bundle, 2, cache)).endswith(
+        "/races: give the command in the first lines of this service's unit (systemctl cat)")
+
+
 @pytest.mark.parametrize("other", [
     msgspec.structs.replace(HERE, cpu="A Slow One"), msgspec.structs.replace(HERE, cores=4),
     msgspec.structs.replace(HERE, gpu="orin"), msgspec.structs.replace(HERE, system="linux-aarch64"),
