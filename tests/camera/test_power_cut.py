@@ -1,7 +1,7 @@
 """A power cut takes nothing that was promised, at whatever moment it comes.
 
 Twice over: on every disk that the system calls of a recorded run allow, with what was not synced
-missing, torn and out of order; and on a real filesystem, whose disk is copied while it works.
+missing, torn and out of order; and on a real filesystem, which is cut off from its disk while it works.
 """
 
 from __future__ import annotations

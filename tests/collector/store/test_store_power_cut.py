@@ -50,7 +50,7 @@ devices, log = Devices(data), AuditLog(data)
 journal = Journal(data)
 upkeep = Upkeep(journal, retention_h=retention_h, clock=lambda: now[0])
 upkeep.start()
-say("started")
+say("started", first)
 for number in range(first, first + 10**6):
     now[0] = began + 3600 * number
     batch = [people.sighting(n, at=now[0] - 60 + n, sequence=8 * number + 1 + n) for n in range(8)]
