@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 __all__ = ["settled"]
 
-_OFTEN = (700, 2, 2)    # all that is new, whenever there are some 4,000 objects more than there were
+_OFTEN = (700, 2, 2)    # all that is new, whenever there are some 6,000 objects more than there were
 
 
 @contextmanager
