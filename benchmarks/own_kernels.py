@@ -23,7 +23,7 @@ from cmnas_edge.bundle.pictures import draw, of_modality
 from cmnas_edge.embedding import MODALITIES, Modality
 from cmnas_edge.engine import open_engine
 from cmnas_edge.engine.race import candidates
-from cmnas_edge.engine.results import SAFE, Entrant
+from cmnas_edge.engine.results import SAFE, Entrant, machine
 from cmnas_edge.errors import CmnasError
 from export.precision import PEOPLE
 from export.precision.gate import DIRECTIONS, Site, faults, people
@@ -49,7 +49,7 @@ def main() -> None:
         spread = ", ".join(f"{share:.3f}" for share in row["spread"].values())
         print(f"| {row['engine']} {row['precision']} | {row['mean']:.5f} | {row['largest']:.5f} | {' | '.join(cells)} "
               f"| {spread} | {'; '.join(row['faults']) or 'yes'} |")
-    keep("own_kernels", {"people": args.people, "rows": rows})
+    keep("own_kernels", {"people": args.people, "engine_versions": machine().versions, "rows": rows})
 
 
 def measure(bundle: Bundle, person_count: int) -> list[dict[str, Any]]:
