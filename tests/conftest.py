@@ -86,8 +86,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]
         report.outcome = "failed"
         report.longrepr = f"said on standard error, and must never be: {told[:3]}"
     if PROVING and report.when == "call" and item.get_closest_marker("prove"):
+        has_laws = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
         kept = proof.row(item.nodeid, item.user_properties, report.outcome, report.duration,
-                         hypothesis.settings().max_examples)
+                         hypothesis.settings().max_examples if has_laws else None)
         with PROOFS.open("a", encoding="utf-8") as proofs:
             proofs.write(json.dumps(kept) + "\n")
     return report

@@ -17,7 +17,7 @@ PROVING: Final = bool(os.environ.get("CMNAS_PROVE"))
 KILLS: Final = 50 if PROVING else 3
 
 
-def row(test: str, properties: Sequence[tuple[str, object]], outcome: str, seconds: float, examples: int
+def row(test: str, properties: Sequence[tuple[str, object]], outcome: str, seconds: float, examples: int | None
         ) -> dict[str, object]:
     """What is kept of a proof.
 
@@ -26,7 +26,7 @@ def row(test: str, properties: Sequence[tuple[str, object]], outcome: str, secon
         properties: What it recorded.
         outcome: As pytest says it.
         seconds: It took.
-        examples: Of each law, that hypothesis was to try, unless the test recorded another number.
+        examples: Of each law, that hypothesis was to try, unless the test recorded another number; None: there is none.
     """
     figures = dict(properties)
     return {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "command": "make prove", "test": test,

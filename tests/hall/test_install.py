@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -460,12 +461,14 @@ print("killed", killed, "points", points, "left", *sorted(os.listdir(link.parent
 
 @pytest.mark.prove
 @pytest.mark.timeout(120 + 20 * KILLS)
-def test_killed_at_any_moment_there_is_a_whole_healthy_bundle(link: Path, three: list[Path]) -> None:
+def test_killed_at_any_moment_there_is_a_whole_healthy_bundle(
+        link: Path, three: list[Path], record_property: Callable[[str, object], None]) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", KILL_SCRIPT, str(link), *map(str, three), str(4 * KILLS), str(random.randrange(10**6))],
         cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ran.returncode == 0, ran.stdout + ran.stderr
     words = ran.stdout.splitlines()[-1].split()
+    record_property("kills", int(words[1]))
     assert int(words[1]) > 2 * KILLS, "most of the tries are killed"
     kept = len([word for word in words if "-" in word])
     assert 2 <= kept <= 3, ran.stdout   # going back to one leaves fewer before it
