@@ -73,10 +73,11 @@ def test_the_latest_sightings_are_one_stop_and_arrows_move_among_them(busy: Proc
 
 def test_escape_shows_all_cameras_again(busy: Process, browser: Browser) -> None:
     browser.open(f"{busy.url}/site")
-    browser.wait("document.querySelectorAll('.node').length")
+    browser.wait("document.querySelectorAll('#cameras li').length >= 5")
+    every = browser.see("document.querySelectorAll('#cameras li').length")      # other tests add to them
     browser.see("document.querySelector('.node').focus()")
     browser.press("Enter")
     browser.wait("document.querySelectorAll('#cameras li').length === 1")
     browser.press("Escape")
-    browser.wait("document.querySelectorAll('#cameras li').length === 5")
+    browser.wait(f"document.querySelectorAll('#cameras li').length === {every}")
     assert browser.see(f"{FOCUSED}.classList.contains('node')")
