@@ -7,6 +7,7 @@ number in ``make prove``, which sets ``CMNAS_PROVE`` and keeps what it saw in ``
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -74,6 +75,17 @@ def signals_are_heard_as_before() -> Iterator[None]:
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
     assert after == before, "left a signal handler behind"
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were() -> Iterator[None]:
+    """Undo what a command set up for its process: it logs to a standard error that pytest closes with the test."""
+    house = logging.getLogger("cmnas")
+    before = house.handlers[:], house.level, house.propagate
+    house.handlers[:], house.propagate = [], True
+    yield
+    house.handlers[:], level, house.propagate = before
+    house.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""Fixtures for rooms that log: logging as each test finds it, and what is logged."""
+"""A fixture for rooms that log: what is logged."""
 
 from __future__ import annotations
 
@@ -7,18 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-__all__ = ["loggers_as_they_were", "said"]
-
-
-@pytest.fixture(autouse=True)
-def loggers_as_they_were() -> Iterator[None]:
-    """Undo what a command set up for its process."""
-    house = logging.getLogger("cmnas")
-    before = house.handlers[:], house.level, house.propagate
-    house.handlers[:], house.propagate = [], True
-    yield
-    house.handlers[:], level, house.propagate = before
-    house.setLevel(level)
+__all__ = ["said"]
 
 
 @pytest.fixture

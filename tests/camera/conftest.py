@@ -1,13 +1,13 @@
-"""Logging as each test finds it, what the room logs, and what real cameras' tests need of this machine."""
+"""What the room logs, and what real cameras' tests need of this machine."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.camera import rtsp
-from tests.logs import loggers_as_they_were, said
+from tests.logs import said
 
-__all__ = ["gstreamer_here", "loggers_as_they_were", "rtsp_here", "said"]
+__all__ = ["gstreamer_here", "rtsp_here", "said"]
 
 
 @pytest.fixture

@@ -22,9 +22,7 @@ from cmnas_edge.errors import ConfigError
 from tests.calibrations import calibration
 from tests.collector.house import House
 from tests.collector.people import FINGERPRINT, THRESHOLDS, People, write_bundle
-from tests.collector.test_commands import _own_log
 
-__all__ = ["_own_log"]
 COUNT = 24
 COUPLES = COUNT * (COUNT - 1) // 2
 PLANS: dict[Pair, Plan] = {name: Plan(rate=0.02, unsure_rate=0.2, rates=(), resamples=20) for name in PAIRS}

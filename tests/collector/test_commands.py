@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,15 +15,6 @@ from cmnas_edge import cli, sealing
 from cmnas_edge.collector.receiving.devices import Devices
 from tests.collector.people import People, write_bundle
 from tests.collector.process import Process
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> Iterator[None]:
-    """Commands configure the log; here it is put back, so that it outlives no captured stream."""
-    log = logging.getLogger("cmnas")
-    before = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers[:], log.level, log.propagate = before
 
 
 @pytest.fixture

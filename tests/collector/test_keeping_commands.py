@@ -21,10 +21,10 @@ from cmnas_edge.service.collector import unit
 from tests.collector.house import House
 from tests.collector.people import DIMENSION, FINGERPRINT, People
 from tests.collector.process import Process
-from tests.collector.test_commands import _own_log, config, run, write
+from tests.collector.test_commands import config, run, write
 
-__all__ = ["_own_log", "config"]
-_FIXTURES = (_own_log, config)
+__all__ = ["config"]
+_FIXTURES = (config,)
 
 
 def test_a_collector_is_backed_up_while_it_runs_erased_from_and_begun_again(

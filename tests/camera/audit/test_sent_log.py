@@ -17,9 +17,9 @@ from cmnas_edge.camera.settings import LinkSettings
 from cmnas_edge.camera.tally import Tally
 from tests.camera.disks import mounted
 from tests.camera.fakes import Served
-from tests.logs import loggers_as_they_were, said
+from tests.logs import said
 
-__all__ = ["loggers_as_they_were", "said"]
+__all__ = ["said"]
 TOKEN = "cmnas_" + "s" * 40
 Said = pytest.LogCaptureFixture
 

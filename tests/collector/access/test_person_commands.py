@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -27,14 +25,6 @@ from tests.collector.people import People as Drawn
 from tests.collector.process import Process
 
 PASSWORD = "correct horse & battery=staple"
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> Iterator[None]:
-    log = logging.getLogger("cmnas")
-    before = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers[:], log.level, log.propagate = before
 
 
 @pytest.fixture(autouse=True)
