@@ -14,7 +14,7 @@ from cmnas_edge import config
 from cmnas_edge.bundle import Bundle, Trust, default_path, voucher
 from cmnas_edge.embedding import MODALITIES
 from cmnas_edge.engine import choice_fault
-from cmnas_edge.errors import ConfigError
+from cmnas_edge.errors import ConfigError, WrongCommand
 from cmnas_edge.sighting import EngineName, Precision
 
 __all__ = ["add_arguments", "run"]
@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         BundleError: It is not what it says, or not what the settings trust.
         CmnasError: It cannot be installed; see `cmnas_edge.install`.
-        ConfigError: The number of threads is none, or words are missing or do not go together.
+        ConfigError: The number of threads is none.
+        WrongCommand: Words are missing or do not go together.
     """
     place = None if args.config is None else _place(args.config)
     if args.action == "install" or args.rollback or args.to is not None:
@@ -101,8 +102,8 @@ def _install(args: argparse.Namespace, place: Place | None) -> str:
     from cmnas_edge.install import check_health, install, race_here, roll_back  # noqa: PLC0415 - who looks runs nothing
 
     if args.action != "install" or (args.path is None) != args.rollback or place is None:
-        raise ConfigError("install: expected a bundle or --rollback, and the settings it is for, as in: "
-                          "cmnas-edge bundle install new-bundle --config camera.toml")
+        raise WrongCommand("install: expected a bundle or --rollback, and the settings it is for, as in: "
+                           "cmnas-edge bundle install new-bundle --config camera.toml")
     link = args.to or place.bundle
     if link is None:
         raise ConfigError(f"{args.config}: expected the key 'bundle' to say where to install, found none; write "

@@ -368,11 +368,11 @@ def test_a_bundle_that_no_engine_of_this_device_runs_is_not_installed(
 
 
 @pytest.mark.parametrize(("words", "text", "code", "says"), [
-    (["install", "NEW"], None, 78, "and the settings it is for"),
-    (["install"], "", 78, "expected a bundle or --rollback"),
-    (["install", "NEW", "--rollback"], "", 78, "expected a bundle or --rollback"),
-    (["show", "--rollback"], "", 78, "expected a bundle or --rollback"),
-    (["show", "NEW", "--to", "new"], "", 78, "expected a bundle or --rollback"),
+    (["install", "NEW"], None, 2, "and the settings it is for"),
+    (["install"], "", 2, "expected a bundle or --rollback"),
+    (["install", "NEW", "--rollback"], "", 2, "expected a bundle or --rollback"),
+    (["show", "--rollback"], "", 2, "expected a bundle or --rollback"),
+    (["show", "NEW", "--to", "new"], "", 2, "expected a bundle or --rollback"),
     (["install", "NEW"], "", 78, 'write bundle = "bundle", or say --to'),
     (["install", "none"], 'bundle = "b"', 65, "expected a bundle"),
     (["install", "NEW"], 'bundle = "b"\n[trust]\nkey = []', 78, "unknown key 'key' in [trust]; did you mean 'keys'?"),
