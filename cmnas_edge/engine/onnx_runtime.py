@@ -1,16 +1,12 @@
 """ONNX Runtime on the processor: the engine every device has.
 
-Measured on OSNet x0.25 at 128x64 on a busy two-core machine (2026-11-20, ONNX Runtime 1.31.1), the
-fastest of 1,600 interleaved calls: a plain ``InferenceSession(path)`` takes 0.43 ms per crop alone and
-0.24 ms in batches of 8, on both cores; this engine with one thread 0.43 and 0.35 ms, on one. Inputs
-and outputs bound to memory of our own (``io_binding``) were no faster: ONNX Runtime reads numpy's
-memory in place anyway and keeps its buffers from call to call. So it is left out.
+Inputs and outputs bound to memory of our own (``io_binding``) were no faster: ONNX Runtime reads numpy's memory in
+place anyway and keeps its buffers from call to call. So that is left out.
 
-What it keeps is as much as its largest call took. So a call is no larger than helps (with one thread 8 crops cost
-0.36 ms each, and 32 cost 0.35), and the largest is made at once: what memory there is to be had is had when the
-engine opens, not in the night of the first crowd. Plans of memory for each size of batch, which took as much again
-when a size came the second time (114 MiB instead of 103 in a process that had seen 1 to 32), are left out; they
-made nothing faster (2026-11-22, each the fastest of 60 calls or more).
+What it keeps is as much as its largest call took. So a call is no larger than helps (with one thread a crop costs the
+same among 8 as among 32: `benchmarks.latency`), and the largest is made at once: what memory there is to be had is had
+when the engine opens, not in the night of the first crowd. Plans of memory for each size of batch, which take as much
+again when a size comes the second time, are left out; they made nothing faster.
 """
 
 from __future__ import annotations

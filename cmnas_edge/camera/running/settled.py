@@ -1,9 +1,9 @@
 """Python's own memory while a daemon runs: what it began with is set aside, and what comes after is swept often.
 
 Left to itself, Python looks through everything only when a quarter more is there than the last time, so ever more
-rarely, and only then empties its lists of freed tuples, which grow to 2,000 of each length: in eight hours ten thousand
-blocks that nothing uses. What is set aside is looked through no more: 37 ms for what a daemon began with, in which
-every camera waits (Python 3.11 on an AMD EPYC).
+rarely, and only then empties its lists of freed tuples, which grow to 2,000 of each length: blocks that nothing uses,
+ever more of them (`benchmarks.soak` counts them). What is set aside is looked through no more, so that no camera waits
+for a look at all that a daemon began with.
 """
 
 from __future__ import annotations
